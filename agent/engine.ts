@@ -1,0 +1,136 @@
+/**
+ * What the agent needs of a container engine, and nothing more: the narrow interface behind which Docker stands
+ * (`docker.ts`) and, in the simulation, a fake. Every call has a deadline and fails with an EngineError.
+ */
+
+/** The labels that make a container findable again, even by an agent that lost its journal. */
+export const labels = {
+  taskArn: 'com.amazonaws.ecs.task-arn',
+  containerName: 'com.amazonaws.ecs.container-name',
+  family: 'com.amazonaws.ecs.task-definition-family',
+  version: 'com.amazonaws.ecs.task-definition-version',
+  cluster: 'com.amazonaws.ecs.cluster',
+  /** Gantry's: the ARN of the instance whose agent made the container. */
+  instanceArn: 'gantry.container-instance-arn',
+  /** Gantry's: a digest of what the container was made from. */
+  specHash: 'gantry.spec-hash',
+} as const
+
+export interface ObservedContainer {
+  readonly id: string
+  readonly name: string
+  readonly image: string
+  readonly imageId: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly status: 'created' | 'running' | 'paused' | 'restarting' | 'removing' | 'exited' | 'dead'
+  readonly exitCode: number | undefined
+  /** Epoch milliseconds by Docker's clock; undefined where it has not happened. */
+  readonly createdAt: number | undefined
+  readonly startedAt: number | undefined
+  readonly finishedAt: number | undefined
+  readonly oomKilled: boolean
+  /** Docker's `State.Error`: why the last start failed. */
+  readonly error: string
+  readonly health: { readonly status: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'; readonly output: string } | undefined
+  readonly ports: readonly ObservedPort[]
+  readonly networkMode: string
+}
+
+export interface ObservedPort {
+  readonly containerPort: number
+  readonly protocol: 'tcp' | 'udp'
+  readonly hostIp: string
+  readonly hostPort: number
+}
+
+export interface EngineInfo {
+  readonly engineVersion: string
+  readonly apiVersion: string
+  readonly loggingDrivers: readonly string[]
+  readonly volumePlugins: readonly string[]
+  readonly securityOptions: readonly string[]
+  readonly cgroupDriver: string
+  readonly cgroupVersion: string
+}
+
+export interface RegistryAuth {
+  readonly username: string
+  readonly password: string
+  readonly serveraddress: string
+  readonly email?: string
+}
+
+export interface ImageFacts {
+  readonly id: string
+  /** `repo@sha256:...` for each registry it came from; empty for an image that exists only here. */
+  readonly repoDigests: readonly string[]
+}
+
+/** A container event is a hint to look again at what it names; it never carries truth. */
+export interface EngineEvent {
+  readonly containerId: string
+  readonly action: string
+}
+
+/** Docker's create body, as JSON: made in decide/container.ts, passed through untouched. */
+export type CreateBody = Readonly<Record<string, unknown>>
+
+export interface Engine {
+  info(): Promise<EngineInfo>
+  ping(): Promise<void>
+  /** All containers, in every state, that carry the task ARN label. */
+  listContainers(): Promise<readonly ObservedContainer[]>
+  inspectContainer(idOrName: string): Promise<ObservedContainer | undefined>
+  createContainer(name: string, body: CreateBody): Promise<string>
+  startContainer(id: string): Promise<void>
+  /** SIGTERM, then SIGKILL after the given seconds. Already stopped is success. */
+  stopContainer(id: string, stopTimeoutSeconds: number): Promise<void>
+  /** With its anonymous volumes. Already gone is success. */
+  removeContainer(id: string): Promise<void>
+  /** The last lines of both streams, oldest first. */
+  lastLogLines(id: string, lines: number): Promise<readonly string[]>
+  inspectImage(image: string): Promise<ImageFacts | undefined>
+  /** The digest that a registry holds for this name now. */
+  resolveDigest(image: string, auth: RegistryAuth | undefined): Promise<string>
+  /** Fails with `inactive` when nothing arrives for `inactivityMs`, with `deadline` after `timeoutMs`. */
+  pullImage(
+    image: string,
+    auth: RegistryAuth | undefined,
+    limits: { readonly timeoutMs: number; readonly inactivityMs: number },
+  ): Promise<void>
+  createVolume(
+    name: string,
+    driver: string,
+    options: Readonly<Record<string, string>>,
+    labels: Readonly<Record<string, string>>,
+  ): Promise<void>
+  inspectVolume(name: string): Promise<{ readonly name: string; readonly driver: string } | undefined>
+  removeVolume(name: string): Promise<void>
+  /** Calls back per event until the stream ends (for any reason) or the signal aborts; then resolves. */
+  watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>
+}
+
+/**
+ * What went wrong, by what the caller can do:
+ * - `notFound`: the thing is not there; a definite answer.
+ * - `denied`: a registry wants credentials or refuses these.
+ * - `conflict`: the name or state is taken; look again.
+ * - `refused`: the engine says no to this very request (a bad entry point, a taken port); retrying does not help.
+ * - `deadline`, `inactive`: no answer in time; the thing may have happened.
+ * - `unreachable`: no engine, or it went away mid-call; retry when it is back.
+ */
+export type EngineErrorKind = 'notFound' | 'denied' | 'conflict' | 'refused' | 'deadline' | 'inactive' | 'unreachable'
+
+export class EngineError extends Error {
+  readonly kind: EngineErrorKind
+
+  constructor(kind: EngineErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'EngineError'
+    this.kind = kind
+  }
+
+  get retryable(): boolean {
+    return this.kind === 'deadline' || this.kind === 'inactive' || this.kind === 'unreachable'
+  }
+}

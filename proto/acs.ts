@@ -1,0 +1,265 @@
+/**
+ * The agent's control channel (ACS, api 2014-11-13): one WebSocket that carries `{"type", "message"}` as JSON text, and
+ * what each message holds. Member names and types are those of the official agent, so that it and ours run the same
+ * payload. What Gantry adds is at the end, sent only between peers that registered `gantry.protocol`.
+ */
+import type { ContainerStateChange, NetworkBinding } from './model/types.ts'
+import type { DesiredStatus } from './status.ts'
+
+/** A frame in either direction. */
+export interface Frame {
+  readonly type: string
+  readonly message: Readonly<Record<string, unknown>>
+}
+
+/** The largest frame that either side takes, in bytes. A payload of ten tasks of 64 KiB definitions fits. */
+export const frameBytesMax = 4 * 1024 * 1024
+
+/** Tasks in one PayloadMessage; more are split over several messages. */
+export const payloadTasksMax = 10
+
+// ---- controller -> agent -------------------------------------------------------------------------------------------
+
+export interface HeartbeatMessage {
+  readonly healthy: boolean
+  readonly messageId: string
+}
+
+export interface PayloadMessage {
+  readonly clusterArn: string
+  readonly containerInstanceArn: string
+  readonly messageId: string
+  /** Epoch milliseconds. */
+  readonly generatedAt: number
+  readonly seqNum: number
+  readonly timeline: number
+  readonly tasks: readonly PayloadTask[]
+}
+
+export interface PayloadTask {
+  readonly arn: string
+  readonly taskClusterArn: string
+  readonly family: string
+  /** The revision, as a string. */
+  readonly version: string
+  readonly desiredStatus: DesiredStatus
+  readonly networkMode: 'bridge' | 'host' | 'none' | 'awsvpc'
+  readonly launchType: string
+  /** vCPUs: 0.25 is 256 CPU units. Absent where the task definition names no task size. */
+  readonly cpu?: number | undefined
+  /** MiB. Absent where the task definition names no task size. */
+  readonly memory?: number | undefined
+  readonly pidMode?: string | undefined
+  readonly ipcMode?: string | undefined
+  readonly group?: string | undefined
+  readonly serviceName?: string | undefined
+  readonly containers: readonly PayloadContainer[]
+  readonly volumes: readonly PayloadVolume[]
+  readonly roleCredentials?: PayloadCredentials | undefined
+  readonly executionRoleCredentials?: PayloadCredentials | undefined
+  /** Gantry only, and only to an agent with `gantry.protocol`. */
+  readonly gantry?: PayloadTaskExtension | undefined
+}
+
+export interface PayloadTaskExtension {
+  /**
+   * The task's status as the controller last heard it from an agent. An agent that has no trace of a task which already
+   * ran reports it STOPPED instead of starting it a second time.
+   */
+  readonly knownStatus: string
+}
+
+export interface PayloadContainer {
+  readonly name: string
+  readonly containerArn: string
+  readonly image: string
+  readonly essential: boolean
+  /** CPU shares. */
+  readonly cpu: number
+  /** Hard limit in MiB; 0 is none. */
+  readonly memory: number
+  readonly command?: readonly string[] | undefined
+  readonly entryPoint?: readonly string[] | undefined
+  readonly environment: Readonly<Record<string, string>>
+  readonly links: readonly string[]
+  readonly mountPoints: readonly PayloadMountPoint[]
+  readonly portMappings: readonly PayloadPortMapping[]
+  readonly volumesFrom: readonly { readonly sourceContainer: string; readonly readOnly: boolean }[]
+  readonly dependsOn?: readonly PayloadDependency[] | undefined
+  /** Seconds. */
+  readonly startTimeout?: number | undefined
+  /** Seconds from SIGTERM to SIGKILL. */
+  readonly stopTimeout?: number | undefined
+  readonly restartPolicy?: {
+    readonly enabled: boolean
+    readonly ignoredExitCodes?: readonly number[] | undefined
+    readonly restartAttemptPeriod?: number | undefined
+  }
+  readonly healthCheckType?: 'docker' | undefined
+  /** Docker's own `config` and `hostConfig`, each a JSON string, merged over the agent's few members. */
+  readonly dockerConfig: { readonly version: string; readonly config: string; readonly hostConfig: string }
+  /** A JSON string in which the official agent takes `command` and nothing else. */
+  readonly overrides: string
+}
+
+export interface PayloadPortMapping {
+  readonly containerPort?: number | undefined
+  readonly hostPort?: number | undefined
+  readonly containerPortRange?: string | undefined
+  readonly protocol: 'tcp' | 'udp'
+}
+
+export interface PayloadMountPoint {
+  readonly sourceVolume: string
+  readonly containerPath: string
+  readonly readOnly: boolean
+}
+
+export interface PayloadDependency {
+  readonly containerName: string
+  readonly condition: 'START' | 'COMPLETE' | 'SUCCESS' | 'HEALTHY'
+}
+
+export interface PayloadVolume {
+  readonly name: string
+  readonly type?: 'host' | 'docker' | 'efs' | undefined
+  readonly host?: { readonly sourcePath?: string | undefined } | undefined
+  readonly dockerVolumeConfiguration?:
+    | {
+        readonly scope?: 'task' | 'shared' | undefined
+        readonly autoprovision?: boolean | undefined
+        readonly driver?: string | undefined
+        readonly driverOpts?: Readonly<Record<string, string>> | undefined
+        readonly labels?: Readonly<Record<string, string>> | undefined
+      }
+    | undefined
+}
+
+export interface PayloadCredentials {
+  readonly credentialsId: string
+  readonly roleArn: string
+  readonly roleType: 'TaskApplication' | 'TaskExecution'
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken: string
+  readonly expiration: string
+}
+
+export interface TaskManifestMessage {
+  readonly clusterArn: string
+  readonly containerInstanceArn: string
+  readonly messageId: string
+  readonly generatedAt: number
+  /** Greater than every sequence number sent before it, else the agent throws it away unanswered. */
+  readonly timeline: number
+  readonly tasks: readonly TaskIdentifier[]
+}
+
+export interface TaskIdentifier {
+  readonly taskArn: string
+  readonly taskClusterArn: string
+  readonly desiredStatus: DesiredStatus
+}
+
+export interface TaskStopVerificationAck {
+  /** The manifest's. */
+  readonly messageId: string
+  readonly generatedAt: number
+  readonly stopTasks: readonly TaskIdentifier[]
+}
+
+// ---- agent -> controller -------------------------------------------------------------------------------------------
+
+export interface AckRequest {
+  readonly cluster: string
+  readonly containerInstance: string
+  readonly messageId: string
+}
+
+export interface NackRequest extends AckRequest {
+  readonly reason: string
+}
+
+export interface HeartbeatAckRequest {
+  readonly messageId: string
+}
+
+export interface TaskStopVerificationMessage {
+  readonly messageId: string
+  readonly stopCandidates: readonly TaskIdentifier[]
+}
+
+// ---- Gantry's own, version 1: only where `gantry.protocol` = "1" is among the instance's attributes ---------------
+
+export const gantryProtocolAttribute = 'gantry.protocol'
+export const gantryProtocolVersion = '1'
+
+/**
+ * One change of a task, agent -> controller. Sent in order per task, at most one unanswered per task, and again after
+ * every reconnect until it is answered. The first part is the input of SubmitTaskStateChange.
+ */
+export interface GantryTaskStateChange {
+  readonly messageId: string
+  readonly task: string
+  readonly status: 'PENDING' | 'RUNNING' | 'STOPPED'
+  /** The task's own reason; a container's stands with the container. */
+  readonly reason?: string | undefined
+  readonly containers: readonly GantryContainerStateChange[]
+  readonly pullStartedAt?: number | undefined
+  readonly pullStoppedAt?: number | undefined
+  readonly executionStoppedAt?: number | undefined
+  /** What the task waits for right now, as a sentence; absent where it waits for nothing. */
+  readonly waitingFor?: string | undefined
+}
+
+export interface GantryContainerStateChange extends Omit<ContainerStateChange, 'networkBindings'> {
+  readonly networkBindings?: readonly NetworkBinding[] | undefined
+  readonly healthStatus?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' | undefined
+  /** Docker's own clock, epoch milliseconds. */
+  readonly startedAt?: number | undefined
+  readonly finishedAt?: number | undefined
+  /** With STOPPED: the last 20 lines of output, at most 4 KiB. For `why` alone: they never show in a Describe answer. */
+  readonly lastLogLines?: readonly string[] | undefined
+}
+
+/** Controller -> agent: the change with this id is committed. */
+export interface GantryTaskStateAck {
+  readonly messageId: string
+}
+
+/** Controller -> agent: the change is refused for good (a task that is not this agent's); it is not to be sent again. */
+export interface GantryTaskStateRefusal {
+  readonly messageId: string
+  readonly reason: string
+}
+
+/** Agent -> controller, at connect and when it changes: ports that programs outside of Gantry hold on this host. */
+export interface GantryHostReport {
+  readonly messageId: string
+  readonly usedTcpPorts: readonly number[]
+  readonly usedUdpPorts: readonly number[]
+}
+
+/** The last lines of a container's output that travel with STOPPED. */
+export const lastLogLinesMax = 20
+export const lastLogBytesMax = 4096
+
+/** Reads a frame; undefined where the text is not a frame at all. */
+export function parseFrame(text: string): Frame | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const { type, message } = value as { type?: unknown; message?: unknown }
+  if (typeof type !== 'string') return undefined
+  if (message !== undefined && (typeof message !== 'object' || message === null)) return undefined
+  return { type, message: (message ?? {}) as Frame['message'] }
+}
+
+/** Writes a frame; members that are undefined are left out. */
+export function writeFrame(type: string, message: object): string {
+  return JSON.stringify({ type, message })
+}
