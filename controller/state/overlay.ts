@@ -1,0 +1,181 @@
+/**
+ * A transaction: what it wrote lies over what it was begun on, and it reads both as one. Overlays nest, so that one
+ * request of a turn can be dropped without the others.
+ */
+import { sameRow } from './equal.ts'
+import { type AnyRow, compareKeys, IndexBuckets } from './index-buckets.ts'
+import { type IndexName, type TableName, tableNames, type Tables } from './tables.ts'
+import type { Change, History, Reader, Transaction } from './transaction.ts'
+
+export interface Overlay extends Transaction {
+  /** What it changed, once for each row, rows that ended as they began left out. In the order of tables and writes. */
+  changes(): readonly Change[]
+  /** Tasks that leave memory with this transaction, in the order in which they were archived. */
+  archivedTaskIds(): readonly string[]
+  /** The rows behind `archivedTaskIds`. */
+  archivedTasks(): readonly Tables['task'][]
+  /** A transaction within this one, to be merged into it or dropped. This one must not be written to meanwhile. */
+  begin(): Overlay
+  /** Takes over everything that `inner`, begun on this transaction, wrote. */
+  merge(inner: Overlay): void
+}
+
+/** What lies under an overlay: the committed state or another overlay. */
+export interface Base {
+  readonly reader: Reader
+  /** Every row by key, in no particular order. */
+  entries(table: TableName): Iterable<readonly [string, AnyRow]>
+  /** The keys of the rows that `find` yields, in no particular order. */
+  keysIn(table: TableName, index: string, value: string): Iterable<string>
+}
+
+export function beginOverlay(base: Base): Overlay {
+  return new LayeredOverlay(base)
+}
+
+/** What one overlay wrote into one table. */
+interface Layer {
+  /** Undefined is a deletion. */
+  readonly rows: Map<string, AnyRow | undefined>
+  /** Indexes of the rows written here. */
+  readonly written: IndexBuckets
+  /** Indexes of the rows underneath that are hidden by a write here, so that `count` need not build the list. */
+  readonly hidden: IndexBuckets
+}
+
+class LayeredOverlay implements Overlay {
+  readonly history: History
+  readonly #base: Base
+  readonly #layers = new Map<TableName, Layer>()
+  readonly #archived = new Map<string, Tables['task']>()
+
+  constructor(base: Base) {
+    this.#base = base
+    this.history = historyOver(base.reader.history, this.#archived)
+  }
+
+  get<T extends TableName>(table: T, key: string): Tables[T] | undefined {
+    const layer = this.#layers.get(table)
+    if (layer?.rows.has(key) === true) return layer.rows.get(key) as Tables[T] | undefined
+    return this.#base.reader.get(table, key)
+  }
+
+  find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
+    if (!this.#layers.has(table)) return this.#base.reader.find(table, index, value)
+    return [...this.#keysIn(table, index, value)].sort(compareKeys).map((key) => this.get(table, key) as Tables[T])
+  }
+
+  count<T extends TableName>(table: T, index: IndexName<T>, value: string): number {
+    const below = this.#base.reader.count(table, index, value)
+    const layer = this.#layers.get(table)
+    if (layer === undefined) return below
+    return below - layer.hidden.keys(index, value).size + layer.written.keys(index, value).size
+  }
+
+  all<T extends TableName>(table: T): readonly Tables[T][] {
+    if (!this.#layers.has(table)) return this.#base.reader.all(table)
+    return [...this.#entries(table)]
+      .sort(([left], [right]) => compareKeys(left, right))
+      .map(([, row]) => row as Tables[T])
+  }
+
+  put<T extends TableName>(table: T, key: string, row: Tables[T]): void {
+    const layer = this.#prepare(table, key)
+    layer.rows.set(key, row)
+    layer.written.add(key, row)
+    if (table === 'task') this.#archived.delete(key)
+  }
+
+  delete(table: TableName, key: string): void {
+    this.#prepare(table, key).rows.set(key, undefined)
+  }
+
+  archiveTask(taskId: string): void {
+    const row = this.get('task', taskId)
+    if (row === undefined) throw new Error(`task ${taskId} can't be archived: it is not in memory`)
+    this.delete('task', taskId)
+    this.#archived.set(taskId, row)
+  }
+
+  changes(): readonly Change[] {
+    const changes: Change[] = []
+    for (const table of tableNames) {
+      for (const [key, row] of this.#layers.get(table)?.rows ?? []) {
+        const before = this.#base.reader.get(table, key)
+        if (!sameRow(before, row)) changes.push({ table, key, before, row })
+      }
+    }
+    return changes
+  }
+
+  archivedTaskIds(): readonly string[] {
+    return [...this.#archived.keys()]
+  }
+
+  archivedTasks(): readonly Tables['task'][] {
+    return [...this.#archived.values()]
+  }
+
+  begin(): Overlay {
+    return beginOverlay({
+      reader: this,
+      entries: (table) => this.#entries(table),
+      keysIn: (table, index, value) => this.#keysIn(table, index, value),
+    })
+  }
+
+  merge(inner: Overlay): void {
+    for (const { table, key, row } of inner.changes()) {
+      if (row === undefined) this.delete(table, key)
+      else this.put(table, key, row)
+    }
+    for (const row of inner.archivedTasks()) this.#archived.set(row.taskId, row)
+  }
+
+  *#entries(table: TableName): Iterable<readonly [string, AnyRow]> {
+    const layer = this.#layers.get(table)
+    for (const entry of this.#base.entries(table)) if (layer?.rows.has(entry[0]) !== true) yield entry
+    for (const [key, row] of layer?.rows ?? []) if (row !== undefined) yield [key, row]
+  }
+
+  *#keysIn(table: TableName, index: string, value: string): Iterable<string> {
+    const layer = this.#layers.get(table)
+    for (const key of this.#base.keysIn(table, index, value)) if (layer?.rows.has(key) !== true) yield key
+    if (layer !== undefined) yield* layer.written.keys(index, value)
+  }
+
+  /** Makes ready for a write under `key`: hides the row underneath, and takes an earlier write out of the indexes. */
+  #prepare(table: TableName, key: string): Layer {
+    let layer = this.#layers.get(table)
+    if (layer === undefined) {
+      layer = { rows: new Map(), written: new IndexBuckets(table), hidden: new IndexBuckets(table) }
+      this.#layers.set(table, layer)
+    }
+    if (layer.rows.has(key)) {
+      const earlier = layer.rows.get(key)
+      if (earlier !== undefined) layer.written.remove(key, earlier)
+      return layer
+    }
+    const below = this.#base.reader.get(table, key)
+    if (below !== undefined) layer.hidden.add(key, below)
+    return layer
+  }
+}
+
+/** The history with what this transaction is about to add to it, so that it reads its own writes here too. */
+function historyOver(below: History, archived: ReadonlyMap<string, Tables['task']>): History {
+  return {
+    task: (taskId) => archived.get(taskId) ?? below.task(taskId),
+    tasksOfCluster: (clusterName, limit) => {
+      const own = [...archived.values()].filter((row) => row.clusterName === clusterName)
+      const known = below.tasksOfCluster(clusterName, limit)
+      if (own.length === 0) return known
+      return [...own, ...known].sort((left, right) => endOf(right) - endOf(left)).slice(0, limit)
+    },
+  }
+}
+
+/** By what "newest" is meant in the history: when the task stopped, epoch milliseconds. */
+function endOf(row: Tables['task']): number {
+  return row.stoppedAt ?? row.createdAt
+}
