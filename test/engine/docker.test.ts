@@ -1,0 +1,262 @@
+/** The Engine interface, held to one contract on the real Docker Engine; and docker.ts against an engine that misbehaves. */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import { openDocker } from '../../agent/docker.ts'
+import { defaultEngineLimits } from '../../agent/docker-limits.ts'
+import { EngineError, labels } from '../../agent/engine.ts'
+import type { Engine, EngineErrorKind, EngineEvent } from '../../agent/engine.ts'
+import { busyboxImage, engineHost, removeContainersWithLabel } from '../support/engine.ts'
+
+const mark = `contract-${process.pid}`
+const pull = { timeoutMs: 30_000, inactivityMs: 30_000 }
+
+await t.test('the contract, on the real engine', async (t) => {
+  const image = await busyboxImage()
+  t.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
+  await engineContract(t, openDocker(engineHost()), image)
+})
+
+await t.test('what only a real engine shows', async (t) => {
+  const engine = openDocker(engineHost())
+  const image = await busyboxImage()
+  t.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
+
+  await t.test('a port that is taken refuses the start and names the port', async (t) => {
+    const first = await engine.createContainer(`${mark}-port-a`, publishing(image, ''))
+    await engine.startContainer(first)
+    const taken = (await engine.inspectContainer(first))?.ports.find(({ hostIp }) => hostIp === '0.0.0.0')
+    t.ok(taken !== undefined && taken.containerPort === 80 && taken.hostPort > 1024, 'a dynamic port was given')
+    const second = await engine.createContainer(`${mark}-port-b`, publishing(image, String(taken?.hostPort)))
+    const refusal = await failure(engine.startContainer(second))
+    t.equal(refusal.kind, 'refused')
+    t.match(refusal.message, /^Error response from daemon: .*port is already allocated/)
+    const after = await engine.inspectContainer(second)
+    t.equal(after?.status, 'created')
+    t.equal(after?.exitCode, undefined, 'what never ran has no exit code')
+  })
+
+  await t.test('the last lines of both streams, with and without a terminal', async (t) => {
+    const script = 'for i in $(seq 1 30); do echo "line $i"; done; echo "{\\"a\\":1}" >&2'
+    const plain = await engine.createContainer(`${mark}-logs`, running(image, ['sh', '-c', script]))
+    await engine.startContainer(plain)
+    await until(async () => (await engine.inspectContainer(plain))?.status === 'exited')
+    const lines = await engine.lastLogLines(plain, 20)
+    t.equal(lines.length, 20)
+    t.ok(lines.includes('line 30') && lines.includes('{"a":1}') && !lines.includes('line 5'))
+
+    const tty = await engine.createContainer(`${mark}-tty`, { ...running(image, ['echo', '{"a":1}']), Tty: true })
+    await engine.startContainer(tty)
+    await until(async () => (await engine.inspectContainer(tty))?.status === 'exited')
+    t.same(await engine.lastLogLines(tty, 20), ['{"a":1}'], 'output that looks like JSON stays text')
+
+    const silent = { ...running(image, ['echo', 'gone']), HostConfig: { LogConfig: { Type: 'none' } } }
+    const none = await engine.createContainer(`${mark}-none`, silent)
+    await engine.startContainer(none)
+    t.same(await engine.lastLogLines(none, 20), [], 'a log driver that keeps nothing gives nothing')
+  })
+
+  await t.test('health is read with its output', async (t) => {
+    const Healthcheck = { Test: ['CMD-SHELL', 'echo all is well'], Interval: 200_000_000, Retries: 1 }
+    const id = await engine.createContainer(`${mark}-health`, { ...running(image, ['sleep', '60']), Healthcheck })
+    await engine.startContainer(id)
+    await until(async () => (await engine.inspectContainer(id))?.health?.status === 'HEALTHY')
+    t.match((await engine.inspectContainer(id))?.health?.output, /all is well/)
+  })
+
+  await t.test('a registry that nobody runs refuses a pull', async (t) => {
+    const refusal = await failure(engine.pullImage('127.0.0.1:9/no/such:1', undefined, pull))
+    t.equal(refusal.kind, 'refused')
+    t.match(refusal.message, /^Error response from daemon: .*connection refused/)
+    t.equal((await failure(engine.resolveDigest('127.0.0.1:9/no/such:1', undefined))).retryable, false)
+  })
+})
+
+await t.test('an engine that is not there, or that misbehaves', async (t) => {
+  await t.test('no socket is unreachable, and an address that means nothing is explained', async (t) => {
+    const refusal = await failure(openDocker('unix:///nowhere/docker.sock').ping())
+    t.equal(refusal.kind, 'unreachable')
+    t.match(refusal.message, /Cannot connect to the Docker daemon/)
+    t.equal((await failure(openDocker('tcp://127.0.0.1:9').ping())).kind, 'unreachable')
+    t.throws(() => openDocker('docker.sock'), /no address of a Docker Engine.*unix:\/\//)
+  })
+
+  await t.test('an engine that hangs meets each deadline', async (t) => {
+    const host = await scripted(t, (request, response) => {
+      if (request.url === '/version') answer(response, { ApiVersion: '1.41', MinAPIVersion: '1.12' })
+    })
+    const engine = openDocker(host, { ...defaultEngineLimits, pingMs: 50, inspectMs: 50, stopMarginMs: 50 })
+    t.equal((await failure(engine.ping())).kind, 'deadline')
+    t.equal((await failure(engine.inspectContainer('any'))).kind, 'deadline')
+    t.equal((await failure(engine.stopContainer('any', 0))).kind, 'deadline')
+    const quiet = await failure(engine.pullImage('any:1', undefined, { timeoutMs: 10_000, inactivityMs: 50 }))
+    t.equal(quiet.kind, 'inactive')
+    t.equal(
+      (await failure(engine.pullImage('any:1', undefined, { timeoutMs: 50, inactivityMs: 10_000 }))).kind,
+      'deadline',
+    )
+  })
+
+  await t.test('the API version is the newest that both speak', async (t) => {
+    const asked: string[] = []
+    const speaking = async (ApiVersion: string, MinAPIVersion: string): Promise<Engine> =>
+      openDocker(
+        await scripted(t, (request, response) => {
+          asked.push(request.url ?? '')
+          answer(response, { ApiVersion, MinAPIVersion })
+        }),
+      )
+    await (await speaking('1.41', '1.12')).ping()
+    await (await speaking('1.52', '1.44')).ping()
+    t.same(
+      asked.filter((url) => url !== '/version'),
+      ['/v1.41/_ping', '/v1.44/_ping'],
+    )
+    t.match((await failure((await speaking('1.40', '1.12')).ping())).message, /needs 1.41.*Upgrade Docker/)
+    t.match((await failure((await speaking('1.60', '1.50')).ping())).message, /knows 1.44 at most.*Upgrade Gantry/)
+  })
+
+  await t.test('a pull that fails half-way says why', async (t) => {
+    const lines = { text: '' }
+    const host = await scripted(t, (request, response) => {
+      if (request.url === '/version') answer(response, { ApiVersion: '1.41' })
+      else response.end(lines.text)
+    })
+    const pulling = async (error: string): Promise<EngineErrorKind> => {
+      lines.text = `{"status":"Pulling"}\n${JSON.stringify({ errorDetail: { message: error }, error })}\n`
+      const refusal = await failure(openDocker(host).pullImage('any:1', undefined, pull))
+      t.equal(refusal.message, error)
+      return refusal.kind
+    }
+    t.equal(await pulling('manifest for any:1 not found: manifest unknown: manifest unknown'), 'notFound')
+    t.equal(await pulling('unauthorized: authentication required'), 'denied')
+    t.equal(await pulling('Get "https://any/v2/": net/http: TLS handshake timeout'), 'deadline')
+    t.equal(await pulling('no space left on device'), 'refused')
+  })
+
+  await t.test('a stream of events that breaks off ends, and does not throw', async (t) => {
+    const host = await scripted(t, (request, response) => {
+      if (request.url === '/version') return answer(response, { ApiVersion: '1.41' })
+      response.write('{"Action":"die","Actor":{"ID":"abc"}}\n')
+      setTimeout(() => response.socket?.destroy(), 20)
+    })
+    const seen: EngineEvent[] = []
+    await openDocker(host).watch((event) => seen.push(event), new AbortController().signal)
+    t.same(seen, [{ containerId: 'abc', action: 'die' }])
+  })
+})
+
+/** What every engine must do; the fake of the simulation is held to the same. */
+async function engineContract(t: Test, engine: Engine, image: string): Promise<void> {
+  await t.test('it answers and describes itself', async (t) => {
+    await engine.ping()
+    const info = await engine.info()
+    t.match(info.apiVersion, /^1\.\d+$/)
+    t.ok(info.loggingDrivers.includes('json-file'))
+  })
+
+  await t.test('a container goes from created over running to exited and away', async (t) => {
+    const id = await engine.createContainer(`${mark}-life`, running(image, ['sleep', '600']))
+    const created = await engine.inspectContainer(`${mark}-life`)
+    t.match(created, { id, name: `${mark}-life`, status: 'created', image })
+    t.equal(created?.startedAt, undefined)
+
+    await engine.startContainer(id)
+    await engine.startContainer(id)
+    const started = (await engine.listContainers()).find((one) => one.id === id)
+    t.match(started, { status: 'running', labels: { [labels.taskArn]: mark } })
+    t.type(started?.startedAt, 'number')
+    t.equal(started?.exitCode, undefined)
+
+    await engine.stopContainer(id, 0)
+    await engine.stopContainer(id, 0)
+    const ended = await engine.inspectContainer(id)
+    t.match(ended, { status: 'exited', exitCode: 137 })
+    t.type(ended?.finishedAt, 'number')
+
+    await engine.removeContainer(id)
+    await engine.removeContainer(id)
+    t.equal(await engine.inspectContainer(id), undefined)
+  })
+
+  await t.test('each refusal has its kind', async (t) => {
+    await engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600']))
+    const twice = await failure(engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600'])))
+    t.equal(twice.kind, 'conflict')
+    const missing = await failure(engine.createContainer(`${mark}-missing`, running('gantry-test/none:1', ['true'])))
+    t.equal(missing.kind, 'notFound')
+    t.equal((await failure(engine.startContainer('no-such-container'))).kind, 'notFound')
+    const bad = await engine.createContainer(`${mark}-bad`, running(image, ['/no/such/program']))
+    const refusal = await failure(engine.startContainer(bad))
+    t.equal(refusal.kind, 'refused')
+    t.match(refusal.message, /no such file or directory/)
+    t.equal(await engine.inspectImage('gantry-test/none:1'), undefined)
+    t.match((await engine.inspectImage(image))?.id, /^sha256:/)
+  })
+
+  await t.test('events name what changed, until the watch is ended', async (t) => {
+    const seen: EngineEvent[] = []
+    const abort = new AbortController()
+    const watching = engine.watch((event) => seen.push(event), abort.signal)
+    const id = await engine.createContainer(`${mark}-watched`, running(image, ['true']))
+    await engine.startContainer(id)
+    await until(async () => seen.some((event) => event.containerId === id && event.action === 'die'))
+    abort.abort()
+    await watching
+  })
+
+  await t.test('volumes come and go', async (t) => {
+    await engine.createVolume(`${mark}-volume`, 'local', {}, { [labels.taskArn]: mark })
+    t.same(await engine.inspectVolume(`${mark}-volume`), { name: `${mark}-volume`, driver: 'local' })
+    await engine.removeVolume(`${mark}-volume`)
+    await engine.removeVolume(`${mark}-volume`)
+    t.equal(await engine.inspectVolume(`${mark}-volume`), undefined)
+  })
+}
+
+function running(image: string, command: readonly string[]): Record<string, unknown> {
+  return { Image: image, Cmd: command, Labels: { [labels.taskArn]: mark } }
+}
+
+function publishing(image: string, hostPort: string): Record<string, unknown> {
+  const PortBindings = { '80/tcp': [{ HostPort: hostPort }] }
+  return { ...running(image, ['sleep', '600']), ExposedPorts: { '80/tcp': {} }, HostConfig: { PortBindings } }
+}
+
+async function failure(call: Promise<unknown>): Promise<EngineError> {
+  const error = await call.then(
+    () => new Error('The call succeeded where it should have failed.'),
+    (reason: unknown) => reason,
+  )
+  if (error instanceof EngineError) return error
+  throw error
+}
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 300; tries++) {
+    if (await holds()) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error(`It did not come true within 15 s: ${holds.toString()}`)
+}
+
+/** A server on a socket of its own that answers as the test says. */
+async function scripted(t: Test, serve: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+  const path = join(mkdtempSync(join(tmpdir(), 'gantry-scripted-')), 'docker.sock')
+  const server: Server = createServer(serve)
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `unix://${path}`
+}
+
+function answer(response: ServerResponse, body: object): void {
+  response.setHeader('content-type', 'application/json')
+  response.end(JSON.stringify(body))
+}
