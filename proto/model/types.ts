@@ -21,7 +21,11 @@ export type With<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]-?: Pla
 
 type Commands = typeof ecs
 type CommandName = Exclude<Extract<keyof Commands, `${string}Command`>, '$Command'>
-type RequestOf<C extends CommandName> = Commands[C] extends new (input: infer I) => unknown ? I : never
+type RequestOf<C extends CommandName> = Commands[C] extends new (
+  ...args: never[]
+) => { readonly input: infer I }
+  ? I
+  : never
 type ResponseOf<C extends CommandName> = Commands[C] extends new (
   ...args: never[]
 ) => { resolveMiddleware: (...rest: never[]) => (input: never) => Promise<{ output: infer O }> }
