@@ -1,0 +1,181 @@
+/**
+ * What a task takes of an instance and what an instance has left: the sums that placement, Describe answers and the
+ * invariants share, so that nothing is ever given out twice.
+ */
+import type { ContainerDefinition, ContainerOverride, PortMapping, TaskOverride } from '../../proto/model/types.ts'
+import type { InstanceRow, ReservedResources, TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { Reader } from '../state/transaction.ts'
+
+export interface Capacity {
+  readonly cpuUnits: number
+  readonly memoryMiB: number
+}
+
+export interface InstanceResources {
+  readonly registered: Capacity
+  /** Negative where an instance registered again with less than its tasks hold. */
+  readonly remaining: Capacity
+  /** Reserved by ECS or Gantry, held by the host's own programs, or given to a live task. */
+  readonly usedTcpPorts: ReadonlySet<number>
+  readonly usedUdpPorts: ReadonlySet<number>
+  /** Dynamic host ports that the instance's agent is still to choose and report. */
+  readonly dynamicPortsAwaited: number
+}
+
+/**
+ * TCP ports that no task ever gets: SSH, Docker's two, the agent's introspection and credentials endpoints (as ECS
+ * reserves them), and the controller's own two, since a controller and an agent may share a machine.
+ */
+export const reservedTcpPorts: readonly number[] = [22, 2375, 2376, 51678, 51679, 51700, 51443]
+
+/** What `instance` registered, and what its live tasks, its host and the reserved ports leave of it. */
+export function instanceResources(reader: Reader, instance: InstanceRow): InstanceResources {
+  return resourcesLeft(instance, reader.find('task', 'liveByInstance', instance.instanceId))
+}
+
+/** The same where the instance's live tasks are at hand. */
+export function resourcesLeft(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceResources {
+  const registered = registeredCapacity(instance)
+  const usedTcpPorts = new Set([...reservedTcpPorts, ...registeredPorts(instance, 'PORTS'), ...instance.hostTcpPorts])
+  const usedUdpPorts = new Set([...registeredPorts(instance, 'PORTS_UDP'), ...instance.hostUdpPorts])
+  let { cpuUnits, memoryMiB } = registered
+  let dynamicPortsAwaited = 0
+  for (const task of liveTasks) {
+    cpuUnits -= task.reserved.cpuUnits
+    memoryMiB -= task.reserved.memoryMiB
+    dynamicPortsAwaited += task.reserved.dynamicPortsAwaited
+    for (const port of task.reserved.tcpPorts) usedTcpPorts.add(port)
+    for (const port of task.reserved.udpPorts) usedUdpPorts.add(port)
+    for (const container of task.containers) addBoundPorts(container, usedTcpPorts, usedUdpPorts)
+  }
+  return { registered, remaining: { cpuUnits, memoryMiB }, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited }
+}
+
+/**
+ * What a task of `definition` takes of its instance, by ECS's rules: the task's own CPU and memory where it names them,
+ * else the sum over its containers, where a container's memoryReservation counts before its memory. In `host` mode a
+ * container port is a host port; in `bridge` mode (the default) a mapping without a host port awaits a dynamic one;
+ * `none` and `awsvpc` take no port of the host.
+ *
+ * Source: AWS documentation, "Task definition parameters", task size, memoryReservation and hostPort.
+ */
+export function taskDemand(definition: TaskDefinitionRow, overrides: TaskOverride | undefined): ReservedResources {
+  const ofContainers = containerSums(definition.containerDefinitions, overrides?.containerOverrides ?? [])
+  return {
+    cpuUnits: sizeOf(overrides?.cpu ?? definition.cpu, parseCpuUnits) ?? ofContainers.cpuUnits,
+    memoryMiB: sizeOf(overrides?.memory ?? definition.memory, parseMemoryMiB) ?? ofContainers.memoryMiB,
+    ...portDemand(definition),
+  }
+}
+
+/**
+ * CPU units of a task's `cpu`: `256`, `0.25 vCPU`, `1 vcpu`. Undefined where the text is none of these forms.
+ *
+ * Source: AWS documentation, "Task definition parameters", task size.
+ */
+export function parseCpuUnits(text: string): number | undefined {
+  const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*(vcpu)?\s*$/i.exec(text)
+  if (match === null) return undefined
+  return positiveInteger(Number(match[1]) * (match[2] === undefined ? 1 : 1024))
+}
+
+/** MiB of a task's `memory`: `512`, `0.5 GB`, `1GB`. Undefined where the text is none of these forms. */
+export function parseMemoryMiB(text: string): number | undefined {
+  const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*(gb)?\s*$/i.exec(text)
+  if (match === null) return undefined
+  return positiveInteger(Number(match[1]) * (match[2] === undefined ? 1 : 1024))
+}
+
+/** First and last port of a `containerPortRange` or `hostPortRange` such as `8000-8010`; undefined for other text. */
+export function parsePortRange(text: string): { readonly first: number; readonly last: number } | undefined {
+  const match = /^([0-9]{1,5})-([0-9]{1,5})$/.exec(text)
+  if (match === null) return undefined
+  const first = Number(match[1])
+  const last = Number(match[2])
+  return first >= 1 && first <= last && last <= 65535 ? { first, last } : undefined
+}
+
+function registeredCapacity(instance: InstanceRow): Capacity {
+  return { cpuUnits: registeredNumber(instance, 'CPU'), memoryMiB: registeredNumber(instance, 'MEMORY') }
+}
+
+function registeredNumber(instance: InstanceRow, name: string): number {
+  const resource = instance.registeredResources.find((candidate) => candidate.name === name)
+  return resource?.integerValue ?? resource?.longValue ?? resource?.doubleValue ?? 0
+}
+
+function registeredPorts(instance: InstanceRow, name: string): readonly number[] {
+  const resource = instance.registeredResources.find((candidate) => candidate.name === name)
+  return (resource?.stringSetValue ?? []).map(Number).filter(isPort)
+}
+
+function addBoundPorts(container: TaskContainer, tcpPorts: Set<number>, udpPorts: Set<number>): void {
+  for (const binding of container.networkBindings ?? []) {
+    const ports = binding.protocol === 'udp' ? udpPorts : tcpPorts
+    if (binding.hostPort !== undefined && isPort(binding.hostPort)) ports.add(binding.hostPort)
+    const range = binding.hostPortRange === undefined ? undefined : parsePortRange(binding.hostPortRange)
+    if (range === undefined) continue
+    for (let port = range.first; port <= range.last; port += 1) ports.add(port)
+  }
+}
+
+function containerSums(definitions: readonly ContainerDefinition[], overrides: readonly ContainerOverride[]): Capacity {
+  let cpuUnits = 0
+  let memoryMiB = 0
+  for (const definition of definitions) {
+    const override = overrides.find((candidate) => candidate.name === definition.name)
+    cpuUnits += override?.cpu ?? definition.cpu ?? 0
+    const reservation = override?.memoryReservation ?? definition.memoryReservation
+    memoryMiB += reservation ?? override?.memory ?? definition.memory ?? 0
+  }
+  return { cpuUnits, memoryMiB }
+}
+
+function portDemand(definition: TaskDefinitionRow): Omit<ReservedResources, 'cpuUnits' | 'memoryMiB'> {
+  const tcpPorts = new Set<number>()
+  const udpPorts = new Set<number>()
+  let dynamicPortsAwaited = 0
+  const networkMode = definition.networkMode ?? 'bridge'
+  if (networkMode === 'bridge' || networkMode === 'host') {
+    for (const mapping of definition.containerDefinitions.flatMap((container) => container.portMappings ?? [])) {
+      const wanted = networkMode === 'host' ? staticPorts(mapping) : bridgePorts(mapping)
+      for (const port of wanted.ports) (mapping.protocol === 'udp' ? udpPorts : tcpPorts).add(port)
+      dynamicPortsAwaited += wanted.dynamic
+    }
+  }
+  return { tcpPorts: [...tcpPorts], udpPorts: [...udpPorts], dynamicPortsAwaited }
+}
+
+interface WantedPorts {
+  readonly ports: readonly number[]
+  readonly dynamic: number
+}
+
+function bridgePorts(mapping: PortMapping): WantedPorts {
+  const range = mapping.containerPortRange === undefined ? undefined : parsePortRange(mapping.containerPortRange)
+  if (range !== undefined) return { ports: [], dynamic: range.last - range.first + 1 }
+  if (mapping.hostPort === undefined || mapping.hostPort === 0) return { ports: [], dynamic: 1 }
+  return { ports: [mapping.hostPort], dynamic: 0 }
+}
+
+function staticPorts(mapping: PortMapping): WantedPorts {
+  const range = mapping.containerPortRange === undefined ? undefined : parsePortRange(mapping.containerPortRange)
+  if (range === undefined) {
+    const port = mapping.containerPort ?? mapping.hostPort
+    return { ports: port === undefined ? [] : [port], dynamic: 0 }
+  }
+  return { ports: Array.from({ length: range.last - range.first + 1 }, (_, index) => range.first + index), dynamic: 0 }
+}
+
+function sizeOf(text: string | undefined, parse: (text: string) => number | undefined): number | undefined {
+  return text === undefined ? undefined : parse(text)
+}
+
+function positiveInteger(value: number): number | undefined {
+  const rounded = Math.round(value)
+  return rounded > 0 && Math.abs(rounded - value) < 1e-6 ? rounded : undefined
+}
+
+function isPort(value: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= 65535
+}
