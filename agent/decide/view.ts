@@ -1,0 +1,120 @@
+/**
+ * What the agent knows of one task: what is desired (the payload), what it did and learned (facts, kept in the journal)
+ * and what Docker shows (observed). Decisions are made from these three and a given time alone.
+ */
+import type { PayloadTask } from '../../proto/acs.ts'
+import type { ContainerStatus, DesiredStatus } from '../../proto/status.ts'
+import type { ObservedContainer } from '../engine.ts'
+
+/** A task's own ladder as an agent reports it. */
+export type KnownTaskStatus = 'PENDING' | 'RUNNING' | 'STOPPED'
+
+export interface HostPort {
+  readonly containerPort: number
+  readonly protocol: 'tcp' | 'udp'
+  readonly hostPort: number
+}
+
+/** A step that failed and may be tried again, with when. */
+export interface Retry {
+  readonly attempts: number
+  /** Epoch milliseconds before which the step is not tried again. */
+  readonly notBefore: number
+}
+
+export interface ContainerFacts {
+  /** Never decreases. */
+  readonly knownStatus: ContainerStatus
+  /** Chosen and journalled before the container is created, so that a crash in between finds it by name. */
+  readonly dockerName?: string | undefined
+  readonly dockerId?: string | undefined
+  readonly hostPorts: readonly HostPort[]
+  readonly imageReady: boolean
+  /** `sha256:...`; undefined for an image that exists only on this host. */
+  readonly imageDigest?: string | undefined
+  readonly pullFailed?: boolean | undefined
+  readonly started: boolean
+  readonly startedAt?: number | undefined
+  readonly finishedAt?: number | undefined
+  readonly exitCode?: number | undefined
+  readonly reason?: string | undefined
+  readonly healthStatus?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' | undefined
+  /** Host ports that Docker refused at start because another program held them; not to be chosen again. */
+  readonly refusedPorts?: readonly number[] | undefined
+  /** Docker's container must be removed and made anew, with other ports. */
+  readonly remake?: boolean | undefined
+  /** The full list did not show it: ask for it by id before saying that it vanished. */
+  readonly unseen?: boolean | undefined
+  /** Something happened to it; look again. */
+  readonly hinted?: boolean | undefined
+  /** Asked for once after it stopped; empty where there were none or they could not be read. */
+  readonly lastLogLines?: readonly string[] | undefined
+  readonly retry?: Retry | undefined
+  readonly removed?: boolean | undefined
+}
+
+export interface VolumeFacts {
+  readonly dockerName: string
+  readonly created: boolean
+  /** Made for this task alone, so it goes with it. */
+  readonly ours: boolean
+  readonly retry?: Retry | undefined
+  readonly removed?: boolean | undefined
+}
+
+export interface TaskFacts {
+  readonly taskArn: string
+  /** Only ever moves from RUNNING to STOPPED. */
+  readonly desiredStatus: DesiredStatus
+  /** Never decreases. */
+  readonly knownStatus: KnownTaskStatus
+  /** The task's own reason, where no container's says it: a refused payload, a volume that could not be made. */
+  readonly reason?: string | undefined
+  /** Known only by labels of its containers so far: nothing is started for it until its payload comes. */
+  readonly adopted: boolean
+  readonly acceptedAt: number
+  readonly pullStartedAt?: number | undefined
+  readonly pullStoppedAt?: number | undefined
+  readonly executionStoppedAt?: number | undefined
+  readonly containers: Readonly<Record<string, ContainerFacts>>
+  readonly volumes: Readonly<Record<string, VolumeFacts>>
+  /** What the last report said, without the age of a wait; another text means that there is something to report. */
+  readonly reported?: { readonly content: string; readonly status: KnownTaskStatus; readonly at: number } | undefined
+  /** The controller has STOPPED: what is left of the task may go after the cleanup wait. */
+  readonly stoppedAcknowledgedAt?: number | undefined
+}
+
+/** Names of steps that are being performed, each as `step:object` (`pullImage:web`). */
+export type Underway = ReadonlyMap<string, { readonly since: number }>
+
+export interface TaskView {
+  readonly payload: PayloadTask
+  readonly facts: TaskFacts
+  /** By container name, as Docker last showed them; kept in memory only. */
+  readonly observed: ReadonlyMap<string, ObservedContainer>
+  readonly underway: Underway
+}
+
+/** What the decisions need to know of the host that the task is on. */
+export interface HostView {
+  readonly cluster: string
+  readonly containerInstanceArn: string
+  /** False until Docker Engine has shown its containers, and while it doesn't answer. */
+  readonly engineAnswers: boolean
+  /** Since when it has not answered. */
+  readonly engineSilentSince: number
+  /** How many more containers may be started right now. */
+  readonly startSlotsFree: number
+  readonly pullBehavior: PullBehavior
+  readonly stopTimeoutSeconds: number
+  readonly cleanupWaitMs: number
+}
+
+export type PullBehavior = 'default' | 'always' | 'once' | 'prefer-cached'
+
+export const freshContainer: ContainerFacts = {
+  knownStatus: 'PENDING',
+  hostPorts: [],
+  imageReady: false,
+  started: false,
+}
