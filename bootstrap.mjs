@@ -1,0 +1,174 @@
+/**
+ * The way into every npm script of Gantry, and its one plain-JavaScript file: it must run on whatever Node (20 or
+ * newer) a machine has, before anything is installed. It installs what package-lock.json names where that is missing,
+ * then runs the wanted script under the pinned Node in node_modules.
+ *
+ *   node bootstrap.mjs [--as-root] <script.ts | tool of node_modules/.bin> [arguments]
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { constants as osConstants } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(fileURLToPath(import.meta.url))
+const modules = join(root, 'node_modules')
+const pinnedNode = join(modules, 'node', 'bin', 'node')
+const oldestNode = 20
+
+function fail(message) {
+  process.stderr.write(`gantry: ${message}\n`)
+  process.exit(1)
+}
+
+function readJson(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return undefined
+  }
+}
+
+function checkMachine(asRoot) {
+  const major = Number(process.versions.node.split('.')[0])
+  if (major < oldestNode) {
+    fail(`Node ${oldestNode} or newer is needed to begin, and this is ${process.version} (${process.execPath}).`)
+  }
+  if (process.platform !== 'linux') {
+    fail(`it drives a Linux host's Docker Engine, and this machine runs ${process.platform}. Use a Linux host or VM.`)
+  }
+  if (asRoot && process.getuid() !== 0) {
+    fail('this needs root: it drives Docker, and installs it where it is missing. Run it again as root, or with sudo.')
+  }
+}
+
+/** The search path without this project's own binaries: an install replaces those while it runs. */
+function hostPath() {
+  const entries = (process.env.PATH ?? '').split(delimiter)
+  return entries.filter((entry) => !entry.startsWith(modules)).join(delimiter)
+}
+
+/** A Node outside node_modules, which an install doesn't delete under itself. */
+function hostNode() {
+  const candidates = [
+    process.execPath,
+    ...hostPath()
+      .split(delimiter)
+      .map((entry) => join(entry, 'node')),
+  ]
+  const outside = candidates.find((path) => !path.startsWith(modules) && existsSync(path))
+  return outside ?? fail('no Node was found on the PATH outside node_modules: install Node 20 or newer first.')
+}
+
+/** Undefined when node_modules holds exactly what package-lock.json names; else what is wrong, in words. */
+function whatLacks() {
+  const wanted = readJson(join(root, 'package-lock.json'))?.packages
+  if (wanted === undefined) fail('package-lock.json is missing or broken: take it from the repository again.')
+  const installed = readJson(join(modules, '.package-lock.json'))?.packages
+  if (installed === undefined) return 'nothing is installed yet'
+  for (const [path, entry] of Object.entries(wanted)) {
+    if (path === '') continue
+    const found = installed[path]
+    if (found === undefined && !entry.optional) return `${path} is missing`
+    if (found !== undefined && found.version !== entry.version)
+      return `${path} is ${found.version}, not ${entry.version}`
+  }
+  return undefined
+}
+
+function pinnedNodeRuns() {
+  const wanted = readJson(join(root, 'package-lock.json'))?.packages?.['node_modules/node']?.version
+  try {
+    accessSync(pinnedNode, constants.X_OK)
+  } catch {
+    return false
+  }
+  return spawnSync(pinnedNode, ['--version'], { encoding: 'utf8' }).stdout?.trim() === `v${wanted}`
+}
+
+/** npm ends an error with a page of usage; what went wrong stands before it. */
+function withoutNoise(output) {
+  const lines = output.split('\n').filter((line) => line.trim() !== '' && !/^npm (warn|notice)/.test(line))
+  return lines.slice(0, 20).join('\n')
+}
+
+/** Runs a step of the install, and says every ten seconds that it still goes on: npm is silent without a terminal. */
+function runStep(what, command, args, cwd) {
+  const startedAt = Date.now()
+  const seconds = () => Math.round((Date.now() - startedAt) / 1000)
+  const env = { ...process.env, PATH: `${dirname(hostNode())}${delimiter}${hostPath()}` }
+  // An outer `npm run` hands down what would tie this npm to the outer one's script and folder.
+  for (const name of Object.keys(env)) {
+    if (/^npm_(lifecycle|package|config_local_prefix|config_prefix$|command)/.test(name)) delete env[name]
+  }
+  process.stdout.write(`gantry: ${what}\n`)
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const tick = setInterval(() => process.stdout.write(`gantry:   ... ${seconds()} s\n`), 10_000)
+    let output = ''
+    const keep = (chunk) => {
+      output = (output + chunk).slice(-8_000)
+    }
+    child.stdout.on('data', keep)
+    child.stderr.on('data', keep)
+    child.on('error', (error) => keep(String(error)))
+    child.on('close', (code) => {
+      clearInterval(tick)
+      if (code !== 0) {
+        fail(`this step failed (exit ${code}) after ${seconds()} s: ${command} ${args.join(' ')}\n${withoutNoise(output)}
+gantry: is the npm registry within reach? Try "npm ping", then run the same command again.`)
+      }
+      process.stdout.write(`gantry:   done in ${seconds()} s\n`)
+      resolve()
+    })
+  })
+}
+
+async function installWhatLacks() {
+  const lack = whatLacks()
+  if (lack !== undefined) {
+    // No package's install script runs: none is needed but that of the package `node`, which is run below by name.
+    // So no compiler is needed either (ssh2 and cpu-features would try to build optional native parts).
+    await runStep(
+      `installing the npm packages of package-lock.json (${lack}; about 400 MB) ...`,
+      'npm',
+      ['ci', '--ignore-scripts', '--no-audit', '--no-fund'],
+      root,
+    )
+  }
+  if (!pinnedNodeRuns()) {
+    const { version } = readJson(join(modules, 'node', 'package.json')) ?? fail('npm did not install the package node.')
+    const script = 'installArchSpecificPackage'
+    await runStep(
+      `fetching Node ${version}, which runs Gantry (150 MB) ...`,
+      hostNode(),
+      [script],
+      dirname(dirname(pinnedNode)),
+    )
+    if (!pinnedNodeRuns()) fail(`${pinnedNode} does not run on this machine (${process.arch}).`)
+  }
+}
+
+/** Runs the script in the foreground; signals go to it, and its end is ours. */
+function runPinned(target, args) {
+  const tool = join(modules, '.bin', target)
+  const child = spawn(pinnedNode, [existsSync(tool) ? tool : join(root, target), ...args], {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, PATH: `${join(modules, '.bin')}${delimiter}${hostPath()}` },
+  })
+  // A terminal sends its signals to the whole foreground group, so the child has a SIGINT already; a plain `kill` of
+  // this process has to be handed on.
+  process.on('SIGINT', () => {})
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => child.kill(signal))
+  child.on('error', (error) => fail(`${pinnedNode} did not start: ${error.message}`))
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + (osConstants.signals[signal] ?? 0)))
+}
+
+const args = process.argv.slice(2)
+const asRoot = args[0] === '--as-root'
+if (asRoot) args.shift()
+const target = args.shift() ?? fail('say what to run: node bootstrap.mjs scripts/start.ts')
+checkMachine(asRoot)
+await installWhatLacks()
+runPinned(target, args)
