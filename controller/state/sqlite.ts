@@ -1,0 +1,244 @@
+/**
+ * The embedded store: one SQLite file, one log record for each turn, synced before it counts. DESIGN section 4 has the
+ * measurements behind this shape.
+ */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
+import { Worker } from 'node:worker_threads'
+import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
+import {
+  CorruptStoreError,
+  type LoadedState,
+  readRecord,
+  type RowWrite,
+  type Store,
+  StoreWriteError,
+  type TurnRecord,
+  UnknownOutcomeError,
+  writeRecord,
+} from './store.ts'
+import { type TableName, tableNames, type TaskRow } from './tables.ts'
+import type { History } from './transaction.ts'
+
+export interface SqliteStoreOptions {
+  /** How long stopped tasks stay in the history, milliseconds. */
+  readonly historyKeepMs?: number | undefined
+  /** How many tasks the history holds at most; the oldest go first. */
+  readonly historyKeepCount?: number | undefined
+  /** The log is folded into the checkpoint once it holds this many records... */
+  readonly foldAfterRecords?: number | undefined
+  /** ...or this many bytes. */
+  readonly foldAfterBytes?: number | undefined
+  /** Told of a fold that failed. Nothing is lost by it: the log stays whole, and the next fold tries again. */
+  readonly onFoldFailure?: ((error: Error) => void) | undefined
+}
+
+const defaults = {
+  historyKeepMs: 7 * 24 * 3600 * 1000,
+  historyKeepCount: 50_000,
+  foldAfterRecords: 2000,
+  foldAfterBytes: 16 * 1024 * 1024,
+}
+
+/** SQLite's result code for an I/O error: the sync itself may have failed, after the record had reached the file. */
+const sqliteIoError = 10
+
+/**
+ * Opens `controller.db` in `directory` (made if missing). The caller holds the directory's lock. Throws a plain Error
+ * where a newer Gantry wrote the file, and CorruptStoreError where it is no database.
+ */
+export async function openSqliteStore(directory: string, options: SqliteStoreOptions = {}): Promise<Store> {
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const path = join(directory, 'controller.db')
+  const database = openDatabase(path)
+  try {
+    prepareSchema(database, path)
+  } catch (error) {
+    database.close()
+    throw error
+  }
+  return new SqliteStore(database, path, options)
+}
+
+class SqliteStore implements Store {
+  readonly history: History
+  readonly #database: DatabaseSync
+  readonly #path: string
+  readonly #options: SqliteStoreOptions
+  #revision: number
+  #unfoldedRecords: number
+  #unfoldedBytes: number
+  #fold: Promise<void> | undefined
+
+  constructor(database: DatabaseSync, path: string, options: SqliteStoreOptions) {
+    this.#database = database
+    this.#path = path
+    this.#options = options
+    this.history = historyIn(database, path)
+    this.#revision = newestRevision(database)
+    const size = database.prepare('select count(*) as records, total(length(record)) as bytes from log').get()
+    this.#unfoldedRecords = Number(size?.['records'])
+    this.#unfoldedBytes = Number(size?.['bytes'])
+  }
+
+  async load(): Promise<LoadedState> {
+    try {
+      return this.#read()
+    } catch (error) {
+      if (error instanceof CorruptStoreError) throw error
+      throw new CorruptStoreError(
+        `${this.#path} can't be read: ${(error as Error).message}. Restore the data directory from a backup.`,
+        { cause: error },
+      )
+    }
+  }
+
+  #read(): LoadedState {
+    const writes = [...this.#checkpointRows()]
+    let revision = metaValue(this.#database, 'checkpointRevision') ?? 0
+    const records = this.#database.prepare('select revision, crc, record from log order by revision').iterate()
+    for (const row of records) {
+      if (row['revision'] !== revision + 1) {
+        throw new CorruptStoreError(
+          `log record ${revision + 1} of ${this.#path} is missing (${String(row['revision'])} comes next): turns are ` +
+            'lost. Restore the data directory from a backup.',
+        )
+      }
+      revision += 1
+      const record = readChecked(`log record ${revision} of ${this.#path}`, row['record'], row['crc'], readRecord)
+      for (const write of record.writes) writes.push(write)
+    }
+    return { revision, writes }
+  }
+
+  async append(record: TurnRecord): Promise<number> {
+    const text = writeRecord(record)
+    const revision = this.#revision + 1
+    try {
+      this.#database.exec('begin immediate')
+      this.#database.prepare('insert into log values (?, ?, ?)').run(revision, checksum(text), text)
+      if (record.archived.length > 0) this.#archive(record)
+    } catch (error) {
+      throw this.#failedWhole(error)
+    }
+    this.#commit()
+    this.#revision = revision
+    this.#unfoldedRecords += 1
+    this.#unfoldedBytes += text.length
+    this.#foldIfDue()
+    return revision
+  }
+
+  async close(): Promise<void> {
+    // A fold that is cut off rolls back, so it need not be waited for at length; but its worker must be gone.
+    await this.#fold
+    this.#database.close()
+  }
+
+  #commit(): void {
+    try {
+      this.#database.exec('commit')
+    } catch (error) {
+      const code = (error as { errcode?: unknown }).errcode
+      if (typeof code === 'number' && (code & 0xff) !== sqliteIoError) throw this.#failedWhole(error)
+      throw new UnknownOutcomeError(
+        `it is not known whether turn ${this.#revision + 1} is in ${this.#path}: ${(error as Error).message}. Restart ` +
+          'the controller; it takes up whatever the disk has. Check the disk first.',
+        { cause: error },
+      )
+    }
+  }
+
+  /** The error for a turn of which nothing is on disk; leaves no transaction open. */
+  #failedWhole(error: unknown): Error {
+    try {
+      if (this.#database.isTransaction) this.#database.exec('rollback')
+    } catch (rollbackError) {
+      return new UnknownOutcomeError(`a failed turn could not be rolled back in ${this.#path}`, {
+        cause: rollbackError,
+      })
+    }
+    return new StoreWriteError(
+      `${this.#path} can't be written: ${(error as Error).message}. Free space on its disk, or check its permissions.`,
+      { cause: error },
+    )
+  }
+
+  #archive(record: TurnRecord): void {
+    const insert = this.#database.prepare(
+      'insert into history values (?, ?, ?, ?, ?) on conflict do update set crc = excluded.crc, row = excluded.row',
+    )
+    for (const task of record.archived) {
+      const text = JSON.stringify(task)
+      insert.run(task.taskId, task.clusterName, task.stoppedAt ?? record.at, checksum(text), text)
+    }
+    const keepMs = this.#options.historyKeepMs ?? defaults.historyKeepMs
+    const keepCount = this.#options.historyKeepCount ?? defaults.historyKeepCount
+    this.#database.prepare('delete from history where stopped_at < ?').run(record.at - keepMs)
+    this.#database
+      .prepare(
+        'delete from history where rowid in (select rowid from history order by stopped_at desc limit -1 offset ?)',
+      )
+      .run(keepCount)
+  }
+
+  *#checkpointRows(): Iterable<RowWrite> {
+    for (const { name, key, crc, row } of this.#database.prepare('select * from checkpoint').iterate()) {
+      const what = `checkpoint row ${String(name)}/${String(key)} of ${this.#path}`
+      const value = readChecked(what, row, crc, (text) => {
+        if (!tableNames.includes(name as TableName)) throw new Error(`this version knows no table ${String(name)}`)
+        return JSON.parse(text) as RowWrite['row']
+      })
+      yield { table: name as TableName, key: String(key), row: value }
+    }
+  }
+
+  #foldIfDue(): void {
+    if (this.#fold !== undefined) return
+    const dueRecords = this.#options.foldAfterRecords ?? defaults.foldAfterRecords
+    const dueBytes = this.#options.foldAfterBytes ?? defaults.foldAfterBytes
+    if (this.#unfoldedRecords < dueRecords && this.#unfoldedBytes < dueBytes) return
+    this.#unfoldedRecords = 0
+    this.#unfoldedBytes = 0
+    this.#fold = this.#runFold(this.#revision).finally(() => {
+      this.#fold = undefined
+    })
+  }
+
+  #runFold(throughRevision: number): Promise<void> {
+    return new Promise((resolve) => {
+      const worker = new Worker(new URL('./sqlite-checkpoint.ts', import.meta.url), {
+        workerData: { foldPath: this.#path, throughRevision },
+      })
+      worker.once('error', (error) => {
+        this.#options.onFoldFailure?.(error instanceof Error ? error : new Error(String(error)))
+      })
+      worker.once('exit', () => resolve())
+    })
+  }
+}
+
+function newestRevision(database: DatabaseSync): number {
+  const newest = database.prepare('select max(revision) as revision from log').get()?.['revision']
+  return typeof newest === 'number' ? newest : (metaValue(database, 'checkpointRevision') ?? 0)
+}
+
+function historyIn(database: DatabaseSync, path: string): History {
+  const read = (row: Record<string, unknown>): TaskRow =>
+    readChecked(
+      `history of task ${String(row['task_id'])} in ${path}`,
+      row['row'],
+      row['crc'],
+      (text) => JSON.parse(text) as TaskRow,
+    )
+  const one = database.prepare('select * from history where task_id = ?')
+  const newest = database.prepare('select * from history where cluster = ? order by stopped_at desc limit ?')
+  return {
+    task(taskId) {
+      const row = one.get(taskId)
+      return row === undefined ? undefined : read(row)
+    },
+    tasksOfCluster: (clusterName, limit) => newest.all(clusterName, limit).map(read),
+  }
+}
