@@ -1,0 +1,60 @@
+/**
+ * The shapes of the ECS API at run time, as scripts/generate-model.ts took them from AWS's own SDK. Data only: what is
+ * done with a shape is the codec's.
+ */
+import ecs from './ecs.json' with { type: 'json' }
+import type { OperationName } from './types.ts'
+
+/**
+ * What a member is: `string`, `number`, `boolean`, `timestamp`, `blob`, `document`; `[X]` for a list of X and `{X}` for
+ * a map to X; or the name of a structure, a list, a map or an enum.
+ */
+export type Target = string
+
+export interface Structure {
+  readonly members: Readonly<Record<string, Target>>
+  readonly required?: readonly string[] | undefined
+  /** Exactly one of the members is there. */
+  readonly union?: boolean | undefined
+}
+
+export interface OperationModel {
+  /** The names of structures. */
+  readonly input: string
+  readonly output: string
+}
+
+export interface ErrorModel {
+  readonly status: number
+  readonly members: Readonly<Record<string, Target>>
+}
+
+export interface ShapeModel {
+  readonly structures: Readonly<Record<string, Structure>>
+  readonly lists: Readonly<Record<string, Target>>
+  readonly maps: Readonly<Record<string, Target>>
+  readonly enums: Readonly<Record<string, readonly string[]>>
+}
+
+export interface ServiceModel extends ShapeModel {
+  readonly service: {
+    readonly id: string
+    readonly apiVersion: string
+    readonly protocol: string
+    /** What stands before the operation in `X-Amz-Target`. */
+    readonly targetPrefix: string
+    /** The service's name in a signature's scope. */
+    readonly signingName: string
+  }
+  /** That every operation of the types is here, and no other shape of data, is checked by the compiler. */
+  readonly operations: Readonly<Record<OperationName, OperationModel>>
+  readonly errors: Readonly<Record<string, ErrorModel>>
+}
+
+export const ecsModel: ServiceModel = ecs
+
+export const operationNames = Object.keys(ecs.operations) as readonly OperationName[]
+
+export function modelOf(operation: OperationName): OperationModel {
+  return ecsModel.operations[operation]
+}
