@@ -1,0 +1,151 @@
+/**
+ * The agent's telemetry channel (TCS, api 2015-03-10): one WebSocket on which the agent publishes metrics, health and
+ * its own status every 20 s, and the controller acknowledges. The official agent puts a signed HTTP header block before
+ * the JSON of every frame that it sends; ours doesn't, and neither does the controller.
+ */
+import { parseFrame } from './acs.ts'
+import type { Frame } from './acs.ts'
+
+/** The largest telemetry frame that is taken, in bytes: the official agent splits at 1 MiB, before its header block. */
+export const tcsFrameBytesMax = 1024 * 1024 + 16 * 1024
+
+/** Tasks in one telemetry message; more are split over several messages. */
+export const tcsTasksMax = 10
+
+/** The header block's four lines, a long session token among them, fit many times over. */
+const headerBlockCharactersMax = 16 * 1024
+
+// ---- agent -> controller -------------------------------------------------------------------------------------------
+
+export interface TelemetryMetadata {
+  readonly cluster: string
+  readonly containerInstance: string
+  readonly messageId: string
+  /** True on the last part of a message that was split. */
+  readonly fin: boolean
+}
+
+export interface PublishMetricsRequest {
+  readonly metadata: TelemetryMetadata & { readonly idle: boolean }
+  readonly taskMetrics?: readonly TaskMetric[] | undefined
+  /** Epoch seconds with a fraction, as every instant on this channel. */
+  readonly timestamp: number
+}
+
+export interface TaskMetric {
+  readonly taskArn: string
+  readonly taskDefinitionFamily?: string | undefined
+  readonly taskDefinitionVersion?: string | undefined
+  readonly containerMetrics: readonly ContainerMetric[]
+}
+
+export interface ContainerMetric {
+  readonly containerName: string
+  /** Percent of the host's CPUs together. */
+  readonly cpuStatsSet?: StatsSet | undefined
+  /** MiB. */
+  readonly memoryStatsSet?: StatsSet | undefined
+  readonly networkStatsSet?: Readonly<Record<string, StatsSet>> | undefined
+  readonly storageStatsSet?: Readonly<Record<string, StatsSet>> | undefined
+  readonly restartStatsSet?: { readonly restartCount: number } | undefined
+}
+
+/** What was measured since the last message. A 64-bit counter's excess over a double stands in `overflow*`. */
+export interface StatsSet {
+  readonly min: number
+  readonly max: number
+  readonly sampleCount: number
+  readonly sum: number
+}
+
+export interface PublishHealthRequest {
+  readonly metadata: TelemetryMetadata
+  readonly tasks: readonly TaskHealth[]
+  readonly timestamp: number
+}
+
+export interface TaskHealth {
+  readonly taskArn: string
+  readonly containers: readonly ContainerHealth[]
+}
+
+export interface ContainerHealth {
+  readonly containerName: string
+  readonly healthStatus: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'
+  /** Epoch seconds. */
+  readonly statusSince?: number | undefined
+}
+
+export interface PublishInstanceStatusRequest {
+  readonly metadata: { readonly cluster: string; readonly containerInstance: string; readonly requestId: string }
+  readonly statuses: readonly InstanceStatusReport[]
+  readonly timestamp: number
+}
+
+export interface InstanceStatusReport {
+  /** `ContainerRuntime` on the wire; the API calls it CONTAINER_RUNTIME. */
+  readonly type: string
+  readonly status: 'OK' | 'IMPAIRED' | 'INSUFFICIENT_DATA' | 'INITIALIZING'
+  readonly statusReason?: string | undefined
+  readonly lastUpdated?: number | undefined
+  readonly lastStatusChange?: number | undefined
+}
+
+// ---- controller -> agent -------------------------------------------------------------------------------------------
+
+/** The type of the acknowledgement that each published message gets; its message is `{ message: 'ok' }`. */
+export const telemetryAcks: ReadonlyMap<string, string> = new Map([
+  ['PublishMetricsRequest', 'AckPublishMetric'],
+  ['PublishHealthRequest', 'AckPublishHealth'],
+  ['PublishInstanceStatusRequest', 'AckPublishInstanceStatus'],
+])
+
+// ---- reading -------------------------------------------------------------------------------------------------------
+
+export interface TcsFrame {
+  readonly frame: Frame
+  /** The signed header block, by lower-case name; absent where the frame is bare JSON. */
+  readonly signature?: Readonly<Record<string, string>> | undefined
+}
+
+/** Reads a telemetry frame, with or without its header block; undefined where the text is no frame at all. */
+export function parseTcsFrame(text: string): TcsFrame | undefined {
+  const brace = text.indexOf('{')
+  if (brace === -1 || brace > headerBlockCharactersMax) return undefined
+  const frame = parseFrame(text.slice(brace))
+  if (frame === undefined) return undefined
+  const signature = readHeaderBlock(text.slice(0, brace))
+  return signature === undefined ? { frame } : { frame, signature }
+}
+
+/**
+ * The health that a PublishHealthRequest tells, task by task. What a peer sent is not to be trusted: entries that are
+ * not of the message's form are passed over, and at most `tcsTasksMax` tasks are taken.
+ */
+export function readTaskHealths(message: Frame['message']): readonly TaskHealth[] {
+  return recordsIn(message['tasks'])
+    .slice(0, tcsTasksMax)
+    .flatMap(({ taskArn, containers }) =>
+      typeof taskArn === 'string' ? [{ taskArn, containers: recordsIn(containers).flatMap(readContainerHealth) }] : [],
+    )
+}
+
+function readContainerHealth({ containerName, healthStatus, statusSince }: Record<string, unknown>): ContainerHealth[] {
+  if (typeof containerName !== 'string') return []
+  if (healthStatus !== 'HEALTHY' && healthStatus !== 'UNHEALTHY' && healthStatus !== 'UNKNOWN') return []
+  const since = typeof statusSince === 'number' && Number.isFinite(statusSince) ? statusSince : undefined
+  return [{ containerName, healthStatus, statusSince: since }]
+}
+
+function recordsIn(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'object' && item !== null) : []
+}
+
+function readHeaderBlock(block: string): Readonly<Record<string, string>> | undefined {
+  const headers = new Map<string, string>()
+  for (const line of block.split(/\r?\n/)) {
+    const colon = line.indexOf(':')
+    if (colon > 0) headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim())
+  }
+  return headers.size === 0 ? undefined : Object.fromEntries(headers)
+}
