@@ -90,6 +90,8 @@ export interface TaskRow
   readonly reserved: ReservedResources
   /** The sequence number under which the agent is told of `desiredStatus`; given by the task decider. */
   readonly seqNum: number
+  /** The desiredStatus that `seqNum` was given for; another one means that the agent is to be told anew. */
+  readonly numberedFor?: DesiredStatus | undefined
   /** Set once an agent has acknowledged the payload that carried `seqNum`, or reported on the task. */
   readonly acknowledgedSeqNum: number
   /** What the agent says that the task waits for. */

@@ -1,0 +1,225 @@
+import t from 'tap'
+import {
+  aState,
+  aTask,
+  aWorld,
+  aTaskDefinition,
+  aContainer,
+  anInstance,
+  inTransaction,
+  testNow,
+} from '../../test/support/builders.ts'
+import {
+  acknowledgePayload,
+  agentConnected,
+  agentDisconnected,
+  applyHostReport,
+  applyTaskHealth,
+  applyTaskStateChange,
+} from '../ecs/submit.ts'
+import type { State } from '../state/state.ts'
+import type { TaskRow } from '../state/tables.ts'
+import type { TaskReport } from './report.ts'
+import { retain, retentionDefaults } from './retention.ts'
+import { taskDecider } from './task.ts'
+
+const instance = anInstance({ instanceId: `1${'0'.repeat(31)}` })
+const other = anInstance({ instanceId: `1${'f'.repeat(31)}` })
+
+function stateWith(task: TaskRow): State {
+  return aState({ instance: [instance, other], taskDefinition: [aTaskDefinition()], task: [task] })
+}
+
+function report(state: State, task: TaskRow, change: TaskReport, now = testNow + 1000): TaskRow {
+  inTransaction(state, (tx) =>
+    applyTaskStateChange(tx, { instanceId: task.instanceId, change: { task: task.taskArn, ...change } }, now),
+  )
+  return stored(state, task)
+}
+
+function stored(state: State, task: TaskRow): TaskRow {
+  const row = state.get('task', task.taskId)
+  if (row === undefined) throw new Error('the task is gone')
+  return row
+}
+
+function decide(state: State, task: TaskRow, now = testNow): TaskRow {
+  inTransaction(state, (tx) => taskDecider.decide(tx, 'task', task.taskId, undefined, now, aWorld()))
+  return stored(state, task)
+}
+
+const running = { containerName: 'app', runtimeId: 'a'.repeat(64), status: 'RUNNING' }
+const ended = { containerName: 'app', runtimeId: 'a'.repeat(64), status: 'STOPPED', exitCode: 3 }
+
+await t.test('a task moves through RUNNING to STOPPED by its reports', async (test) => {
+  const task = aTask({ reserved: { cpuUnits: 1, memoryMiB: 1, tcpPorts: [], udpPorts: [], dynamicPortsAwaited: 1 } })
+  const state = stateWith(task)
+  const bindings = [{ bindIP: '0.0.0.0', containerPort: 80, hostPort: 32768, protocol: 'tcp' as const }]
+
+  const first = report(state, task, {
+    status: 'RUNNING',
+    containers: [{ ...running, networkBindings: bindings, startedAt: testNow + 400 }],
+  })
+  test.match(first, { lastStatus: 'RUNNING', startedAt: testNow + 400, version: 2 })
+  test.equal(first.reserved.dynamicPortsAwaited, 0)
+  test.strictSame(first.containers[0]?.networkBindings, bindings)
+
+  test.equal(report(state, task, { status: 'RUNNING', containers: [running] }), first, 'a repeat changes nothing')
+
+  const last = report(state, task, { status: 'STOPPED', containers: [ended] }, testNow + 5000)
+  test.match(last, {
+    lastStatus: 'STOPPED',
+    desiredStatus: 'STOPPED',
+    stopCode: 'EssentialContainerExited',
+    stoppedReason: 'Essential container in task exited',
+    stoppedAt: testNow + 5000,
+    version: 3,
+  })
+  test.match(last.containers[0], { lastStatus: 'STOPPED', exitCode: 3 })
+  test.equal(report(state, task, { status: 'RUNNING', containers: [running] }), last, 'a late report changes nothing')
+})
+
+await t.test('an exit code on a RUNNING entry is not an end', async (test) => {
+  const task = aTask()
+  const state = stateWith(task)
+  const row = report(state, task, { status: 'RUNNING', containers: [{ ...running, exitCode: 0 }] })
+  test.match(row.containers[0], { lastStatus: 'RUNNING', exitCode: undefined })
+})
+
+await t.test('several entries for one container are taken in their order', async (test) => {
+  const init = aContainer({ name: 'init', essential: false })
+  const task = aTask({ containers: [init, aContainer()] })
+  const state = stateWith(task)
+  const row = report(state, task, {
+    status: 'RUNNING',
+    containers: [
+      { containerName: 'init', status: 'RUNNING', exitCode: 0 },
+      { containerName: 'init', status: 'STOPPED', exitCode: 0 },
+      running,
+    ],
+  })
+  test.match(row.containers, [
+    { name: 'init', lastStatus: 'STOPPED', exitCode: 0 },
+    { name: 'app', lastStatus: 'RUNNING' },
+  ])
+})
+
+await t.test('a task that never ran says why, and its report acknowledges its payload', async (test) => {
+  const task = aTask({ seqNum: 7, acknowledgedSeqNum: 0 })
+  const state = stateWith(task)
+  const reason = 'CannotPullContainerError: manifest unknown'
+  const row = report(state, task, {
+    status: 'STOPPED',
+    reason: '',
+    containers: [{ ...ended, exitCode: undefined, reason }],
+  })
+  test.match(row, { stopCode: 'TaskFailedToStart', stoppedReason: reason, acknowledgedSeqNum: 7 })
+})
+
+await t.test("a person's reason for the stop stays", async (test) => {
+  const task = aTask({ desiredStatus: 'STOPPED', stopCode: 'UserInitiated', stoppedReason: 'enough', startedAt: 1 })
+  const row = report(stateWith(task), task, { status: 'STOPPED', containers: [ended] })
+  test.match(row, { stopCode: 'UserInitiated', stoppedReason: 'enough' })
+})
+
+await t.test('last lines are bounded to twenty and to 4 KiB', async (test) => {
+  const task = aTask()
+  const lines = Array.from({ length: 40 }, (_, at) => `${at} ${'é'.repeat(150)}`)
+  const row = report(stateWith(task), task, { status: 'STOPPED', containers: [{ ...ended, lastLogLines: lines }] })
+  const kept = row.containers[0]?.lastLogLines ?? []
+  test.equal(kept.at(-1), lines.at(-1))
+  test.ok(kept.length <= 20 && Buffer.byteLength(kept.join('')) <= 4096, `${kept.length} lines`)
+})
+
+await t.test("an agent can't report on what isn't its own, nor on what is not there", async (test) => {
+  const task = aTask()
+  const state = stateWith(task)
+  const from = (instanceId: string, arn: string) => () =>
+    inTransaction(state, (tx) => applyTaskStateChange(tx, { instanceId, change: { task: arn, status: 'STOPPED' } }, 1))
+  test.throws(from(other.instanceId, task.taskArn), {
+    code: 'InvalidParameterException',
+    message: /can't report on it/,
+  })
+  test.throws(from(instance.instanceId, `${task.taskArn}0`), {
+    code: 'InvalidParameterException',
+    message: /not found/,
+  })
+  test.equal(stored(state, task).lastStatus, 'PENDING')
+})
+
+await t.test('health follows the essential containers that have a check', async (test) => {
+  const [definition] = aTaskDefinition().containerDefinitions
+  const checked = aTaskDefinition({
+    containerDefinitions: [{ ...definition, healthCheck: { command: ['CMD', 'true'] } }],
+  })
+  const task = aTask({ lastStatus: 'RUNNING', startedAt: 1 })
+  const state = aState({ instance: [instance], taskDefinition: [checked], task: [task] })
+  for (const status of ['HEALTHY', 'UNHEALTHY'] as const) {
+    inTransaction(state, (tx) => applyTaskHealth(tx, instance.instanceId, task.taskArn, new Map([['app', status]])))
+    test.equal(stored(state, task).healthStatus, status)
+  }
+})
+
+await t.test('the task decider numbers what an agent has to be told, once', async (test) => {
+  const task = aTask()
+  const state = stateWith(task)
+  const told = decide(state, task)
+  test.equal(told.seqNum, 2)
+  test.equal(state.get('instance', instance.instanceId)?.seqNum, 2)
+  test.equal(decide(state, task), told, 'deciding twice changes nothing')
+
+  inTransaction(state, (tx) => tx.put('task', task.taskId, { ...told, desiredStatus: 'STOPPED' }))
+  test.equal(decide(state, task).seqNum, 3, 'a stop is told under a new number')
+})
+
+await t.test('an essential end makes the controller want the whole task stopped', async (test) => {
+  const containers = [
+    aContainer({ lastStatus: 'STOPPED', exitCode: 1 }),
+    aContainer({ name: 'side', essential: false }),
+  ]
+  const task = aTask({ lastStatus: 'RUNNING', startedAt: 1, containers })
+  const row = decide(stateWith(task), task)
+  test.match(row, { desiredStatus: 'STOPPED', stopCode: 'EssentialContainerExited', lastStatus: 'RUNNING' })
+})
+
+await t.test(
+  'a connection is numbered, a loss is written once, and an acknowledgement never goes back',
+  async (test) => {
+    const task = aTask({ seqNum: 5 })
+    const state = stateWith(task)
+    const row = inTransaction(state, (tx) =>
+      agentConnected(tx, instance.instanceId, { agentVersion: '1.2.3' }, testNow),
+    )
+    test.match(row, { agentConnected: true, seqNum: 2, versionInfo: { agentVersion: '1.2.3' } })
+
+    inTransaction(state, (tx) => agentDisconnected(tx, instance.instanceId, testNow + 9))
+    const gone = state.get('instance', instance.instanceId)
+    test.match(gone, { agentConnected: false, connectivityAt: testNow + 9 })
+    inTransaction(state, (tx) => agentDisconnected(tx, instance.instanceId, testNow + 99))
+    test.equal(state.get('instance', instance.instanceId), gone)
+
+    for (const seqNum of [5, 3]) {
+      inTransaction(state, (tx) => acknowledgePayload(tx, instance.instanceId, new Map([[task.taskId, seqNum]]), 1))
+    }
+    test.equal(stored(state, task).acknowledgedSeqNum, 5)
+    inTransaction(state, (tx) =>
+      applyHostReport(tx, instance.instanceId, { usedTcpPorts: [80, 80, 70000, 22], usedUdpPorts: [] }),
+    )
+    test.strictSame(state.get('instance', instance.instanceId)?.hostTcpPorts, [22, 80])
+  },
+)
+
+await t.test('retention archives old stopped tasks and drops what nobody can ask for', async (test) => {
+  const old = aTask({ lastStatus: 'STOPPED', stoppedAt: testNow })
+  const fresh = aTask({ lastStatus: 'STOPPED', stoppedAt: testNow + 3_000_000 })
+  const gone = anInstance({ status: 'INACTIVE', inactiveSince: testNow - 86_400_000 })
+  const holding = anInstance({ status: 'INACTIVE', inactiveSince: testNow - 86_400_000 })
+  const held = aTask({ instanceId: holding.instanceId })
+  const state = aState({ instance: [instance, gone, holding], task: [old, fresh, held] })
+  const overlay = state.begin()
+  const result = retain(overlay, retentionDefaults, testNow + 3_600_000)
+  test.strictSame(result, { archivedTasks: 1, droppedRows: 1 })
+  test.strictSame(overlay.archivedTaskIds(), [old.taskId])
+  test.equal(overlay.get('instance', gone.instanceId), undefined)
+  test.ok(overlay.get('instance', holding.instanceId), 'an instance that still holds a task stays')
+})

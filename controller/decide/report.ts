@@ -1,0 +1,178 @@
+/**
+ * What an agent's report does to a task. Reports come at least once, late and out of order over two ways (the Submit
+ * calls of the official agent, the channel of ours); statuses only move forward, so that taking one twice changes
+ * nothing.
+ */
+import type { GantryContainerStateChange } from '../../proto/acs.ts'
+import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
+import type { ContainerStatus } from '../../proto/status.ts'
+import { containerStatuses, isLaterContainerStatus, isLaterTaskStatus } from '../../proto/status.ts'
+import { sameRow } from '../state/equal.ts'
+import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+
+/** A report on one task, in the members that SubmitTaskStateChange and Gantry's own message share. */
+export interface TaskReport {
+  /** PENDING, RUNNING or STOPPED; absent where only containers changed. */
+  readonly status?: string | undefined
+  readonly reason?: string | undefined
+  readonly containers?: readonly ContainerReport[] | undefined
+  /** Epoch milliseconds, as are the next two. */
+  readonly pullStartedAt?: number | undefined
+  readonly pullStoppedAt?: number | undefined
+  readonly executionStoppedAt?: number | undefined
+  readonly waitingFor?: string | undefined
+}
+
+export type ContainerReport = Omit<GantryContainerStateChange, 'status'> & { readonly status?: string | undefined }
+
+/**
+ * The task after `report`, or `task` itself where the report says nothing new. A task that is STOPPED stays as it is.
+ * `definition` tells which containers have health checks; undefined where it is gone.
+ */
+export function taskAfterReport(
+  task: TaskRow,
+  report: TaskReport,
+  definition: TaskDefinitionRow | undefined,
+  now: number,
+): TaskRow {
+  if (task.lastStatus === 'STOPPED') return task
+  const containers = containersAfter(task.containers, report.containers ?? [])
+  const base: TaskRow = {
+    ...task,
+    containers,
+    healthStatus: healthOfTask(containers, definition),
+    pullStartedAt: task.pullStartedAt ?? report.pullStartedAt,
+    pullStoppedAt: task.pullStoppedAt ?? report.pullStoppedAt,
+    executionStoppedAt: task.executionStoppedAt ?? report.executionStoppedAt,
+    waitingFor: report.waitingFor,
+  }
+  const next = withStatus(base, report, now)
+  if (sameRow(task, next)) return task
+  return { ...next, version: task.version + 1, reportedAt: now }
+}
+
+/** Health statuses as telemetry brings them (PublishHealthRequest), by container name. */
+export function taskAfterHealth(
+  task: TaskRow,
+  statuses: ReadonlyMap<string, 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'>,
+  definition: TaskDefinitionRow | undefined,
+): TaskRow {
+  if (task.lastStatus === 'STOPPED') return task
+  const containers = task.containers.map((container) => {
+    const healthStatus = statuses.get(container.name)
+    return healthStatus === undefined ? container : { ...container, healthStatus }
+  })
+  const next: TaskRow = { ...task, containers, healthStatus: healthOfTask(containers, definition) }
+  return sameRow(task, next) ? task : { ...next, version: task.version + 1 }
+}
+
+function withStatus(task: TaskRow, report: TaskReport, now: number): TaskRow {
+  if (report.status === 'STOPPED') return stopped(task, report, now)
+  if (report.status !== 'RUNNING') return task
+  const released: TaskRow = { ...task, reserved: { ...task.reserved, dynamicPortsAwaited: 0 }, waitingFor: undefined }
+  if (!isLaterTaskStatus(task.lastStatus, 'RUNNING')) return released
+  return { ...released, lastStatus: 'RUNNING', startedAt: task.startedAt ?? startOf(task.containers, now) }
+}
+
+function stopped(task: TaskRow, report: TaskReport, now: number): TaskRow {
+  const ran = task.startedAt !== undefined
+  return {
+    ...task,
+    lastStatus: 'STOPPED',
+    desiredStatus: 'STOPPED',
+    containers: task.containers.map((container) => ({ ...container, lastStatus: 'STOPPED' as const })),
+    stopCode: task.stopCode ?? (ran ? 'EssentialContainerExited' : 'TaskFailedToStart'),
+    stoppedReason: task.stoppedReason ?? (ran ? exitReason(report) : startFailure(task, report)),
+    stoppingAt: task.stoppingAt ?? task.executionStoppedAt ?? now,
+    executionStoppedAt: task.executionStoppedAt ?? now,
+    stoppedAt: now,
+    reserved: { ...task.reserved, dynamicPortsAwaited: 0 },
+    waitingFor: undefined,
+    // A report of the end answers whatever the agent was told about the task, a payload that it could not read too.
+    acknowledgedSeqNum: task.seqNum,
+  }
+}
+
+function exitReason(report: TaskReport): string {
+  return filled(report.reason) ?? 'Essential container in task exited'
+}
+
+/** ECS says only "Task failed to start" on EC2; the text that explains it stands with a container. */
+function startFailure(task: TaskRow, report: TaskReport): string {
+  const ofContainer = task.containers.map((container) => filled(container.reason)).find((text) => text !== undefined)
+  return filled(report.reason) ?? ofContainer ?? 'Task failed to start'
+}
+
+function containersAfter(
+  containers: readonly TaskContainer[],
+  reports: readonly ContainerReport[],
+): readonly TaskContainer[] {
+  // One call may carry several entries for a container (RUNNING, then STOPPED); they are taken in their order.
+  return containers.map((container) =>
+    reports.filter((report) => report.containerName === container.name).reduce(containerAfter, container),
+  )
+}
+
+function containerAfter(container: TaskContainer, report: ContainerReport): TaskContainer {
+  const status = containerStatusOf(report.status)
+  const later = status !== undefined && isLaterContainerStatus(container.lastStatus, status)
+  const lastStatus = later ? status : container.lastStatus
+  return {
+    ...container,
+    lastStatus,
+    // The official agent repeats an exit code on a RUNNING entry of a container that has since ended: it counts with
+    // STOPPED alone.
+    exitCode: lastStatus === 'STOPPED' ? (container.exitCode ?? report.exitCode) : undefined,
+    reason: container.reason ?? filled(report.reason),
+    runtimeId: report.runtimeId ?? container.runtimeId,
+    imageDigest: report.imageDigest ?? container.imageDigest,
+    networkBindings: report.networkBindings ?? container.networkBindings,
+    healthStatus: report.healthStatus ?? container.healthStatus,
+    startedAt: report.startedAt ?? container.startedAt,
+    finishedAt: report.finishedAt ?? container.finishedAt,
+    lastLogLines: container.lastLogLines ?? boundedLog(report.lastLogLines),
+  }
+}
+
+function containerStatusOf(text: string | undefined): ContainerStatus | undefined {
+  return containerStatuses.find((status) => status === text)
+}
+
+const utf8 = new TextEncoder()
+
+/** The newest lines that fit, whatever an agent sends. */
+function boundedLog(lines: readonly string[] | undefined): readonly string[] | undefined {
+  if (lines === undefined) return undefined
+  const kept: string[] = []
+  let room = lastLogBytesMax
+  for (const line of lines.slice(-lastLogLinesMax).reverse()) {
+    const size = utf8.encode(line).length
+    if (size > room) break
+    room -= size
+    kept.unshift(line)
+  }
+  return kept
+}
+
+/** ECS's rule: of the essential containers with a health check, one UNHEALTHY is enough; HEALTHY takes them all. */
+function healthOfTask(
+  containers: readonly TaskContainer[],
+  definition: TaskDefinitionRow | undefined,
+): 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' {
+  const checked = new Set(
+    (definition?.containerDefinitions ?? []).filter((c) => c.healthCheck !== undefined).map((c) => c.name),
+  )
+  const statuses = containers.filter((c) => c.essential && checked.has(c.name)).map((c) => c.healthStatus)
+  if (statuses.includes('UNHEALTHY')) return 'UNHEALTHY'
+  return statuses.length > 0 && statuses.every((status) => status === 'HEALTHY') ? 'HEALTHY' : 'UNKNOWN'
+}
+
+/** When the last container started by Docker's clock, which tells more than when the report arrived; never later. */
+function startOf(containers: readonly TaskContainer[], now: number): number {
+  const starts = containers.map((container) => container.startedAt).filter((at) => at !== undefined)
+  return starts.length === 0 ? now : Math.min(now, Math.max(...starts))
+}
+
+function filled(text: string | undefined): string | undefined {
+  return text === undefined || text === '' ? undefined : text
+}

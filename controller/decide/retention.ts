@@ -1,0 +1,63 @@
+/**
+ * What leaves memory with time: tasks that stopped a while ago go to the history, and tokens, clusters and instances
+ * that nobody can ask for any more go for good. Posted by housekeeping as an input like any other.
+ */
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import type { Transaction } from '../state/transaction.ts'
+
+export interface RetentionLimits {
+  /** How long a stopped task stays in memory, and so in ListTasks, milliseconds. */
+  readonly stoppedTaskKeepMs: number
+  /** How long an INACTIVE cluster or container instance stays describable, milliseconds. */
+  readonly inactiveKeepMs: number
+  /** How long a clientToken is remembered, milliseconds. */
+  readonly tokenKeepMs: number
+  /** Rows moved or dropped by one input at most, so that no turn grows with the cluster; the next tick goes on. */
+  readonly rowsMax: number
+}
+
+/** ECS keeps a stopped task in its lists for an hour, and a clientToken for 24. */
+export const retentionDefaults: RetentionLimits = {
+  stoppedTaskKeepMs: 3_600_000,
+  inactiveKeepMs: 86_400_000,
+  tokenKeepMs: 86_400_000,
+  rowsMax: 1000,
+}
+
+export interface RetentionResult {
+  readonly archivedTasks: number
+  readonly droppedRows: number
+}
+
+export function retain(tx: Transaction, limits: RetentionLimits, now: number): RetentionResult {
+  const expired = tx.find('task', 'stopped', 'STOPPED').filter((task) => endOf(task) <= now - limits.stoppedTaskKeepMs)
+  const archived = expired.slice(0, limits.rowsMax)
+  for (const task of archived) tx.archiveTask(task.taskId)
+  const room = limits.rowsMax - archived.length
+  return { archivedTasks: archived.length, droppedRows: dropExpired(tx, limits, now, room) }
+}
+
+function dropExpired(tx: Transaction, limits: RetentionLimits, now: number, rowsMax: number): number {
+  const tokens = tx.all('idempotency').filter((row) => row.createdAt <= now - limits.tokenKeepMs)
+  const instances = tx.all('instance').filter((row) => isForgotten(tx, row, now - limits.inactiveKeepMs))
+  const clusters = tx
+    .all('cluster')
+    .filter((row) => row.status === 'INACTIVE' && (row.inactiveSince ?? row.createdAt) <= now - limits.inactiveKeepMs)
+  const drops = [
+    ...tokens.map((row) => () => tx.delete('idempotency', row.key)),
+    ...instances.map((row) => () => tx.delete('instance', row.instanceId)),
+    ...clusters.map((row) => () => tx.delete('cluster', row.clusterName)),
+  ].slice(0, rowsMax)
+  for (const drop of drops) drop()
+  return drops.length
+}
+
+/** An instance stays while a task of it still holds something, however long ago it was deregistered. */
+function isForgotten(tx: Transaction, row: InstanceRow, before: number): boolean {
+  if (row.status !== 'INACTIVE' || (row.inactiveSince ?? row.registeredAt) > before) return false
+  return tx.count('task', 'liveByInstance', row.instanceId) === 0
+}
+
+function endOf(task: TaskRow): number {
+  return task.stoppedAt ?? task.createdAt
+}

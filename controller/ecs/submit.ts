@@ -1,0 +1,179 @@
+/**
+ * What agents report: ECS's three Submit calls, and the same over the channel of Gantry's own agent. Also what a channel
+ * tells of an agent itself: that it came, that it went, what its host holds, what it has acknowledged.
+ */
+import { clusterNameOf, idOf } from '../../proto/arn.ts'
+import { invalidParameter } from '../../proto/errors.ts'
+import type { VersionInfo } from '../../proto/model/types.ts'
+import { type TaskReport, taskAfterHealth, taskAfterReport } from '../decide/report.ts'
+import { sameRow } from '../state/equal.ts'
+import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import { requireCluster } from './clusters.ts'
+import { type Handlers, write } from './handler.ts'
+
+/** What the real service answers; agents ignore it. */
+const acknowledgment = 'ACK'
+
+export const submitHandlers: Handlers = {
+  SubmitTaskStateChange: write((tx, input, call) => {
+    requireCluster(tx, input.cluster)
+    if (input.task === undefined) {
+      if ((input.attachments ?? []).length === 0) throw invalidParameter('task should not be null or empty.')
+      return { acknowledgment }
+    }
+    applyTaskStateChange(tx, { change: { ...input, task: input.task } }, call.now)
+    return { acknowledgment }
+  }),
+
+  SubmitContainerStateChange: write((tx, input, call) => {
+    requireCluster(tx, input.cluster)
+    if (input.task === undefined) throw invalidParameter('task should not be null or empty.')
+    if (input.containerName === undefined) throw invalidParameter('containerName should not be null or empty.')
+    const { cluster: _, task, ...container } = input
+    applyTaskStateChange(tx, { change: { task, containers: [container] } }, call.now)
+    return { acknowledgment }
+  }),
+
+  // Task network interfaces and volumes as attachments do not exist yet, so there is nothing to move on; the call is
+  // answered because an agent repeats for a day what is refused for any reason but its parameters.
+  SubmitAttachmentStateChanges: write((tx, input) => {
+    requireCluster(tx, input.cluster)
+    return { acknowledgment }
+  }),
+}
+
+export interface TaskStateChange {
+  /** The instance whose channel brought the report; undefined for a Submit call, which names no instance. */
+  readonly instanceId?: string | undefined
+  readonly change: TaskReport & { readonly task: string }
+}
+
+/**
+ * Applies one report. A repeat, or a report on a task that has left memory, changes nothing. Throws
+ * InvalidParameterException, at which agents drop the report, for a task that does not exist or is another instance's.
+ */
+export function applyTaskStateChange(tx: Transaction, { instanceId, change }: TaskStateChange, now: number): void {
+  const task = taskOf(tx, change.task)
+  if (task === undefined) return
+  refuseForeign(task, instanceId)
+  const next = taskAfterReport(task, change, definitionOf(tx, task), now)
+  if (next !== task) tx.put('task', task.taskId, next)
+}
+
+/** Health statuses from telemetry, by container name. The same refusals as `applyTaskStateChange`. */
+export function applyTaskHealth(
+  tx: Transaction,
+  instanceId: string,
+  taskArn: string,
+  statuses: ReadonlyMap<string, 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'>,
+): void {
+  const task = taskOf(tx, taskArn)
+  if (task === undefined) return
+  refuseForeign(task, instanceId)
+  const next = taskAfterHealth(task, statuses, definitionOf(tx, task))
+  if (next !== task) tx.put('task', task.taskId, next)
+}
+
+/** What a handshake tells of the agent behind it. */
+export interface AgentFacts {
+  readonly agentVersion?: string | undefined
+  readonly agentHash?: string | undefined
+  readonly dockerVersion?: string | undefined
+}
+
+/**
+ * The instance's agent has opened its channel. Gives the number that the manifest of this connection carries: greater
+ * than any sent before, which is what makes the agent take it. Throws for an instance that does not exist.
+ */
+export function agentConnected(tx: Transaction, instanceId: string, facts: AgentFacts, now: number): InstanceRow {
+  const instance = requireInstance(tx, instanceId)
+  const versionInfo: VersionInfo = { ...instance.versionInfo, ...filled(facts) }
+  const next: InstanceRow = {
+    ...instance,
+    agentConnected: true,
+    connectivityAt: instance.agentConnected ? instance.connectivityAt : now,
+    versionInfo,
+    seqNum: instance.seqNum + 1,
+    version: instance.version + (instance.agentConnected && sameRow(versionInfo, instance.versionInfo) ? 0 : 1),
+  }
+  tx.put('instance', instanceId, next)
+  return next
+}
+
+/** The instance's agent has been silent for too long. Its tasks are left as they were last known. */
+export function agentDisconnected(tx: Transaction, instanceId: string, now: number): void {
+  const instance = tx.get('instance', instanceId)
+  if (instance === undefined || !instance.agentConnected) return
+  tx.put('instance', instanceId, {
+    ...instance,
+    agentConnected: false,
+    connectivityAt: now,
+    version: instance.version + 1,
+  })
+}
+
+/** Ports that programs outside of Gantry hold on the instance's host, which placement then never gives out. */
+export function applyHostReport(
+  tx: Transaction,
+  instanceId: string,
+  report: { readonly usedTcpPorts: readonly number[]; readonly usedUdpPorts: readonly number[] },
+): void {
+  const instance = requireInstance(tx, instanceId)
+  const next: InstanceRow = {
+    ...instance,
+    hostTcpPorts: ports(report.usedTcpPorts),
+    hostUdpPorts: ports(report.usedUdpPorts),
+  }
+  if (!sameRow(next, instance)) tx.put('instance', instanceId, next)
+}
+
+/** The agent has taken a payload: for each of its tasks, the sequence number under which it was told. */
+export function acknowledgePayload(
+  tx: Transaction,
+  instanceId: string,
+  taskSeqNums: ReadonlyMap<string, number>,
+  _now: number,
+): void {
+  for (const [taskId, seqNum] of taskSeqNums) {
+    const task = tx.get('task', taskId)
+    if (task === undefined || task.instanceId !== instanceId || task.acknowledgedSeqNum >= seqNum) continue
+    tx.put('task', taskId, { ...task, acknowledgedSeqNum: seqNum })
+  }
+}
+
+/** Undefined for a task that has stopped long ago and left memory: its agent repeats what it was not heard to say. */
+function taskOf(reader: Reader, arn: string): TaskRow | undefined {
+  const taskId = idOf(arn)
+  const task = reader.get('task', taskId)
+  if (task === undefined && reader.history.task(taskId) === undefined) {
+    throw invalidParameter(`The referenced task was not found: ${arn}. It is not among this controller's tasks.`)
+  }
+  return task
+}
+
+function refuseForeign(task: TaskRow, instanceId: string | undefined): void {
+  if (instanceId === undefined || task.instanceId === instanceId) return
+  throw invalidParameter(
+    `Task ${task.taskArn} runs on container instance ${task.instanceId}, so ${instanceId} can't report on it.`,
+  )
+}
+
+function definitionOf(reader: Reader, task: TaskRow): TaskDefinitionRow | undefined {
+  return reader.get('taskDefinition', task.taskDefinitionArn.slice(task.taskDefinitionArn.lastIndexOf('/') + 1))
+}
+
+function requireInstance(reader: Reader, instanceId: string): InstanceRow {
+  const instance = reader.get('instance', instanceId)
+  if (instance !== undefined) return instance
+  throw invalidParameter(`The referenced container instance was not found: ${clusterNameOf(instanceId)}.`)
+}
+
+function ports(numbers: readonly number[]): readonly number[] {
+  const valid = numbers.filter((port) => Number.isInteger(port) && port >= 1 && port <= 65535)
+  return [...new Set(valid)].sort((left, right) => left - right)
+}
+
+function filled(facts: AgentFacts): VersionInfo {
+  return Object.fromEntries(Object.entries(facts).filter(([, text]) => text !== undefined && text !== ''))
+}
