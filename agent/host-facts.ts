@@ -1,0 +1,53 @@
+/** What the agent knows of its machine: read once, at start. */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { PortRange } from './config-values.ts'
+
+export interface HostFacts {
+  /** Logical CPUs. */
+  readonly cpus: number
+  readonly cpuModel: string
+  /** `x86_64` or `arm64`. */
+  readonly cpuArchitecture: string
+  readonly memoryMiB: number
+  readonly operatingSystem: string
+  readonly kernel: string
+  /** As the maker wrote it into the firmware; may be empty. */
+  readonly productName: string
+  readonly disks: readonly {
+    readonly device: string
+    readonly mount: string
+    readonly type: string
+    readonly sizeMiB: number
+  }[]
+  readonly interfaces: readonly {
+    readonly name: string
+    readonly ipv4: string
+    readonly ipv6: string
+    readonly mac: string
+  }[]
+  readonly gpus: readonly { readonly vendor: string; readonly model: string; readonly memoryMiB: number }[]
+}
+
+/** Runs `host.ts` as a child and reads what it prints. Fails where the machine can't be read within half a minute. */
+export async function hostFacts(): Promise<HostFacts> {
+  const program = fileURLToPath(new URL('host.ts', import.meta.url))
+  const { stdout } = await promisify(execFile)(process.execPath, [program], {
+    timeout: 30_000,
+    maxBuffer: 4 * 1024 * 1024,
+  })
+  return JSON.parse(stdout) as HostFacts
+}
+
+/** The range that the kernel gives clients from; the official agent's own where it can't be read. */
+export function kernelPortRange(): PortRange {
+  try {
+    const [first, last] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim().split(/\s+/).map(Number)
+    if (first !== undefined && last !== undefined && first > 0 && first <= last) return { first, last }
+  } catch {
+    // Not Linux's usual /proc: the fallback stands.
+  }
+  return { first: 49_153, last: 65_535 }
+}

@@ -1,0 +1,248 @@
+/**
+ * The agent's end of the control channel: one WebSocket to the controller that is kept up, signed anew for each
+ * connection, and given up where nothing is heard on it.
+ *
+ * Source of the query and the timings: amazon-ecs-agent 1.105, `reference/ecs-agent.md` sections 1.1 and 1.6.
+ */
+import { WebSocket } from 'ws'
+import type { RawData } from 'ws'
+import type { IncomingMessage } from 'node:http'
+import { frameBytesMax, parseFrame, writeFrame } from '../proto/acs.ts'
+import type { Frame } from '../proto/acs.ts'
+import { signRequest } from '../proto/sigv4.ts'
+import type { CredentialsSource } from './credentials.ts'
+import type { Log } from './log.ts'
+import type { Timers } from './timers.ts'
+
+const backoffMinMs = 250
+const backoffMaxMs = 120_000
+const backoffFactor = 1.5
+const inactivityMs = 60_000
+const connectionLifetimeMs = 30 * 60_000
+const lifetimeJitterMs = 5 * 60_000
+const handshakeTimeoutMs = 30_000
+/** A connection that lasted this long was a good one: the next one is tried at once. */
+const healthyAfterMs = 5_000
+/** What may wait in the socket's buffer before send() says no; the outbox keeps what was not taken. */
+const bufferedBytesMax = 8 * 1024 * 1024
+const inactiveInstanceWaitMs = 3_600_000
+const normalCloses = new Set([1000, 1001, 1006, 1011])
+
+export interface LinkOptions {
+  /** `again` asks for a new answer rather than the remembered one. */
+  readonly discover: (again: boolean) => Promise<string>
+  readonly cluster: string
+  readonly containerInstanceArn: string
+  readonly agentVersion: string
+  readonly agentHash: string
+  readonly dockerVersion: string
+  readonly region: string
+  readonly credentials: CredentialsSource
+  readonly now: () => number
+  readonly random: () => number
+  readonly timers: Timers
+  readonly log: Log
+  readonly onFrame: (frame: Frame) => void
+  readonly onConnected: () => void
+  readonly onDisconnected: () => void
+}
+
+export interface Link {
+  /** False where there is no connection or its buffer is full; the caller sends again later. */
+  send(type: string, message: object): boolean
+  isConnected(): boolean
+  close(): void
+}
+
+/** Connects, and goes on doing so until it is closed. */
+export function startLink(options: LinkOptions): Link {
+  const keeper = new LinkKeeper(options)
+  keeper.connect()
+  return keeper
+}
+
+class LinkKeeper implements Link {
+  readonly #options: LinkOptions
+  #socket: WebSocket | undefined
+  #connectedAt: number | undefined
+  #everConnected = false
+  #closed = false
+  #backoffMs = backoffMinMs
+  #askAgain = false
+  #waitMs: number | undefined
+  #cancelInactivity: () => void = () => undefined
+  #cancelLifetime: () => void = () => undefined
+  #cancelReconnect: () => void = () => undefined
+
+  constructor(options: LinkOptions) {
+    this.#options = options
+  }
+
+  send(type: string, message: object): boolean {
+    const socket = this.#socket
+    if (socket === undefined || socket.readyState !== WebSocket.OPEN) return false
+    if (socket.bufferedAmount > bufferedBytesMax) return false
+    socket.send(writeFrame(type, message))
+    return true
+  }
+
+  isConnected(): boolean {
+    return this.#socket?.readyState === WebSocket.OPEN
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#cancelReconnect()
+    this.#cancelTimers()
+    this.#socket?.terminate()
+  }
+
+  connect(): void {
+    this.#dial().catch((error: unknown) => {
+      this.#options.log.warn(
+        { error: error instanceof Error ? error.message : String(error) },
+        'The control channel could not be opened; trying again.',
+      )
+      this.#askAgain = true
+      this.#reconnectLater()
+    })
+  }
+
+  async #dial(): Promise<void> {
+    const { credentials, region, now } = this.#options
+    const endpoint = await this.#options.discover(this.#askAgain)
+    const url = this.#urlAt(endpoint)
+    const headers = signRequest({
+      method: 'GET',
+      url,
+      headers: {},
+      credentials: await credentials(),
+      region,
+      service: 'ecs',
+      now: now(),
+    })
+    if (this.#closed) return
+    const socket = new WebSocket(url, {
+      headers,
+      perMessageDeflate: false,
+      maxPayload: frameBytesMax,
+      handshakeTimeout: handshakeTimeoutMs,
+    })
+    this.#socket = socket
+    socket.on('open', () => this.#opened())
+    socket.on('message', (data) => this.#received(data))
+    socket.on('close', (code) => this.#ended(socket, code))
+    socket.on('unexpected-response', (_request, response) => this.#refused(socket, response))
+    // Each error is followed by a close, which is where the next step is taken.
+    socket.on('error', (error) => this.#options.log.warn({ error: error.message }, 'The control channel failed.'))
+  }
+
+  #urlAt(endpoint: string): string {
+    const { cluster, containerInstanceArn, agentVersion, agentHash, dockerVersion } = this.#options
+    const url = new URL(`${endpoint.replace(/\/$/, '')}/ws`)
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+    const query: Record<string, string> = {
+      agentHash,
+      agentVersion,
+      clusterArn: cluster,
+      containerInstanceArn,
+      dockerVersion: `DockerVersion: ${dockerVersion}`,
+      protocolVersion: '2',
+      sendCredentials: String(!this.#everConnected),
+      seqNum: '1',
+    }
+    for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
+    return url.href
+  }
+
+  #opened(): void {
+    const { timers, random, log, now } = this.#options
+    this.#connectedAt = now()
+    this.#everConnected = true
+    this.#askAgain = false
+    log.info({}, 'The control channel is open.')
+    this.#heard()
+    this.#cancelLifetime = timers.after(connectionLifetimeMs + random() * lifetimeJitterMs, () =>
+      this.#socket?.close(1000, 'ConnectionExpired: Reconnect to continue'),
+    )
+    this.#options.onConnected()
+  }
+
+  #received(data: RawData): void {
+    this.#heard()
+    const text = Array.isArray(data) ? Buffer.concat(data).toString() : Buffer.from(data as Buffer).toString()
+    const frame = parseFrame(text)
+    if (frame === undefined) {
+      this.#options.log.warn({ bytes: text.length }, 'The controller sent something that is no frame; it is ignored.')
+      return
+    }
+    this.#options.onFrame(frame)
+  }
+
+  /** Any message shows that the other side lives; silence means that it may not, whatever TCP thinks. */
+  #heard(): void {
+    const { timers, random, log } = this.#options
+    this.#cancelInactivity()
+    this.#cancelInactivity = timers.after(inactivityMs + random() * inactivityMs, () => {
+      log.warn({}, 'Nothing was heard from the controller for a minute or more; connecting anew.')
+      this.#socket?.terminate()
+    })
+  }
+
+  /** The handshake was answered with something else than an upgrade: the body says why. */
+  #refused(socket: WebSocket, response: IncomingMessage): void {
+    const chunks: Buffer[] = []
+    response.on('data', (chunk: Buffer) => {
+      if (chunks.length < 64) chunks.push(chunk)
+    })
+    response.on('end', () => {
+      const body = Buffer.concat(chunks).toString('utf8').slice(0, 1000)
+      if (body.includes('InactiveInstanceException')) {
+        this.#waitMs = inactiveInstanceWaitMs
+        this.#options.log.error(
+          { containerInstanceArn: this.#options.containerInstanceArn, body },
+          'This container instance was deregistered, so the controller does not talk to it. Its containers go on. ' +
+            'Restart the agent to register the host anew; without that it asks again in an hour.',
+        )
+      } else {
+        this.#options.log.error(
+          { status: response.statusCode, body },
+          'The controller refused the control channel; trying again.',
+        )
+      }
+      this.#askAgain = true
+      socket.terminate()
+    })
+  }
+
+  #ended(socket: WebSocket, code: number): void {
+    if (socket !== this.#socket) return
+    this.#socket = undefined
+    this.#cancelTimers()
+    const since = this.#connectedAt
+    this.#connectedAt = undefined
+    if (since !== undefined) {
+      this.#options.log.info({ code }, 'The control channel is closed.')
+      if (this.#options.now() - since >= healthyAfterMs) this.#backoffMs = backoffMinMs
+      this.#options.onDisconnected()
+    } else this.#askAgain = true
+    if (this.#closed) return
+    const lasted = since !== undefined && this.#options.now() - since >= healthyAfterMs
+    if (lasted && normalCloses.has(code)) this.connect()
+    else this.#reconnectLater()
+  }
+
+  #reconnectLater(): void {
+    if (this.#closed) return
+    const { timers, random } = this.#options
+    const waitMs = this.#waitMs ?? this.#backoffMs * (0.8 + 0.4 * random())
+    this.#waitMs = undefined
+    this.#backoffMs = Math.min(this.#backoffMs * backoffFactor, backoffMaxMs)
+    this.#cancelReconnect = timers.after(waitMs, () => this.connect())
+  }
+
+  #cancelTimers(): void {
+    this.#cancelInactivity()
+    this.#cancelLifetime()
+  }
+}

@@ -1,0 +1,154 @@
+/** How a host becomes a container instance, and how it finds the socket to talk on. */
+import type { AgentConfig } from './config.ts'
+import type { Attribute } from './attributes.ts'
+import { ApiCallError } from './ecs-api.ts'
+import type { CallApi } from './ecs-api.ts'
+import type { HostFacts } from './host-facts.ts'
+import { readIdentity, writeIdentity } from './identity.ts'
+import type { Identity } from './identity.ts'
+import type { Log } from './log.ts'
+import type { Timers } from './timers.ts'
+
+const retryMinMs = 1_000
+const retryMaxMs = 30_000
+/** Source: amazon-ecs-agent 1.105, DiscoverPollEndpoint cache. */
+const endpointLifetimeMs = 12 * 3_600_000
+
+export interface RegisterOptions {
+  readonly config: AgentConfig
+  readonly host: HostFacts
+  readonly attributes: readonly Attribute[]
+  readonly callApi: CallApi
+  readonly timers: Timers
+  readonly log: Log
+  readonly uuid: () => string
+  readonly random: () => number
+}
+
+/** This directory belongs to an instance of another cluster: nothing but a person can decide what to do. */
+export class ClusterMismatch extends Error {}
+
+/**
+ * Registers this host, under the ARN that it had before where there is one, and answers the ARN. Tries until it
+ * succeeds, and says each time what is in the way. Throws ClusterMismatch alone.
+ */
+export async function registerInstance(options: RegisterOptions): Promise<string> {
+  const { config, log } = options
+  let identity = knownIdentity(options)
+  for (let waitMs = retryMinMs; ; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
+    try {
+      const containerInstanceArn = await register(options, identity)
+      if (containerInstanceArn !== identity.containerInstanceArn) {
+        identity = { ...identity, containerInstanceArn }
+        writeIdentity(config.dataDirectory, identity)
+      }
+      return containerInstanceArn
+    } catch (error) {
+      if (!(error instanceof ApiCallError)) throw error
+      if (isGone(error) && identity.containerInstanceArn !== undefined) {
+        log.warn(
+          { containerInstanceArn: identity.containerInstanceArn },
+          `The controller does not know this host's container instance any more: ${error.message} Registering anew.`,
+        )
+        identity = { cluster: config.cluster, clientToken: options.uuid() }
+        writeIdentity(config.dataDirectory, identity)
+        continue
+      }
+      log.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
+    }
+    await pause(options, waitMs)
+  }
+}
+
+function knownIdentity(options: RegisterOptions): Identity {
+  const { config } = options
+  const known = readIdentity(config.dataDirectory)
+  if (known !== undefined && known.cluster !== config.cluster && known.containerInstanceArn !== undefined) {
+    throw new ClusterMismatch(
+      `ECS_CLUSTER is ${config.cluster}, but ${config.dataDirectory} belongs to ${known.containerInstanceArn} of the ` +
+        `cluster ${known.cluster}. Set ECS_CLUSTER back, or deregister that instance and remove identity.json there.`,
+    )
+  }
+  if (known !== undefined && known.cluster === config.cluster) return known
+  const fresh = { cluster: config.cluster, clientToken: options.uuid() }
+  writeIdentity(config.dataDirectory, fresh)
+  return fresh
+}
+
+async function register(options: RegisterOptions, identity: Identity): Promise<string> {
+  const { config, host } = options
+  const reservedTcp = new Set([...config.reservedTcpPorts, config.introspectionPort].filter((port) => port > 0))
+  const again = identity.containerInstanceArn
+  const answer = await options.callApi('RegisterContainerInstance', {
+    cluster: config.cluster,
+    ...(again === undefined ? {} : { containerInstanceArn: again }),
+    instanceIdentityDocument: '',
+    instanceIdentityDocumentSignature: '',
+    totalResources: [
+      { name: 'CPU', type: 'INTEGER', integerValue: host.cpus * 1024 },
+      { name: 'MEMORY', type: 'INTEGER', integerValue: Math.max(0, host.memoryMiB - config.reservedMemoryMiB) },
+      { name: 'PORTS', type: 'STRINGSET', stringSetValue: [...reservedTcp].map(String) },
+      { name: 'PORTS_UDP', type: 'STRINGSET', stringSetValue: config.reservedUdpPorts.map(String) },
+    ],
+    attributes: options.attributes,
+    tags: config.containerInstanceTags.map(({ name, value }) => ({ key: name, value })),
+    clientToken: identity.clientToken,
+  })
+  const { containerInstanceArn } = (answer['containerInstance'] ?? {}) as { containerInstanceArn?: unknown }
+  if (typeof containerInstanceArn !== 'string') {
+    throw new ApiCallError(
+      undefined,
+      'RegisterContainerInstance was answered without an ARN. Is it a Gantry controller?',
+    )
+  }
+  return containerInstanceArn
+}
+
+/** The ARN that was sent is no active instance: it was deregistered, or another controller's. */
+function isGone(error: ApiCallError): boolean {
+  return /container ?instance.*(not found|inactive|does not exist|not exist)|The referenced container instance/i.test(
+    error.message,
+  )
+}
+
+function explained(error: ApiCallError, cluster: string): string {
+  if (error.code !== 'ClusterNotFoundException' && !error.message.includes('Cluster not found')) return error.message
+  const name = cluster.slice(cluster.lastIndexOf('/') + 1)
+  return (
+    `The cluster ${cluster} that ECS_CLUSTER names does not exist, so this host has nothing to register with. ` +
+    `Create it (aws ecs create-cluster --cluster-name ${name}) or correct ECS_CLUSTER; the agent keeps trying.`
+  )
+}
+
+async function pause(options: RegisterOptions, ms: number): Promise<void> {
+  // Hosts that come up together after a power cut do not all call at the same instant.
+  const jittered = ms * (0.8 + 0.4 * options.random())
+  await new Promise<void>((resolve) => options.timers.after(jittered, resolve))
+}
+
+/** Where the control socket is, asked of the controller and remembered; an old answer serves where there is no new one. */
+export function endpointDiscovery(options: {
+  readonly callApi: CallApi
+  readonly containerInstanceArn: string
+  readonly cluster: string
+  readonly now: () => number
+}): (again: boolean) => Promise<string> {
+  let known: { readonly endpoint: string; readonly at: number } | undefined
+  return async (again) => {
+    if (known !== undefined && !again && options.now() - known.at < endpointLifetimeMs) return known.endpoint
+    try {
+      const answer = await options.callApi('DiscoverPollEndpoint', {
+        containerInstance: options.containerInstanceArn,
+        cluster: options.cluster,
+        zoneId: '',
+      })
+      if (typeof answer['endpoint'] !== 'string') {
+        throw new ApiCallError(undefined, 'DiscoverPollEndpoint was answered without an endpoint.')
+      }
+      known = { endpoint: answer['endpoint'], at: options.now() }
+    } catch (error) {
+      if (known === undefined) throw error
+    }
+    return known.endpoint
+  }
+}
