@@ -1,0 +1,146 @@
+/** RunTask: places up to ten tasks of one definition, each seeing what the ones before it took. */
+import { invalidParameter } from '../../proto/errors.ts'
+import { stableHash } from '../../proto/hash.ts'
+import type { Failure, Input, Output, PlacementStrategy } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
+import { failuresOf, placeTask, type Refused } from '../decide/placement.ts'
+import { type PlacementRequest, placementCandidates, withReread } from '../decide/placement-candidates.ts'
+import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { Transaction } from '../state/transaction.ts'
+import { requireCluster } from './clusters.ts'
+import { describeTask } from './describe-task.ts'
+import { newTask } from './new-task.ts'
+import { checkClientToken, recallAnswer, rememberAnswer } from './run-task-idempotency.ts'
+import { checkConstraints, readTaskRequest, type TaskRequest, unsupported } from './task-request.ts'
+
+const countMax = 10
+const constraintsMax = 10
+const strategiesMax = 5
+
+export function runTask(tx: Transaction, input: Input<'RunTask'>, now: number, world: World): Output<'RunTask'> {
+  const cluster = requireCluster(tx, input.cluster)
+  checkClientToken(input.clientToken)
+  // The cluster's name stands for however the caller wrote it; the token itself is the key.
+  const inputHash = stableHash({ ...input, cluster: cluster.clusterName, clientToken: undefined })
+  const known = recallAnswer(tx, cluster.clusterName, input.clientToken, inputHash, now)
+  if (known !== undefined) return known
+
+  const count = input.count ?? 1
+  if (!Number.isInteger(count) || count < 1 || count > countMax) {
+    throw invalidParameter(`count must be a whole number from 1 to ${countMax}, and is ${count}.`)
+  }
+  checkLaunchParameters(cluster, input)
+  const request = readTaskRequest(tx, cluster, input)
+  const placement = placementOf(request, input)
+  const { rows, refused } = placeAll(tx, request, placement, count, now, world)
+  const failures = refused === undefined ? [] : failuresOf(refused, detailOf(refused, rows.length, count))
+  rememberAnswer(tx, cluster.clusterName, input.clientToken, inputHash, rows, failures, now)
+  return answer(tx, rows, failures)
+}
+
+function placeAll(
+  tx: Transaction,
+  request: TaskRequest,
+  placement: PlacementRequest,
+  count: number,
+  now: number,
+  world: World,
+): { readonly rows: readonly TaskRow[]; readonly refused: Refused | undefined } {
+  let candidates = placementCandidates(tx, request.cluster.clusterName)
+  if (candidates.length === 0) throw invalidParameter('No Container Instances were found in your cluster.')
+  const rows: TaskRow[] = []
+  while (rows.length < count) {
+    const placed = placeTask(candidates, placement, world)
+    // What doesn't fit now doesn't fit later in this call either: the tasks are alike and nothing is given back.
+    if (placed.kind === 'refused') return { rows, refused: placed }
+    const { instance, reserved } = placed
+    const row = newTask(request, placement.launchType ?? instance.launchType, instance, reserved, now, world)
+    tx.put('task', row.taskId, row)
+    rows.push(row)
+    candidates = withReread(tx, candidates, instance.instanceId)
+  }
+  return { rows, refused: undefined }
+}
+
+function detailOf(refused: Refused, placed: number, count: number): string {
+  return placed === 0 ? refused.sentence : `${placed} of ${count} tasks placed, for the next one ${refused.sentence}`
+}
+
+function answer(tx: Transaction, rows: readonly TaskRow[], failures: readonly Failure[]): Output<'RunTask'> {
+  return { tasks: rows.map((row) => describeTask(tx, row, ['TAGS'])), failures }
+}
+
+/** Launch type, capacity providers, platform version: what of them can be run here. */
+function checkLaunchParameters(cluster: ClusterRow, input: Input<'RunTask'>): void {
+  const { launchType } = input
+  const providers = input.capacityProviderStrategy ?? []
+  if (providers.length > 0 && launchType !== undefined) {
+    throw invalidParameter(
+      'Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.',
+    )
+  }
+  const defaults = launchType === undefined ? (cluster.defaultCapacityProviderStrategy ?? []) : []
+  if (providers.length > 0 || defaults.length > 0) {
+    const whose = providers.length > 0 ? 'The request' : `Cluster ${cluster.clusterName} by default`
+    throw unsupported(
+      `${whose} asks for a capacity provider strategy, which is not available yet. ` +
+        'Run the task with launchType EC2 or EXTERNAL instead.',
+    )
+  }
+  if (launchType !== undefined && launchType !== 'EC2' && launchType !== 'EXTERNAL') {
+    throw unsupported(
+      `Launch type ${launchType} is not available: tasks run on the cluster's own container instances. Use launchType ` +
+        'EC2 or EXTERNAL with a task definition of network mode bridge, host or none.',
+    )
+  }
+  if (input.platformVersion !== undefined) {
+    throw invalidParameter(`The platform version must be null when specifying an ${launchType ?? 'EC2'} launch type.`)
+  }
+}
+
+function placementOf(request: TaskRequest, input: Input<'RunTask'>): PlacementRequest {
+  const { definition, overrides, group } = request
+  const constraints = [...(definition.placementConstraints ?? []), ...(input.placementConstraints ?? [])]
+  if (constraints.length > constraintsMax) {
+    throw invalidParameter(
+      `A task can have at most ${constraintsMax} placement constraints, those of its task definition included; ` +
+        `there are ${constraints.length}.`,
+    )
+  }
+  checkConstraints(input.placementConstraints ?? [])
+  const launchType = input.launchType === 'EC2' || input.launchType === 'EXTERNAL' ? input.launchType : undefined
+  checkCompatibility(definition, launchType)
+  return { definition, overrides, group, launchType, constraints, strategies: checkStrategies(input.placementStrategy) }
+}
+
+function checkCompatibility(definition: TaskDefinitionRow, launchType: 'EC2' | 'EXTERNAL' | undefined): void {
+  const compatible = definition.compatibilities ?? []
+  if (compatible.length === 0) return
+  const wanted: readonly string[] = launchType === undefined ? ['EC2', 'EXTERNAL'] : [launchType]
+  if (compatible.some((type) => wanted.includes(type))) return
+  throw invalidParameter(
+    `Task definition does not support launch_type ${launchType ?? 'EC2'}. It is compatible with ` +
+      `${compatible.join(', ')}: register a revision without what ties it to that.`,
+  )
+}
+
+function checkStrategies(strategies: readonly PlacementStrategy[] | undefined): readonly PlacementStrategy[] {
+  const given = strategies ?? []
+  if (given.length > strategiesMax) {
+    throw invalidParameter(`At most ${strategiesMax} placement strategies can be given, and there are ${given.length}.`)
+  }
+  for (const { type, field } of given) {
+    if (type === 'binpack' && !/^(cpu|memory)$/i.test(field ?? '')) {
+      throw invalidParameter(`Placement strategy binpack takes the field cpu or memory, and got '${field ?? ''}'.`)
+    }
+    if (type === 'spread' && !/^(instanceId|host|attribute:.+)$/.test(field ?? '')) {
+      throw invalidParameter(
+        `Placement strategy spread takes the field instanceId, host or attribute:NAME, and got '${field ?? ''}'.`,
+      )
+    }
+    if (type !== 'binpack' && type !== 'spread' && type !== 'random') {
+      throw invalidParameter('Placement strategy type must be random, spread or binpack.')
+    }
+  }
+  return given
+}

@@ -1,0 +1,45 @@
+/** StartTask: tasks on instances that the caller names. Nothing is chosen, so constraints and strategies don't apply. */
+import { containerInstanceArn, idOf } from '../../proto/arn.ts'
+import { invalidParameter } from '../../proto/errors.ts'
+import type { Failure, Input, Output, Task } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
+import { failuresOf, placeTask } from '../decide/placement.ts'
+import { candidateOf } from '../decide/placement-candidates.ts'
+import type { Transaction } from '../state/transaction.ts'
+import { requireCluster } from './clusters.ts'
+import { checkClusterOf, describeTask } from './describe-task.ts'
+import { newTask } from './new-task.ts'
+import { readTaskRequest } from './task-request.ts'
+
+const instancesMax = 10
+
+export function startTask(tx: Transaction, input: Input<'StartTask'>, now: number, world: World): Output<'StartTask'> {
+  const cluster = requireCluster(tx, input.cluster)
+  const named = input.containerInstances ?? []
+  if (named.length === 0) throw invalidParameter('Container instances cannot be empty.')
+  if (named.length > instancesMax) {
+    throw invalidParameter(`At most ${instancesMax} container instances can be named, and there are ${named.length}.`)
+  }
+  for (const idOrArn of named) checkClusterOf(idOrArn, cluster)
+  const request = readTaskRequest(tx, cluster, input)
+  const { definition, overrides, group } = request
+  const tasks: Task[] = []
+  const failures: Failure[] = []
+  for (const idOrArn of named) {
+    const instance = tx.get('instance', idOf(idOrArn))
+    if (instance?.clusterName !== cluster.clusterName) {
+      failures.push({ arn: containerInstanceArn(world, cluster.clusterName, idOf(idOrArn)), reason: 'MISSING' })
+      continue
+    }
+    const wanted = { definition, overrides, group, constraints: [], strategies: [] }
+    const placed = placeTask([candidateOf(tx, instance)], wanted, world)
+    if (placed.kind === 'refused') {
+      failures.push(...failuresOf(placed, placed.sentence))
+      continue
+    }
+    const row = newTask(request, instance.launchType, instance, placed.reserved, now, world)
+    tx.put('task', row.taskId, row)
+    tasks.push(describeTask(tx, row, ['TAGS']))
+  }
+  return { tasks, failures }
+}

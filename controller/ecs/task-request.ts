@@ -1,0 +1,116 @@
+/** What RunTask and StartTask share: the checks of their common parameters, in ECS's words, before anything is placed. */
+import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
+import type { Input, PlacementConstraint, Tag, TaskOverride } from '../../proto/model/types.ts'
+import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
+import type { Reader } from '../state/transaction.ts'
+import { checkTags, tagsMax } from './tags.ts'
+import { requireTaskDefinition } from './task-definitions.ts'
+import { checkOverrides } from './task-overrides.ts'
+
+type SharedInput = Pick<Input<'RunTask'>, Extract<keyof Input<'RunTask'>, keyof Input<'StartTask'>>>
+
+/** A checked request for tasks of one definition. */
+export interface TaskRequest {
+  readonly cluster: ClusterRow
+  readonly definition: TaskDefinitionRow
+  readonly group: string
+  readonly startedBy: string | undefined
+  readonly overrides: TaskOverride
+  readonly tags: readonly Tag[]
+}
+
+const startedByLengthMax = 128
+const groupLengthMax = 255
+const referenceIdLengthMax = 1024
+
+/** Reads the shared parameters. Throws ApiError in ECS's form: ClientException, InvalidParameter-, UnsupportedFeature-. */
+export function readTaskRequest(reader: Reader, cluster: ClusterRow, input: SharedInput): TaskRequest {
+  if (input.taskDefinition === undefined || input.taskDefinition === '') {
+    throw clientError('TaskDefinition can not be blank.')
+  }
+  checkLength('startedBy', input.startedBy, startedByLengthMax)
+  checkLength('group', input.group, groupLengthMax)
+  checkLength('referenceId', input.referenceId, referenceIdLengthMax)
+  if (input.group?.startsWith('service:') === true) {
+    throw invalidParameter("Group must not start with 'service:': those groups belong to services.")
+  }
+  refuseWhatIsNotBuilt(input)
+  const definition = requireTaskDefinition(reader, input.taskDefinition)
+  if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
+  checkNetworkMode(definition, input)
+  checkConstraints(definition.placementConstraints ?? [])
+  return {
+    cluster,
+    definition,
+    group: input.group ?? `family:${definition.family}`,
+    startedBy: input.startedBy,
+    overrides: checkOverrides(definition, input.overrides),
+    tags: tagsOf(cluster, definition, input),
+  }
+}
+
+/** Only `distinctInstance` is judged by placement so far; anything else is refused here rather than ignored. */
+export function checkConstraints(constraints: readonly PlacementConstraint[]): void {
+  for (const { type, expression } of constraints) {
+    if (type === 'memberOf') {
+      throw unsupported(
+        'Placement constraints of type memberOf need the cluster query language, which is not available yet. ' +
+          'Use distinctInstance, or StartTask with the container instances of your choice.',
+      )
+    }
+    if (type !== 'distinctInstance')
+      throw invalidParameter('Placement constraint type must be distinctInstance or memberOf.')
+    if (expression !== undefined && expression !== '') {
+      throw invalidParameter('A distinctInstance placement constraint takes no expression.')
+    }
+  }
+}
+
+export function unsupported(message: string): ApiError {
+  return new ApiError('UnsupportedFeatureException', message)
+}
+
+function refuseWhatIsNotBuilt(input: SharedInput): void {
+  if (input.enableExecuteCommand === true) {
+    throw unsupported('ECS Exec is not available yet: run the task with enableExecuteCommand false or without it.')
+  }
+  if ((input.volumeConfigurations ?? []).length > 0) {
+    throw unsupported(
+      'volumeConfigurations (volumes that are configured at launch, Amazon EBS) are not available. ' +
+        'Use a volume of the task definition with a host path or a Docker volume.',
+    )
+  }
+}
+
+function checkNetworkMode(definition: TaskDefinitionRow, input: SharedInput): void {
+  if (definition.networkMode === 'awsvpc') {
+    throw unsupported(
+      `Task definition ${definition.family}:${definition.revision} uses network mode awsvpc, which is not available yet. ` +
+        'Register a revision with network mode bridge (the default), host or none.',
+    )
+  }
+  if (input.networkConfiguration !== undefined) {
+    throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
+  }
+}
+
+function tagsOf(cluster: ClusterRow, definition: TaskDefinitionRow, input: SharedInput): readonly Tag[] {
+  const own = checkTags(input.tags)
+  if (input.propagateTags === 'SERVICE') {
+    throw invalidParameter('propagateTags SERVICE is not valid for a task that no service starts. Use TASK_DEFINITION.')
+  }
+  const inherited = input.propagateTags === 'TASK_DEFINITION' ? definition.tags : []
+  const tags = [...own, ...inherited.filter((tag) => !own.some(({ key }) => key === tag.key))]
+  if (tags.length > tagsMax) {
+    throw invalidParameter(
+      `A task can have at most ${tagsMax} tags, and with those of its task definition it would have ${tags.length}.`,
+    )
+  }
+  if (input.enableECSManagedTags !== true) return tags
+  return [...tags, { key: 'aws:ecs:clusterName', value: cluster.clusterName }]
+}
+
+function checkLength(name: string, value: string | undefined, lengthMax: number): void {
+  if (value === undefined || value.length <= lengthMax) return
+  throw invalidParameter(`${name} can have at most ${lengthMax} characters, and has ${value.length}.`)
+}
