@@ -1,0 +1,154 @@
+/**
+ * What this agent knows, for whoever asks on the host: the official agent's introspection API. Reading only; it holds
+ * no secret and no output of containers.
+ *
+ * Source: amazon-ecs-agent 1.105, handlers/introspection; `reference/ecs-agent.md` section 7.1.
+ */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { TurnTask } from './turn.ts'
+
+const timeoutMs = 5_000
+/** Docker's own short form of an id. */
+const shortIdLength = 12
+
+export interface IntrospectionOptions {
+  readonly address: string
+  readonly port: number
+  /** The ARN is undefined until the host is registered for the first time. */
+  readonly metadata: () => {
+    readonly cluster: string
+    readonly containerInstanceArn: string | undefined
+    readonly version: string
+  }
+  readonly tasks: () => readonly TurnTask[]
+}
+
+export interface Introspection {
+  readonly port: number
+  close(): void
+}
+
+interface Answer {
+  readonly status: number
+  readonly body: object
+}
+
+/** Listens; fails with an Error that names the port where it is taken. Port 0 takes any free one. */
+export async function startIntrospection(options: IntrospectionOptions): Promise<Introspection> {
+  const server = createServer((request, response) => reply(request, response, options))
+  server.requestTimeout = timeoutMs
+  server.headersTimeout = timeoutMs
+  await listening(server, options)
+  const address = server.address()
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : options.port,
+    close() {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+}
+
+async function listening(server: Server, { address, port }: IntrospectionOptions): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(
+        new Error(
+          `The introspection API can't listen on ${address}:${port}: ${error.message}. ` +
+            'Another agent may run on this host; set GANTRY_INTROSPECTION_PORT to another port.',
+          { cause: error },
+        ),
+      ),
+    )
+    server.listen(port, address, () => resolve())
+  })
+}
+
+function reply(request: IncomingMessage, response: ServerResponse, options: IntrospectionOptions): void {
+  const answer =
+    request.method === 'GET' || request.method === 'HEAD'
+      ? answerTo(new URL(request.url ?? '/', 'http://agent'), options)
+      : { status: 405, body: { error: 'This API is for reading: use GET.' } }
+  response.writeHead(answer.status, { 'content-type': 'application/json' })
+  response.end(request.method === 'HEAD' ? undefined : JSON.stringify(answer.body))
+}
+
+function answerTo(url: URL, options: IntrospectionOptions): Answer {
+  const path = url.pathname.replace(/(.)\/$/, '$1')
+  if (path === '/') return { status: 200, body: { AvailableCommands: ['/v1/metadata', '/v1/tasks'] } }
+  if (path === '/v1/metadata') {
+    const { cluster, containerInstanceArn, version } = options.metadata()
+    return {
+      status: 200,
+      body: {
+        Cluster: cluster,
+        ContainerInstanceArn: containerInstanceArn ?? null,
+        Version: `Gantry Agent - v${version}`,
+      },
+    }
+  }
+  if (path === '/v1/tasks') return tasksAnswer(url.searchParams, options.tasks())
+  return { status: 404, body: { error: `There is no ${path} here; / lists what there is.` } }
+}
+
+function tasksAnswer(query: URLSearchParams, tasks: readonly TurnTask[]): Answer {
+  const taskArn = query.get('taskarn')
+  const dockerId = query.get('dockerid')
+  if (taskArn !== null && dockerId !== null) {
+    return { status: 400, body: { error: 'Give either taskarn or dockerid, not both.' } }
+  }
+  if (taskArn !== null) return oneOf(tasks.filter(({ payload }) => payload.arn === taskArn))
+  if (dockerId !== null) return oneOf(tasks.filter((task) => hasContainer(task, dockerId)))
+  return { status: 200, body: { Tasks: tasks.map(shownTask) } }
+}
+
+function oneOf(found: readonly TurnTask[]): Answer {
+  const [task, ...others] = found
+  if (task === undefined) return { status: 404, body: { error: 'This agent has no such task.' } }
+  if (others.length > 0) return { status: 400, body: { error: 'More than one task has a container of this id.' } }
+  return { status: 200, body: shownTask(task) }
+}
+
+/** A whole id, or its first twelve digits and more. */
+function hasContainer(task: TurnTask, dockerId: string): boolean {
+  const ids = Object.values(task.facts.containers).map((container) => container.dockerId)
+  return ids.some((id) => id === dockerId || (dockerId.length >= shortIdLength && id?.startsWith(dockerId) === true))
+}
+
+function shownTask(task: TurnTask): object {
+  const { payload } = task
+  return {
+    Arn: payload.arn,
+    DesiredStatus: task.desiredStatus,
+    KnownStatus: task.knownStatus,
+    Family: payload.family,
+    Version: payload.version,
+    Containers: payload.containers.map((container) => shownContainer(task, container.name, container.image)),
+  }
+}
+
+function shownContainer(task: TurnTask, name: string, image: string): object {
+  const facts = task.facts.containers[name]
+  const observed = task.observed.get(name)
+  const ports = observed?.ports ?? []
+  return {
+    DockerId: facts?.dockerId ?? '',
+    DockerName: facts?.dockerName ?? '',
+    Name: name,
+    Image: image,
+    ImageID: observed?.imageId ?? '',
+    CreatedAt: instant(observed?.createdAt),
+    StartedAt: instant(facts?.startedAt ?? observed?.startedAt),
+    Ports: ports.map(({ containerPort, hostPort, hostIp, protocol }) => ({
+      ContainerPort: containerPort,
+      Protocol: protocol,
+      HostPort: hostPort,
+      HostIp: hostIp,
+    })),
+  }
+}
+
+function instant(at: number | undefined): string | undefined {
+  return at === undefined ? undefined : new Date(at).toISOString()
+}
