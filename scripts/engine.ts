@@ -1,0 +1,203 @@
+/**
+ * Where the scripts get a Docker Engine: the machine's own where one answers; else one of the project's own, from
+ * Debian's packages, started by hand in a directory that holds everything it makes.
+ */
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type EngineVersion, askVersion, listContainers, removeContainer } from './engine-api.ts'
+import {
+  type HostNetworkBefore,
+  chooseIptables,
+  makeBridge,
+  noteHostNetwork,
+  removeHostNetwork,
+} from './engine-network.ts'
+import { enginePackages, findProgram, installPackages } from './packages.ts'
+import { commandLineOf, endProcess, isRunning, processIds } from './processes.ts'
+import { ScriptError, lastLines, say, seconds } from './report.ts'
+import { runCommand } from './run-command.ts'
+
+export interface FoundEngine {
+  readonly dockerHost: string
+  readonly version: EngineVersion
+}
+
+/** What the directory of an engine of ours remembers, in `engine.json`. */
+interface EngineRecord {
+  readonly pid: number
+  /** The host's bridge that it uses; absent when the engine has a network namespace of its own. */
+  readonly bridge?: { readonly name: string; readonly address: string } | undefined
+  readonly networkBefore?: HostNetworkBefore | undefined
+}
+
+const systemSocket = 'unix:///var/run/docker.sock'
+const startTimeoutMs = 90_000
+const stopTimeoutMs = 30_000
+/** A Unix socket's path has at most 107 bytes, and containerd's is the longest under an engine's directory. */
+const longestDirectory = 107 - '/exec/containerd/containerd.sock.ttrpc'.length
+
+export function socketOf(directory: string): string {
+  return `unix://${join(directory, 'docker.sock')}`
+}
+
+/** The machine's own engine: at DOCKER_HOST, else at Docker's usual socket. Undefined where none answers. */
+export async function findEngine(): Promise<FoundEngine | undefined> {
+  const wanted = process.env['DOCKER_HOST']
+  for (const dockerHost of wanted === undefined || wanted === '' ? [systemSocket] : [wanted, systemSocket]) {
+    const version = await askVersion(dockerHost)
+    if (version !== undefined) return { dockerHost, version }
+    if (dockerHost === wanted) say(`DOCKER_HOST=${wanted} does not answer; looking elsewhere`)
+  }
+  return undefined
+}
+
+/**
+ * An engine for `npm start`: the one of this directory if it was made before, else the machine's own, else a new one in
+ * this directory. It outlives the caller.
+ */
+export async function ensureEngine(directory: string): Promise<FoundEngine> {
+  if (!existsSync(join(directory, 'engine.json'))) {
+    const found = await findEngine()
+    if (found !== undefined) return found
+    say('no Docker Engine answers at DOCKER_HOST or /var/run/docker.sock: bringing one of its own')
+  }
+  const version = await askVersion(socketOf(directory))
+  if (version !== undefined) return { dockerHost: socketOf(directory), version }
+  return startEngine(directory, { isolated: false })
+}
+
+/**
+ * Installs what lacks, starts dockerd detached and waits until it answers. `isolated` gives it a network namespace of
+ * its own (loopback only), so that nothing of the host's network is touched: what tests want.
+ */
+export async function startEngine(directory: string, options: { isolated: boolean }): Promise<FoundEngine> {
+  if (directory.length > longestDirectory) {
+    throw new ScriptError(
+      `${directory} is too long a path for an engine: its sockets would pass the kernel's 107 bytes. ` +
+        'Set GANTRY_HOME to a shorter one, such as /var/lib/gantry.',
+    )
+  }
+  await installPackages(enginePackages)
+  checkControlGroups()
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const startedAt = Date.now()
+  say(`starting Docker Engine in ${directory} ...`)
+  const path = [await chooseIptables(directory), process.env['PATH'] ?? '', '/usr/sbin', '/sbin'].join(':')
+  const before = readRecord(directory)
+  const networkBefore = options.isolated ? undefined : (before?.networkBefore ?? (await noteHostNetwork()))
+  const bridge = options.isolated
+    ? undefined
+    : { name: 'gantry0', address: await makeBridge('gantry0', before?.bridge?.address) }
+  if (!options.isolated) warnOfOtherEngines()
+  const pid = spawnDockerd(directory, path, bridge?.name)
+  writeFileSync(join(directory, 'engine.json'), JSON.stringify({ pid, bridge, networkBefore } satisfies EngineRecord))
+  const version = await waitForAnswer(directory, pid)
+  say(`  Docker Engine ${version.version} answers after ${seconds(startedAt)}`)
+  return { dockerHost: socketOf(directory), version }
+}
+
+function checkControlGroups(): void {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+  if (/ \/sys\/fs\/cgroup\S* cgroup2? /.test(mounts)) return
+  throw new ScriptError(
+    'no control groups are mounted under /sys/fs/cgroup, and Docker needs them. ' +
+      'Mount them first, e.g.: mount -t cgroup2 none /sys/fs/cgroup',
+  )
+}
+
+function warnOfOtherEngines(): void {
+  const other = processIds().find((pid) => /(^|\/)dockerd\0/.test(commandLineOf(pid)))
+  if (other === undefined) return
+  say(
+    `note: a dockerd that answers at neither address runs here (pid ${other}); to use it, set DOCKER_HOST to its socket`,
+  )
+}
+
+function spawnDockerd(directory: string, path: string, bridge: string | undefined): number {
+  const dockerd = findProgram('dockerd') ?? 'dockerd'
+  const args = ['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec')]
+  args.push('--pidfile', join(directory, 'dockerd.pid'), '-H', socketOf(directory), '--live-restore')
+  // The machine's /etc/docker/daemon.json is for the machine's engine: its hosts or data-root would clash with ours.
+  const config = join(directory, 'daemon.json')
+  writeFileSync(config, '{}')
+  args.push('--config-file', config)
+  if (bridge !== undefined) args.push('--bridge', bridge)
+  // A pidfile of a former boot may name a process that lives for another reason; dockerd would refuse to start.
+  if (!isDockerdOf(directory)) rmSync(join(directory, 'dockerd.pid'), { force: true })
+  const isolation = ['--net', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', dockerd, ...args]
+  const log = openSync(join(directory, 'dockerd.log'), 'a', 0o600)
+  const [command, commandArgs] = bridge === undefined ? ['unshare', isolation] : [dockerd, args]
+  const child = spawn(command, commandArgs, {
+    detached: true,
+    stdio: ['ignore', log, log],
+    env: { ...process.env, PATH: path },
+  })
+  child.on('error', () => undefined)
+  child.unref()
+  if (child.pid === undefined) throw new ScriptError(`${command} could not be started: is it installed and executable?`)
+  return child.pid
+}
+
+function isDockerdOf(directory: string): boolean {
+  const pid = readRecord(directory)?.pid
+  return pid !== undefined && isRunning(pid) && commandLineOf(pid).includes(directory)
+}
+
+async function waitForAnswer(directory: string, pid: number): Promise<EngineVersion> {
+  const giveUpAt = Date.now() + startTimeoutMs
+  while (Date.now() < giveUpAt) {
+    const version = await askVersion(socketOf(directory))
+    if (version !== undefined) return version
+    if (!isRunning(pid)) break
+    await new Promise((resolve) => setTimeout(resolve, 200))
+  }
+  const log = join(directory, 'dockerd.log')
+  const what = isRunning(pid) ? `did not answer within ${startTimeoutMs / 1000} s` : 'ended at once'
+  if (isRunning(pid)) await endProcess(pid, stopTimeoutMs)
+  throw new ScriptError(`dockerd ${what}. The end of its log, ${log}:\n${lastLines(readFileSync(log, 'utf8'), 15)}`)
+}
+
+function readRecord(directory: string): EngineRecord | undefined {
+  const file = join(directory, 'engine.json')
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as EngineRecord) : undefined
+}
+
+/** The process whose network namespace an isolated engine lives in. */
+export function engineProcess(directory: string): number | undefined {
+  return readRecord(directory)?.pid
+}
+
+/**
+ * Removes an engine of ours with all that it holds: containers, networks, processes, mounts, the host's bridge and
+ * rules, and the directory. Gives the number of containers; undefined where there is no such engine.
+ */
+export async function removeEngine(directory: string): Promise<number | undefined> {
+  if (!existsSync(directory)) return undefined
+  const record = readRecord(directory)
+  const containers = (await askVersion(socketOf(directory))) ? await listContainers(socketOf(directory)) : []
+  for (const container of containers) await removeContainer(socketOf(directory), container.Id)
+  if (record !== undefined && isDockerdOf(directory)) await endProcess(record.pid, stopTimeoutMs)
+  await endLeftovers(directory)
+  await unmountUnder(directory)
+  if (record?.bridge !== undefined && record.networkBefore !== undefined) {
+    await removeHostNetwork(record.bridge.name, join(directory, 'bin'), record.networkBefore)
+  }
+  rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  return containers.length
+}
+
+/** containerd and its shims name this directory's sockets in their arguments; a killed dockerd leaves them running. */
+async function endLeftovers(directory: string): Promise<void> {
+  const marks = [join(directory, 'exec'), join(directory, 'data')]
+  for (const pid of processIds()) {
+    const line = commandLineOf(pid)
+    if (pid !== process.pid && marks.some((mark) => line.includes(`${mark}/`))) await endProcess(pid, 5_000)
+  }
+}
+
+async function unmountUnder(directory: string): Promise<void> {
+  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n')
+  const points = mounts.map((line) => line.split(' ')[1] ?? '').filter((point) => point.startsWith(`${directory}/`))
+  for (const point of points.toReversed()) await runCommand('umount', ['--lazy', point])
+}

@@ -1,0 +1,127 @@
+/** The Debian packages that Gantry's scripts may install: the one place that names them. */
+import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { ScriptError, lastLines, say, seconds } from './report.ts'
+import { runCommand } from './run-command.ts'
+
+interface DebianPackage {
+  readonly name: string
+  readonly why: string
+  /** By the program and not by the package, so that what another source installed counts too. */
+  readonly isPresent: () => boolean
+}
+
+const docker = { name: 'docker.io', why: 'Docker Engine, which runs the containers', isPresent: has('dockerd') }
+const iptables = { name: 'iptables', why: "the engine's port publishing", isPresent: has('iptables') }
+const iproute = { name: 'iproute2', why: "the engine's bridge", isPresent: has('ip') }
+const busybox = { name: 'busybox-static', why: 'the sample image', isPresent: () => staticBusybox() !== undefined }
+const awsCli = { name: 'awscli', why: 'the aws CLI as a judge in the API tests', isPresent: has('aws') }
+const registry = {
+  name: 'docker-registry',
+  why: 'a private registry for pull tests',
+  isPresent: has('docker-registry'),
+}
+
+export const enginePackages: readonly DebianPackage[] = [docker, iptables, iproute]
+export const samplePackages: readonly DebianPackage[] = [busybox]
+export const apiTestPackages: readonly DebianPackage[] = [awsCli]
+export const engineTestPackages: readonly DebianPackage[] = [busybox, registry, iproute]
+
+/** The full path of a program, also in the system directories that a user's PATH may lack. */
+export function findProgram(name: string): string | undefined {
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
+  return directories.map((directory) => join(directory, name)).find((path) => existsSync(path))
+}
+
+function has(program: string): () => boolean {
+  return () => findProgram(program) !== undefined
+}
+
+/** A busybox that runs in an empty root: one without an ELF interpreter, i.e. not linked against a libc of the host. */
+export function staticBusybox(): string | undefined {
+  return ['/bin/busybox', '/usr/bin/busybox'].find((path) => existsSync(path) && !hasElfInterpreter(path))
+}
+
+function hasElfInterpreter(path: string): boolean {
+  const interpreterType = 3
+  const head = Buffer.alloc(4096)
+  const file = openSync(path, 'r')
+  readSync(file, head, 0, head.length, 0)
+  closeSync(file)
+  const offset = Number(head.readBigUInt64LE(32))
+  const size = head.readUInt16LE(54)
+  const count = head.readUInt16LE(56)
+  for (let index = 0; index < count; index += 1) {
+    const at = offset + index * size
+    if (at + 4 <= head.length && head.readUInt32LE(at) === interpreterType) return true
+  }
+  return false
+}
+
+/**
+ * Installs what is missing and says what and why. Throws ScriptError where apt is missing or fails. A package's service
+ * is not started: the scripts start the engine themselves, in a directory of their own.
+ */
+export async function installPackages(wanted: readonly DebianPackage[]): Promise<void> {
+  const missing = wanted.filter((entry) => !entry.isPresent())
+  if (missing.length === 0) return
+  const names = missing.map((entry) => entry.name)
+  for (const entry of missing) say(`needs ${entry.name}: ${entry.why}`)
+  if (findProgram('apt-get') === undefined) {
+    throw new ScriptError(
+      `this machine has no apt-get. Install by hand what Debian calls ${names.join(', ')}, then retry.`,
+    )
+  }
+  const startedAt = Date.now()
+  say(`installing ${names.join(', ')} from Debian ...`)
+  await withoutServiceStarts(async () => {
+    if (!hasPackageLists()) await apt(['update'])
+    const first = await tryApt(installArguments(names))
+    if (first.code === 0) return
+    // Lists that are older than the archive name files that are gone: one fresh look, then it has truly failed.
+    await apt(['update'])
+    await apt(installArguments(names))
+  })
+  const still = wanted.filter((entry) => !entry.isPresent()).map((entry) => entry.name)
+  if (still.length > 0) throw new ScriptError(`apt-get installed ${still.join(', ')}, but the programs can't be found.`)
+  say(`  installed in ${seconds(startedAt)}`)
+}
+
+function installArguments(names: readonly string[]): string[] {
+  return ['install', '-y', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...names]
+}
+
+function hasPackageLists(): boolean {
+  const directory = '/var/lib/apt/lists'
+  return existsSync(directory) && readdirSync(directory).some((name) => name.includes('_Packages'))
+}
+
+function tryApt(args: readonly string[]) {
+  return runCommand('apt-get', ['-q', ...args], { env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' } })
+}
+
+async function apt(args: readonly string[]): Promise<void> {
+  const startedAt = Date.now()
+  const { code, output } = await tryApt(args)
+  if (code === 0) return
+  throw new ScriptError(
+    `apt-get ${args.join(' ')} failed with exit code ${code} after ${seconds(startedAt)}:\n${lastLines(output, 15)}\n` +
+      'gantry: are the Debian mirrors of /etc/apt within reach? Mend that, or install the packages by hand, then retry.',
+  )
+}
+
+/**
+ * Debian starts a package's service as it installs it, asking /usr/sbin/policy-rc.d first. Ours says no for as long as
+ * the installation runs; one that the machine has already is left alone.
+ */
+async function withoutServiceStarts(work: () => Promise<void>): Promise<void> {
+  const policy = '/usr/sbin/policy-rc.d'
+  const text = '#!/bin/sh\n# Put here by Gantry while it installs packages.\nexit 101\n'
+  const isOurs = !existsSync(policy) || readFileSync(policy, 'utf8') === text
+  if (isOurs) writeFileSync(policy, text, { mode: 0o755 })
+  try {
+    await work()
+  } finally {
+    if (isOurs) rmSync(policy, { force: true })
+  }
+}
