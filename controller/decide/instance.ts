@@ -38,9 +38,9 @@ function connected(task: TaskRow, instance: InstanceRow): TaskRow {
  * so to the cluster the task has ended. Source: ECS API reference, DeregisterContainerInstance, `force`.
  */
 function orphaned(task: TaskRow, instance: InstanceRow, now: number): TaskRow {
-  const { connectivity: _connectivity, waitingFor: _waitingFor, ...rest } = task
   return {
-    ...rest,
+    ...task,
+    waitingFor: undefined,
     connectivity: 'DISCONNECTED',
     connectivityAt: now,
     lastStatus: 'STOPPED',
