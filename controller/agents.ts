@@ -1,0 +1,165 @@
+/**
+ * The agents' WebSockets, on the same port as the API: bytes in, bytes out. Here are the signed handshakes, the sockets,
+ * the timer and the bounds; what to say is decided in `decide/session.ts` and `decide/telemetry.ts`.
+ */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { frameBytesMax } from '../proto/acs.ts'
+import { ApiError } from '../proto/errors.ts'
+import { type Authenticator, authorize } from './api/auth.ts'
+import { asApiError } from './api/rpc.ts'
+import { type ChannelServices, ControlChannels } from './control-channels.ts'
+import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
+import type { Log } from './log.ts'
+import type { Metrics } from './metrics.ts'
+import type { Peer } from './peer.ts'
+import { TelemetryChannels } from './telemetry-channels.ts'
+
+export interface AgentsServices extends ChannelServices {
+  readonly authenticator: Authenticator
+  readonly metrics: Metrics
+}
+
+export interface Agents {
+  /** For the HTTP server's `upgrade` event. */
+  upgrade(this: void, request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** When the agent of this instance last said anything, epoch milliseconds; undefined where it has no channel. */
+  lastHeardAt(this: void, instanceId: string): number | undefined
+  close(): Promise<void>
+}
+
+const tickMs = 1000
+/** An agent that lets this many bytes pile up reads too slowly, or not at all. */
+const bufferedBytesMax = 16 * 1024 * 1024
+/** How long a peer may take to answer a close before it is cut off. */
+const closeTimeoutMs = 2000
+
+export function startAgents(services: AgentsServices): Agents {
+  const { log, metrics } = services
+  const control = new ControlChannels(services)
+  const telemetry = new TelemetryChannels(services)
+  const sockets = new Set<WebSocket>()
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: frameBytesMax,
+    perMessageDeflate: false,
+    clientTracking: false,
+  })
+  const timer = setInterval(() => {
+    control.tick()
+    telemetry.tick()
+  }, tickMs)
+  let closing = false
+  metrics.gauge('gantry_agent_sockets', 'Open sockets of agents.', () => [{ labels: {}, value: sockets.size }])
+
+  return {
+    upgrade(request, socket, head) {
+      socket.on('error', () => socket.destroy())
+      let handshake: Handshake
+      try {
+        if (closing) throw new ApiError('ServerException', 'The controller is shutting down.')
+        handshake = checkHandshake(services, request)
+      } catch (error) {
+        const refusal = asApiError(error, 'handshake')
+        log.warn({ code: refusal.code, path: request.url?.split('?')[0], err: error }, 'refused a channel')
+        metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
+        refuse(socket, refusal)
+        return
+      }
+      metrics.count('gantry_requests_total', { operation: 'handshake', code: 'OK' })
+      webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+        sockets.add(webSocket)
+        webSocket.on('close', () => sockets.delete(webSocket))
+        connect(webSocket, handshake, handshake.channel === 'acs' ? control : telemetry, log)
+      })
+    },
+    lastHeardAt: (instanceId) => control.heardAt(instanceId),
+    async close() {
+      closing = true
+      clearInterval(timer)
+      const ends = [...sockets].map((webSocket) => endSocket(webSocket))
+      await Promise.all(ends)
+    },
+  }
+}
+
+/** Throws ApiError: unsigned, not allowed, no such channel, or an instance that may not dial. */
+function checkHandshake(services: AgentsServices, request: IncomingMessage): Handshake {
+  const path = request.url ?? '/'
+  const url = new URL(path, 'http://controller')
+  const channel = channelOf(url.pathname)
+  if (channel === undefined) {
+    throw new ApiError('ResourceNotFoundException', `There is no channel at ${url.pathname.slice(0, 100)}.`)
+  }
+  const { headers, method } = request
+  const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0) }
+  const principal = services.authenticator.authenticate(signed, services.clock.now())
+  authorize(principal, channel === 'acs' ? 'Poll' : 'StartTelemetrySession')
+  return readHandshake(channel, url.searchParams, services.turn.reader)
+}
+
+interface Channels {
+  open(handshake: Handshake, peer: Peer): void
+  frame(instanceId: string, peer: Peer, text: string): void
+  closed(instanceId: string, peer: Peer, code: number): void
+}
+
+function connect(webSocket: WebSocket, handshake: Handshake, channels: Channels, log: Log): void {
+  const { instanceId } = handshake
+  const peer = peerOf(webSocket, log)
+  webSocket.on('error', (error) => log.warn({ err: error, instance: instanceId, peer: peer.id }, 'channel failed'))
+  webSocket.on('close', (code) => channels.closed(instanceId, peer, code))
+  webSocket.on('message', (data) => {
+    // With the default binaryType a message is one Buffer, whether it came as text or as bytes.
+    if (Buffer.isBuffer(data)) channels.frame(instanceId, peer, data.toString('utf8'))
+  })
+  channels.open(handshake, peer)
+}
+
+function peerOf(webSocket: WebSocket, log: Log): Peer {
+  const id = randomUUID().slice(0, 8)
+  return {
+    id,
+    send(text) {
+      if (webSocket.readyState !== webSocket.OPEN) return
+      if (webSocket.bufferedAmount > bufferedBytesMax) {
+        log.warn({ peer: id, bytes: webSocket.bufferedAmount }, 'cut off an agent that does not read')
+        webSocket.terminate()
+        return
+      }
+      webSocket.send(text)
+    },
+    close(code, reason) {
+      webSocket.close(code, reason)
+      setTimeout(() => webSocket.terminate(), closeTimeoutMs).unref()
+    },
+    pause: () => webSocket.pause(),
+    resume: () => webSocket.resume(),
+  }
+}
+
+function endSocket(webSocket: WebSocket): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => webSocket.terminate(), closeTimeoutMs)
+    webSocket.once('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+    // 1001: going away. The agent redials until the controller is back.
+    webSocket.close(1001, 'The controller is shutting down')
+  })
+}
+
+/** A refused handshake is a plain HTTP answer whose body the official agent reads as a typed error. */
+function refuse(socket: Duplex, error: ApiError): void {
+  const body = JSON.stringify({ type: error.code, message: { message: error.message } })
+  const status = error.code === 'ResourceNotFoundException' ? 404 : error.httpStatus
+  socket.end(
+    `HTTP/1.1 ${status} ${status === 404 ? 'Not Found' : error.httpStatus >= 500 ? 'Unavailable' : 'Refused'}\r\n` +
+      `Date: ${new Date(Date.now()).toUTCString()}\r\nx-amzn-RequestId: ${randomUUID()}\r\n` +
+      `x-amzn-ErrorType: ${error.code}\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+}

@@ -1,0 +1,95 @@
+/**
+ * The operators' REST API under `/v1`: read-only today, signed like every call, described by `/v1/openapi.json`, which
+ * is made from the very schemas that check and write the answers. Errors are `{ code, message }`.
+ */
+import { fastifySwagger } from '@fastify/swagger'
+import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
+import { ApiError, isApiError } from '../../proto/errors.ts'
+import { asApiError } from './rpc.ts'
+import { registerRestClusters } from './rest-clusters.ts'
+import { registerRestTasks } from './rest-tasks.ts'
+import type { ServerServices } from './server.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The action that a caller needs, in ECS's words: a REST route shows what this call would. */
+    action?: string
+  }
+}
+
+export async function registerRest(app: FastifyInstance, services: ServerServices): Promise<void> {
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Gantry operators API',
+        version: '1',
+        description: 'What runs where, and why. Every call but this document is signed (AWS SigV4, service `ecs`).',
+      },
+      components: {
+        securitySchemes: {
+          sigv4: { type: 'apiKey', in: 'header', name: 'Authorization', description: 'AWS Signature Version 4' },
+        },
+      },
+      security: [{ sigv4: [] }],
+    },
+  })
+  await app.register(
+    async (rest) => {
+      rest.addHook('preValidation', async (request) => checkCaller(services, request))
+      rest.setErrorHandler((error: FastifyError, request, reply) => {
+        const refusal = restError(error, request.id)
+        if (refusal.httpStatus >= 500) services.log.error({ err: error, requestId: request.id }, 'request failed')
+        countRequest(services, request, refusal.code)
+        return reply.code(restStatus(refusal)).send({ code: refusal.code, message: refusal.message })
+      })
+      rest.setNotFoundHandler((request, reply) =>
+        reply.code(404).send({
+          code: 'ResourceNotFoundException',
+          message: `There is no ${request.method} ${request.raw.url?.split('?')[0] ?? ''}: see /v1/openapi.json.`,
+        }),
+      )
+      rest.addHook('onResponse', async (request, reply) => {
+        if (reply.statusCode < 400) countRequest(services, request, 'OK')
+      })
+      registerRestClusters(rest, services)
+      registerRestTasks(rest, services)
+      rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
+    },
+    { prefix: '/v1' },
+  )
+}
+
+function checkCaller(services: ServerServices, request: FastifyRequest): void {
+  const { action } = request.routeOptions.config
+  // The document of the API holds nothing of this installation; everything else names its action.
+  if (action === undefined) return
+  const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+  const { method, headers } = request
+  const signed = { method, path: request.raw.url ?? '/', headers, body }
+  const principal = services.authenticator.authenticate(signed, services.clock.now())
+  if (principal.kind !== 'root') {
+    throw new ApiError(
+      'AccessDeniedException',
+      `User: ${principal.arn} is not authorized to perform: ecs:${action} on resource: * through the operators' API`,
+    )
+  }
+}
+
+function restError(error: FastifyError, requestId: string): ApiError {
+  if (isApiError(error)) return error
+  if (error.statusCode !== undefined && error.statusCode < 500) {
+    return new ApiError('InvalidParameterException', error.message, { cause: error })
+  }
+  return asApiError(error, requestId)
+}
+
+/** ECS answers 400 for what does not exist; REST's readers expect 404. */
+function restStatus(error: ApiError): number {
+  return error.code.endsWith('NotFoundException') ? 404 : error.httpStatus
+}
+
+function countRequest(services: ServerServices, request: FastifyRequest, code: string): void {
+  const operation = `${request.method} ${request.routeOptions.url ?? 'unknown'}`
+  services.metrics.count('gantry_requests_total', { operation, code })
+}

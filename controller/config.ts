@@ -1,0 +1,180 @@
+/**
+ * The controller's whole configuration: one table, read from the environment that `main.ts` hands in. A wrong value
+ * stops the start with a sentence that names the variable and what it takes; nothing is guessed.
+ */
+import { resolve } from 'node:path'
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
+
+export interface ListenAddress {
+  readonly host: string
+  readonly port: number
+}
+
+export interface Config {
+  readonly dataDir: string
+  readonly listen: ListenAddress
+  /** Scheme, host and port under which agents reach this controller; undefined: as each request's Host header says. */
+  readonly advertise: string | undefined
+  readonly region: string
+  readonly account: string
+  /** Milliseconds that a stopped task, with its exit codes and last lines, is kept. */
+  readonly stoppedTaskRetentionMs: number
+  /** Milliseconds that a stopped task stays in memory, where lists find it fastest; after that it is in the history. */
+  readonly stoppedTaskMemoryMs: number
+  readonly logLevel: LogLevel
+}
+
+interface Setting<T> {
+  readonly variable: string
+  readonly defaultText: string
+  readonly unit: string
+  /** Throws an Error whose message says what the variable takes. */
+  readonly parse: (text: string) => T
+  readonly doc: string
+}
+
+/** A configuration that can't be: the message says which variable, why, and what it takes. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message)
+    this.name = 'ConfigError'
+  }
+}
+
+export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> } = {
+  dataDir: {
+    variable: 'GANTRY_DATA_DIR',
+    defaultText: '/var/lib/gantry/controller',
+    unit: 'path',
+    parse: (text) => resolve(text),
+    doc: 'Directory of the store and of the two credentials files. Made if missing.',
+  },
+  listen: {
+    variable: 'GANTRY_LISTEN',
+    defaultText: '127.0.0.1:51700',
+    unit: 'host:port',
+    parse: parseListen,
+    doc: 'Address of the API, the agents and the operators. Port 0 takes any free port.',
+  },
+  advertise: {
+    variable: 'GANTRY_ADVERTISE',
+    defaultText: '',
+    unit: 'URL',
+    parse: parseAdvertise,
+    doc: 'Where agents are told to connect, such as http://10.0.0.5:51700. Empty: where they sent their call.',
+  },
+  region: {
+    variable: 'GANTRY_REGION',
+    defaultText: 'us-east-1',
+    unit: 'name',
+    parse: matching(/^[a-z]{2}(-[a-z]+)+-\d{1,2}$/, 'a region such as us-east-1'),
+    doc: 'The region in every ARN, and the one that clients must sign for.',
+  },
+  account: {
+    variable: 'GANTRY_ACCOUNT',
+    defaultText: '123456789012',
+    unit: '12 digits',
+    parse: matching(/^\d{12}$/, 'an account number of twelve digits'),
+    doc: 'The account in every ARN.',
+  },
+  stoppedTaskRetentionMs: {
+    variable: 'GANTRY_STOPPED_TASK_RETENTION_HOURS',
+    defaultText: '168',
+    unit: 'hours',
+    parse: hours,
+    doc: 'How long a stopped task is kept, with its exit codes, reasons and last lines.',
+  },
+  stoppedTaskMemoryMs: {
+    variable: 'GANTRY_STOPPED_TASK_MEMORY_HOURS',
+    defaultText: '1',
+    unit: 'hours',
+    parse: hours,
+    doc: 'How long a stopped task stays in memory before it moves to the history on disk.',
+  },
+  logLevel: {
+    variable: 'GANTRY_LOG_LEVEL',
+    defaultText: 'info',
+    unit: 'trace, debug, info, warn or error',
+    parse: parseLogLevel,
+    doc: 'The least severe line that is logged.',
+  },
+}
+
+export interface ReadConfig {
+  readonly config: Config
+  /** Variables that look like ours and are not in the table: mistyped names, most likely. */
+  readonly unknownVariables: readonly string[]
+}
+
+/** Reads the table from an environment; empty is absent. Throws ConfigError naming the variable that is wrong. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): ReadConfig {
+  const known = new Set(Object.values(settings).map((setting) => setting.variable))
+  const unknownVariables = Object.keys(environment).filter((name) => name.startsWith('GANTRY_') && !known.has(name))
+  const valueOf = <T>(setting: Setting<T>): T => {
+    const text = environment[setting.variable]?.trim() || setting.defaultText
+    try {
+      return setting.parse(text)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      throw new ConfigError(`${setting.variable}=${JSON.stringify(text)} can't be used: it takes ${why}.`)
+    }
+  }
+  return {
+    config: {
+      dataDir: valueOf(settings.dataDir),
+      listen: valueOf(settings.listen),
+      advertise: valueOf(settings.advertise),
+      region: valueOf(settings.region),
+      account: valueOf(settings.account),
+      stoppedTaskRetentionMs: valueOf(settings.stoppedTaskRetentionMs),
+      stoppedTaskMemoryMs: valueOf(settings.stoppedTaskMemoryMs),
+      logLevel: valueOf(settings.logLevel),
+    },
+    unknownVariables,
+  }
+}
+
+/** True for an address that no other machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)
+}
+
+function parseListen(text: string): ListenAddress {
+  const match = /^(?:\[([0-9a-fA-F:.%a-z]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/.exec(text)
+  const host = match?.[1] ?? match?.[2]
+  const port = Number(match?.[3])
+  if (host === undefined || port > 65_535) throw new Error('host:port, such as 127.0.0.1:51700 or [::1]:51700')
+  return { host, port }
+}
+
+function parseAdvertise(text: string): string | undefined {
+  if (text === '') return undefined
+  const takes = 'a URL of scheme, host and port alone, such as http://10.0.0.5:51700'
+  if (!URL.canParse(text)) throw new Error(takes)
+  const url = new URL(text)
+  if (!['http:', 'https:'].includes(url.protocol) || url.pathname !== '/' || url.search !== '') throw new Error(takes)
+  return url.origin
+}
+
+function parseLogLevel(text: string): LogLevel {
+  const levels: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error']
+  const level = levels.find((each) => each === text)
+  if (level === undefined) throw new Error(levels.join(', '))
+  return level
+}
+
+function hours(text: string): number {
+  const value = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || value <= 0 || value > 87_600) {
+    throw new Error('a number of hours above 0 and at most 87600 (ten years)')
+  }
+  return Math.round(value * 3_600_000)
+}
+
+function matching(pattern: RegExp, takes: string): (text: string) => string {
+  return (text) => {
+    if (!pattern.test(text)) throw new Error(takes)
+    return text
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * The control channels (ACS) of all agents: drives the pure sessions with frames, commits and ticks, and does what they
+ * say. One session for each instance: the newest wins.
+ */
+import { parseFrame, writeFrame } from '../proto/acs.ts'
+import { isApiError } from '../proto/errors.ts'
+import type { Clock, World } from '../proto/world.ts'
+import type { Handshake } from './decide/handshake.ts'
+import {
+  closeCodes,
+  connectInput,
+  disconnectInput,
+  lossDueAt,
+  openSession,
+  type Session,
+  type SessionEffect,
+  type SessionEvent,
+  stepSession,
+} from './decide/session.ts'
+import type { Log } from './log.ts'
+import type { Peer } from './peer.ts'
+import type { Change } from './state/transaction.ts'
+import type { Turn } from './turn.ts'
+
+export interface ChannelServices {
+  readonly turn: Turn
+  readonly clock: Clock
+  readonly world: World
+  readonly log: Log
+}
+
+/** Inputs of one agent that may wait for their turn before its socket is paused. */
+const inputsWaitingMax = 128
+
+interface Channel {
+  readonly peer: Peer
+  readonly log: Log
+  session: Session
+  heardAt: number
+  inputsWaiting: number
+  paused: boolean
+  /** Set once it was replaced, or declared lost: its end is no news. */
+  settled: boolean
+}
+
+export class ControlChannels {
+  readonly #services: ChannelServices
+  readonly #channels = new Map<string, Channel>()
+  /** Instances that are connected as far as the state knows and have no channel: when each counts as lost. */
+  readonly #awaited = new Map<string, number>()
+  readonly #readyAt: number
+
+  constructor(services: ChannelServices) {
+    this.#services = services
+    this.#readyAt = services.clock.now()
+    for (const row of services.turn.reader.all('instance')) {
+      if (row.agentConnected) this.#awaited.set(row.instanceId, lossDueAt(this.#readyAt, this.#readyAt))
+    }
+    services.turn.onCommit((changes) => this.#committed(changes))
+  }
+
+  open({ instanceId, facts, fullSync }: Handshake, peer: Peer): void {
+    const { turn, clock } = this.#services
+    const log = this.#services.log.child({ instance: instanceId, channel: 'acs', peer: peer.id })
+    const older = this.#channels.get(instanceId)
+    if (older !== undefined) {
+      older.settled = true
+      log.warn({ older: older.peer.id }, 'a newer channel of the same container instance replaces the older one')
+      older.peer.close(closeCodes.policy, 'Replaced by a newer channel of the same container instance')
+    }
+    const now = clock.now()
+    const session = openSession(instanceId, now)
+    const channel: Channel = { peer, log, session, heardAt: now, inputsWaiting: 0, paused: false, settled: false }
+    this.#channels.set(instanceId, channel)
+    this.#awaited.delete(instanceId)
+    turn.submit(connectInput(instanceId, facts, fullSync)).then(
+      () => this.#step(channel, { kind: 'connected' }),
+      (error: unknown) => this.#step(channel, { kind: 'failed', reason: messageOf(error) }),
+    )
+  }
+
+  frame(instanceId: string, peer: Peer, text: string): void {
+    const channel = this.#channelOf(instanceId, peer)
+    if (channel === undefined) return
+    channel.heardAt = this.#services.clock.now()
+    const frame = parseFrame(text)
+    if (frame === undefined) {
+      channel.log.warn({ bytes: text.length }, 'ignored a frame that is not {"type", "message"} in JSON')
+      return
+    }
+    this.#step(channel, { kind: 'frame', frame })
+  }
+
+  closed(instanceId: string, peer: Peer, code: number): void {
+    const channel = this.#channelOf(instanceId, peer)
+    if (channel === undefined) return
+    this.#channels.delete(instanceId)
+    channel.log.info({ code }, 'control channel closed')
+    if (!channel.settled) this.#awaited.set(instanceId, lossDueAt(this.#services.clock.now(), this.#readyAt))
+  }
+
+  /** To be called about once a second. */
+  tick(): void {
+    for (const channel of this.#channels.values()) this.#step(channel, { kind: 'tick' })
+    const now = this.#services.clock.now()
+    for (const [instanceId, lostAt] of this.#awaited) {
+      if (now < lostAt) continue
+      this.#awaited.delete(instanceId)
+      this.#lose(instanceId)
+    }
+  }
+
+  heardAt(instanceId: string): number | undefined {
+    return this.#channels.get(instanceId)?.heardAt
+  }
+
+  #channelOf(instanceId: string, peer: Peer): Channel | undefined {
+    const channel = this.#channels.get(instanceId)
+    return channel?.peer === peer ? channel : undefined
+  }
+
+  #lose(instanceId: string): void {
+    const { turn, clock, log } = this.#services
+    if (!turn.reader.get('instance', instanceId)?.agentConnected) return
+    log.warn({ instance: instanceId }, 'the agent has not come back: it is disconnected')
+    turn.submit(disconnectInput(instanceId)).catch((error: unknown) => {
+      log.warn({ instance: instanceId, err: error }, 'could not write down that the agent is disconnected')
+      // Level-triggered: while it is neither back nor written down, it stays awaited.
+      if (!this.#channels.has(instanceId)) this.#awaited.set(instanceId, lossDueAt(clock.now(), this.#readyAt))
+    })
+  }
+
+  #committed(changes: readonly Change[]): void {
+    const instanceIds = new Set<string>()
+    for (const change of changes) {
+      if (change.table === 'instance') instanceIds.add(change.key)
+      if (change.table === 'task') {
+        const row = (change.row ?? change.before) as Change<'task'>['row']
+        if (row !== undefined) instanceIds.add(row.instanceId)
+      }
+    }
+    for (const instanceId of instanceIds) {
+      const channel = this.#channels.get(instanceId)
+      if (channel !== undefined) this.#step(channel, { kind: 'committed' })
+    }
+  }
+
+  #step(channel: Channel, event: SessionEvent): void {
+    if (channel.settled) return
+    const { turn, world, clock } = this.#services
+    const view = { reader: turn.reader, world, now: clock.now() }
+    const { session, effects } = stepSession(channel.session, event, view)
+    channel.session = session
+    for (const effect of effects) this.#perform(channel, effect)
+  }
+
+  #perform(channel: Channel, effect: SessionEffect): void {
+    switch (effect.kind) {
+      case 'send':
+        channel.peer.send(writeFrame(effect.type, effect.message))
+        break
+      case 'log':
+        channel.log[effect.level](effect.facts ?? {}, effect.message)
+        break
+      case 'submit':
+        this.#submit(channel, effect)
+        break
+      case 'close':
+        // The session said itself what its end means, or the closing leads back to the wait for a reconnect.
+        channel.peer.close(effect.code, effect.reason)
+        break
+    }
+  }
+
+  #submit(channel: Channel, { input, change }: SessionEffect & { readonly kind: 'submit' }): void {
+    channel.inputsWaiting += 1
+    if (channel.inputsWaiting >= inputsWaitingMax && !channel.paused) {
+      channel.paused = true
+      channel.peer.pause()
+    }
+    const settle = (event: SessionEvent | undefined): void => {
+      channel.inputsWaiting -= 1
+      if (channel.paused && channel.inputsWaiting < inputsWaitingMax / 2) {
+        channel.paused = false
+        channel.peer.resume()
+      }
+      if (event !== undefined) this.#step(channel, event)
+    }
+    this.#services.turn.submit(input).then(
+      () => settle(change === undefined ? undefined : { kind: 'submitted', change }),
+      (error: unknown) => settle(eventOfFailure(error, change)),
+    )
+  }
+}
+
+/** A refusal is for good; trouble of ours is not, and the agent shall come again with what it has. */
+function eventOfFailure(error: unknown, change: string | undefined): SessionEvent {
+  const reason = messageOf(error)
+  const isRefusal = isApiError(error) && error.httpStatus < 500 && error.code !== 'ThrottlingException'
+  if (isRefusal && change !== undefined) return { kind: 'refused', change, reason }
+  return { kind: 'failed', reason }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

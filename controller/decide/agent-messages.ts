@@ -1,0 +1,128 @@
+/**
+ * What agents say on their channels, read into typed values. An agent's frame is foreign input: a member of the wrong
+ * type makes the message unreadable, and says so, rather than reaching the state.
+ */
+import type {
+  AckRequest,
+  GantryContainerStateChange,
+  GantryHostReport,
+  GantryTaskStateChange,
+  TaskIdentifier,
+} from '../../proto/acs.ts'
+import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
+import { containerStatuses } from '../../proto/status.ts'
+
+/** Why a message can't be read, as a sentence. */
+export interface Unreadable {
+  readonly unreadable: string
+}
+
+type Message = Readonly<Record<string, unknown>>
+type Check = (value: unknown) => boolean
+
+const isText: Check = (value) => typeof value === 'string' && value.length <= 1024
+const isInstant: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
+const isInteger: Check = (value) => Number.isSafeInteger(value)
+const isOneOf =
+  (values: readonly string[]): Check =>
+  (value) =>
+    typeof value === 'string' && values.includes(value)
+const optional =
+  (check: Check): Check =>
+  (value) =>
+    value === undefined || value === null || check(value)
+const listOf =
+  (check: Check, max: number): Check =>
+  (value) =>
+    Array.isArray(value) && value.length <= max && value.every(check)
+
+const isNetworkBinding: Check = shaped({
+  bindIP: optional(isText),
+  containerPort: optional(isPort),
+  hostPort: optional(isPort),
+  protocol: optional(isOneOf(['tcp', 'udp'])),
+  containerPortRange: optional(isText),
+  hostPortRange: optional(isText),
+})
+
+const isContainerChange: Check = shaped({
+  containerName: isText,
+  status: optional(isOneOf(containerStatuses)),
+  exitCode: optional(isInteger),
+  reason: optional(isText),
+  runtimeId: optional(isText),
+  imageDigest: optional(isText),
+  networkBindings: optional(listOf(isNetworkBinding, 1000)),
+  healthStatus: optional(isOneOf(['HEALTHY', 'UNHEALTHY', 'UNKNOWN'])),
+  startedAt: optional(isInstant),
+  finishedAt: optional(isInstant),
+  lastLogLines: optional(listOf((value) => typeof value === 'string', lastLogLinesMax)),
+})
+
+const taskChangeMembers = {
+  messageId: isText,
+  task: isText,
+  status: isOneOf(['PENDING', 'RUNNING', 'STOPPED']),
+  reason: optional(isText),
+  containers: listOf(isContainerChange, 100),
+  pullStartedAt: optional(isInstant),
+  pullStoppedAt: optional(isInstant),
+  executionStoppedAt: optional(isInstant),
+  waitingFor: optional(isText),
+}
+
+export function readTaskStateChange(message: Message): GantryTaskStateChange | Unreadable {
+  const problem = firstProblem(message, taskChangeMembers)
+  if (problem !== undefined) return { unreadable: problem }
+  const change = message as unknown as GantryTaskStateChange
+  return { ...change, containers: change.containers.map(withBoundedLog) }
+}
+
+export function readHostReport(message: Message): GantryHostReport | Unreadable {
+  const ports = listOf(isPort, 65_536)
+  const problem = firstProblem(message, { messageId: isText, usedTcpPorts: ports, usedUdpPorts: ports })
+  return problem === undefined ? (message as unknown as GantryHostReport) : { unreadable: problem }
+}
+
+export function readAck(message: Message): AckRequest | Unreadable {
+  const problem = firstProblem(message, { messageId: isText })
+  return problem === undefined ? (message as unknown as AckRequest) : { unreadable: problem }
+}
+
+/** The manifest's id, and the tasks that the agent holds and did not find in it. */
+export function readStopVerification(
+  message: Message,
+): { readonly messageId: string; readonly stopCandidates: readonly TaskIdentifier[] } | Unreadable {
+  const isCandidate = shaped({ taskArn: isText })
+  const problem = firstProblem(message, { messageId: isText, stopCandidates: listOf(isCandidate, 10_000) })
+  if (problem !== undefined) return { unreadable: problem }
+  return message as unknown as { messageId: string; stopCandidates: readonly TaskIdentifier[] }
+}
+
+/** The log lines are bounded in bytes too, whatever the agent thinks of the limit. */
+function withBoundedLog(container: GantryContainerStateChange): GantryContainerStateChange {
+  if (container.lastLogLines === undefined || container.lastLogLines === null) return container
+  let left = lastLogBytesMax
+  const lines: string[] = []
+  for (const line of container.lastLogLines.toReversed()) {
+    left -= line.length + 1
+    if (left < 0) break
+    lines.unshift(line)
+  }
+  return { ...container, lastLogLines: lines }
+}
+
+function isPort(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65_535
+}
+
+function shaped(members: Readonly<Record<string, Check>>): Check {
+  return (value) => typeof value === 'object' && value !== null && firstProblem(value as Message, members) === undefined
+}
+
+function firstProblem(message: Message, members: Readonly<Record<string, Check>>): string | undefined {
+  for (const [name, check] of Object.entries(members)) {
+    if (!check(message[name])) return `its member ${name} is missing or not what it should be`
+  }
+  return undefined
+}

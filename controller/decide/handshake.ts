@@ -1,0 +1,67 @@
+/**
+ * Reads the handshake of an agent's channel: which instance dials, and with what facts about itself. Both channels name
+ * the same things by different parameters.
+ */
+import { clusterNameOf, idOf } from '../../proto/arn.ts'
+import { ApiError } from '../../proto/errors.ts'
+import type { AgentFacts } from '../ecs/submit.ts'
+import type { Reader } from '../state/transaction.ts'
+
+export type Channel = 'acs' | 'tcs'
+
+export interface Handshake {
+  readonly channel: Channel
+  readonly instanceId: string
+  readonly facts: AgentFacts
+  /** True on the first connect of an agent process: it may know of no task. */
+  readonly fullSync: boolean
+}
+
+const paths: Readonly<Record<string, Channel>> = { '/acs/ws': 'acs', '/tcs/ws': 'tcs' }
+
+/** The channel of a path, or undefined for a path that is none. */
+export function channelOf(pathname: string): Channel | undefined {
+  return paths[pathname]
+}
+
+/**
+ * Throws InvalidInstanceException, InvalidClusterException or InactiveInstanceException for an instance that may not
+ * dial.
+ */
+export function readHandshake(channel: Channel, query: URLSearchParams, reader: Reader): Handshake {
+  const instanceArn = query.get(channel === 'acs' ? 'containerInstanceArn' : 'containerInstance') ?? ''
+  const cluster = query.get(channel === 'acs' ? 'clusterArn' : 'cluster') ?? ''
+  const instanceId = idOf(instanceArn)
+  const instance = reader.get('instance', instanceId)
+  if (instance === undefined) {
+    throw new ApiError(
+      'InvalidInstanceException',
+      `The container instance ${JSON.stringify(instanceArn.slice(0, 300))} is not registered here. Register it ` +
+        '(RegisterContainerInstance), which a restarted agent does once its stored identity is removed.',
+    )
+  }
+  if (clusterNameOf(cluster) !== instance.clusterName) {
+    throw new ApiError(
+      'InvalidClusterException',
+      `The container instance ${instanceId} is registered in cluster ${instance.clusterName}, not in ` +
+        `${JSON.stringify(clusterNameOf(cluster).slice(0, 255))}.`,
+    )
+  }
+  if (instance.status === 'INACTIVE') {
+    throw new ApiError(
+      'InactiveInstanceException',
+      `The container instance ${instanceId} is deregistered. Register it anew to use this host again.`,
+    )
+  }
+  return { channel, instanceId, facts: factsOf(query), fullSync: query.get('sendCredentials') === 'true' }
+}
+
+function factsOf(query: URLSearchParams): AgentFacts {
+  const factOf = (name: string) => query.get(name)?.slice(0, 255) || undefined
+  return {
+    agentVersion: factOf('agentVersion'),
+    agentHash: factOf('agentHash'),
+    // On ACS the value itself starts with `DockerVersion: `; ECS shows it so.
+    dockerVersion: factOf('dockerVersion'),
+  }
+}

@@ -1,0 +1,444 @@
+/**
+ * What an agent's control channel does next: pure, so that a simulation runs the very same sessions. An event and the
+ * committed state go in; frames, inputs for the turn and log lines come out.
+ *
+ * Desired state is level-triggered: what is due is computed from the rows (`seqNum` against `acknowledgedSeqNum`), so a
+ * lost frame, a lost ack or a restart of either side needs no special case.
+ */
+import {
+  type Frame,
+  type HeartbeatMessage,
+  type PayloadMessage,
+  type PayloadTask,
+  payloadTasksMax,
+  type TaskIdentifier,
+  type TaskManifestMessage,
+  type TaskStopVerificationAck,
+} from '../../proto/acs.ts'
+import { clusterArn, idOf } from '../../proto/arn.ts'
+import type { World } from '../../proto/world.ts'
+import {
+  acknowledgePayload,
+  type AgentFacts,
+  agentConnected,
+  agentDisconnected,
+  applyHostReport,
+  applyTaskStateChange,
+} from '../ecs/submit.ts'
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import {
+  readAck,
+  readHostReport,
+  readStopVerification,
+  readTaskStateChange,
+  type Unreadable,
+} from './agent-messages.ts'
+import { payloadTask } from './payload.ts'
+
+export const heartbeatIntervalMs = 5000
+/** Heartbeats without a sign of life after which the agent counts as disconnected. */
+export const heartbeatsMissedMax = 3
+/** A channel that closed and is back within this time was never lost. */
+export const reconnectGraceMs = 15_000
+/** After the controller's own start nothing is declared lost before agents had time to come back. */
+export const startGraceMs = 60_000
+/** What an agent did not acknowledge is sent again after this time. */
+export const resendAfterMs = 10_000
+/** Payloads whose ack is awaited; older ones are forgotten, and a late ack of them with it. */
+const payloadsRememberedMax = 256
+
+/** WebSocket close codes. The official agent redials at once after 1000 and 1011, and backs off after 1008. */
+export const closeCodes = { normal: 1000, policy: 1008, serverError: 1011 } as const
+
+export interface Session {
+  readonly instanceId: string
+  /** True once the connect is committed: only then is the agent told anything. */
+  readonly open: boolean
+  readonly heartbeatAt: number
+  readonly heartbeatsUnanswered: number
+  /** Id of the manifest that this session sent, whose stop candidates it will verify. */
+  readonly manifestId: string | undefined
+  /** For each task what was last sent, and when. */
+  readonly sent: ReadonlyMap<string, { readonly seqNum: number; readonly at: number }>
+  /** Message id -> the tasks that its ack acknowledges, each with the sequence number that was sent. */
+  readonly payloads: ReadonlyMap<string, ReadonlyMap<string, number>>
+}
+
+export type SessionEvent =
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'committed' }
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'frame'; readonly frame: Frame }
+  | { readonly kind: 'submitted'; readonly change: string }
+  | { readonly kind: 'refused'; readonly change: string; readonly reason: string }
+  | { readonly kind: 'failed'; readonly reason: string }
+
+export interface SessionInput {
+  readonly name: string
+  run(tx: Transaction, now: number, world: World): void
+}
+
+export type SessionEffect =
+  | { readonly kind: 'send'; readonly type: string; readonly message: object }
+  /** `change` is the id of a state change that is answered once its turn is committed or refused. */
+  | { readonly kind: 'submit'; readonly input: SessionInput; readonly change?: string | undefined }
+  | { readonly kind: 'close'; readonly code: number; readonly reason: string }
+  | {
+      readonly kind: 'log'
+      readonly level: 'debug' | 'info' | 'warn' | 'error'
+      readonly message: string
+      readonly facts?: object | undefined
+    }
+
+export interface SessionStep {
+  readonly session: Session
+  readonly effects: readonly SessionEffect[]
+}
+
+/** The committed state and the sources of time and ids that a step may read. */
+export interface SessionView {
+  readonly reader: Reader
+  readonly world: World
+  readonly now: number
+}
+
+export function openSession(instanceId: string, now: number): Session {
+  return {
+    instanceId,
+    open: false,
+    heartbeatAt: now,
+    heartbeatsUnanswered: 0,
+    manifestId: undefined,
+    sent: new Map(),
+    payloads: new Map(),
+  }
+}
+
+export function stepSession(session: Session, event: SessionEvent, view: SessionView): SessionStep {
+  switch (event.kind) {
+    case 'connected':
+      return greet({ ...session, open: true }, view)
+    case 'committed':
+      return session.open ? sendDue(session, view) : { session, effects: [] }
+    case 'tick':
+      return tick(session, view)
+    case 'frame':
+      return hear({ ...session, heartbeatsUnanswered: 0 }, event.frame, view)
+    case 'submitted':
+      return { session, effects: [send('GantryTaskStateAck', { messageId: event.change })] }
+    case 'refused':
+      return {
+        session,
+        effects: [
+          send('GantryTaskStateRefusal', { messageId: event.change, reason: event.reason }),
+          log('warn', 'refused a state change of the agent', { reason: event.reason }),
+        ],
+      }
+    default:
+      return closeFailed(session, event.reason)
+  }
+}
+
+/** The agent sends again what was not answered as soon as it is back, in order. */
+function closeFailed(session: Session, reason: string): SessionStep {
+  return {
+    session,
+    effects: [
+      log('warn', 'closing the channel: a message of the agent could not be committed', { reason }),
+      { kind: 'close', code: closeCodes.policy, reason: 'The controller cannot commit; come back later' },
+    ],
+  }
+}
+
+/**
+ * The turn's input for a channel that opened. An agent process that just started (`fullSync`) is told of every live task
+ * again, because it may know none of them: so none counts as acknowledged.
+ */
+export function connectInput(instanceId: string, facts: AgentFacts, fullSync: boolean): SessionInput {
+  return {
+    name: 'agentConnected',
+    run(tx, now) {
+      agentConnected(tx, instanceId, facts, now)
+      if (!fullSync) return
+      for (const task of tx.find('task', 'liveByInstance', instanceId)) {
+        if (task.acknowledgedSeqNum > 0) tx.put('task', task.taskId, { ...task, acknowledgedSeqNum: 0 })
+      }
+    },
+  }
+}
+
+export function disconnectInput(instanceId: string): SessionInput {
+  return { name: 'agentDisconnected', run: (tx, now) => agentDisconnected(tx, instanceId, now) }
+}
+
+/** When a silent instance counts as lost, epoch milliseconds. */
+export function lossDueAt(silentSince: number, readyAt: number): number {
+  return Math.max(silentSince + reconnectGraceMs, readyAt + startGraceMs)
+}
+
+/** First things after a connect: a heartbeat, the manifest, then what is due. */
+function greet(session: Session, view: SessionView): SessionStep {
+  const instance = view.reader.get('instance', session.instanceId)
+  if (instance === undefined || instance.status === 'INACTIVE') return closeInactive(session)
+  const manifest = manifestFor(instance, view)
+  const greeted = { ...session, manifestId: manifest.messageId, heartbeatAt: view.now, heartbeatsUnanswered: 1 }
+  const due = sendDue(greeted, view)
+  return {
+    session: due.session,
+    effects: [
+      log('info', 'agent connected', { timeline: manifest.timeline, tasks: manifest.tasks.length }),
+      send('HeartbeatMessage', heartbeat(view)),
+      send('TaskManifestMessage', manifest),
+      ...due.effects,
+    ],
+  }
+}
+
+function tick(session: Session, view: SessionView): SessionStep {
+  if (!session.open || view.now - session.heartbeatAt < heartbeatIntervalMs) {
+    return session.open ? sendDue(session, view) : { session, effects: [] }
+  }
+  if (session.heartbeatsUnanswered >= heartbeatsMissedMax) {
+    const { instanceId } = session
+    return {
+      session,
+      effects: [
+        log('warn', `the agent answered none of ${heartbeatsMissedMax} heartbeats: it is disconnected`),
+        { kind: 'submit', input: disconnectInput(instanceId) },
+        { kind: 'close', code: closeCodes.serverError, reason: 'No answer to heartbeats' },
+      ],
+    }
+  }
+  const beating = {
+    ...session,
+    heartbeatAt: view.now,
+    heartbeatsUnanswered: session.heartbeatsUnanswered + 1,
+  }
+  const due = sendDue(beating, view)
+  return { session: due.session, effects: [send('HeartbeatMessage', heartbeat(view)), ...due.effects] }
+}
+
+function hear(session: Session, frame: Frame, view: SessionView): SessionStep {
+  switch (frame.type) {
+    case 'HeartbeatAckRequest':
+    case 'IAMRoleCredentialsAckRequest':
+      return { session, effects: [] }
+    case 'AckRequest':
+      return hearAck(session, frame)
+    case 'NackRequest':
+      return { session, effects: [log('warn', 'the agent refused a message', { reason: frame.message['reason'] })] }
+    case 'TaskStopVerificationMessage':
+      return hearStopCandidates(session, frame, view)
+    case 'GantryTaskStateChange':
+      return hearTaskStateChange(session, frame)
+    case 'GantryHostReport':
+      return hearHostReport(session, frame)
+    default:
+      return { session, effects: [log('debug', 'ignored a message of an unknown type', { type: frame.type })] }
+  }
+}
+
+function hearAck(session: Session, frame: Frame): SessionStep {
+  const ack = readAck(frame.message)
+  if (isUnreadable(ack)) return { session, effects: [unreadable(frame, ack)] }
+  const tasks = session.payloads.get(ack.messageId)
+  if (tasks === undefined) return { session, effects: [] }
+  const payloads = new Map(session.payloads)
+  payloads.delete(ack.messageId)
+  const { instanceId } = session
+  return {
+    session: { ...session, payloads },
+    effects: [submit('acknowledgePayload', (tx, now) => acknowledgePayload(tx, instanceId, tasks, now))],
+  }
+}
+
+/** A candidate is stopped only where the committed state says that it should not run: a stale manifest kills nothing. */
+function hearStopCandidates(session: Session, frame: Frame, view: SessionView): SessionStep {
+  const read = readStopVerification(frame.message)
+  if (isUnreadable(read)) return { session, effects: [unreadable(frame, read)] }
+  if (read.messageId !== session.manifestId) {
+    return { session, effects: [log('debug', 'ignored stop candidates of an older manifest')] }
+  }
+  const stopTasks = read.stopCandidates.filter((candidate) => !shouldRun(session, candidate, view.reader))
+  if (stopTasks.length === 0) return { session, effects: [] }
+  const message: TaskStopVerificationAck = {
+    messageId: read.messageId,
+    generatedAt: view.now,
+    stopTasks: stopTasks.map(({ taskArn, taskClusterArn }) => ({ taskArn, taskClusterArn, desiredStatus: 'STOPPED' })),
+  }
+  const facts = { tasks: stopTasks.map(({ taskArn }) => taskArn) }
+  return {
+    session,
+    effects: [
+      send('TaskStopVerificationAck', message),
+      log('info', 'the agent stops tasks that should not run', facts),
+    ],
+  }
+}
+
+function hearTaskStateChange(session: Session, frame: Frame): SessionStep {
+  const { messageId } = frame.message
+  const change = readTaskStateChange(frame.message)
+  if (isUnreadable(change)) {
+    if (typeof messageId !== 'string') return { session, effects: [unreadable(frame, change)] }
+    const reason = `The message can't be read: ${change.unreadable}.`
+    return stepRefused(session, messageId, reason)
+  }
+  const { instanceId } = session
+  const input = submit('taskStateChange', (tx, now) => applyTaskStateChange(tx, { instanceId, change }, now))
+  return { session, effects: [{ ...input, change: change.messageId }] }
+}
+
+function stepRefused(session: Session, messageId: string, reason: string): SessionStep {
+  return {
+    session,
+    effects: [
+      send('GantryTaskStateRefusal', { messageId, reason }),
+      log('warn', 'refused a state change of the agent', { reason }),
+    ],
+  }
+}
+
+function hearHostReport(session: Session, frame: Frame): SessionStep {
+  const report = readHostReport(frame.message)
+  if (isUnreadable(report)) return { session, effects: [unreadable(frame, report)] }
+  const { instanceId } = session
+  return { session, effects: [submit('hostReport', (tx) => applyHostReport(tx, instanceId, report))] }
+}
+
+/** Payloads of all tasks that the agent has not acknowledged, but those sent a moment ago. */
+function sendDue(session: Session, view: SessionView): SessionStep {
+  const instance = view.reader.get('instance', session.instanceId)
+  if (instance === undefined || instance.status === 'INACTIVE') return closeInactive(session)
+  const due = view.reader
+    .find('task', 'liveByInstance', session.instanceId)
+    .filter((task) => isDue(task, session, view.now))
+    .toSorted((one, other) => one.seqNum - other.seqNum)
+  if (due.length === 0) return { session, effects: [] }
+  const sent = new Map(session.sent)
+  const payloads = new Map(session.payloads)
+  const effects: SessionEffect[] = []
+  for (let at = 0; at < due.length; at += payloadTasksMax) {
+    const rows = due.slice(at, at + payloadTasksMax)
+    for (const row of rows) sent.set(row.taskId, { seqNum: row.seqNum, at: view.now })
+    const { tasks, failures } = payloadTasks(rows, instance, view)
+    effects.push(...failures)
+    if (tasks.length === 0) continue
+    const message = payloadMessage(instance, tasks, rows, view)
+    payloads.set(message.messageId, new Map(rows.map(({ taskId, seqNum }) => [taskId, seqNum])))
+    effects.push(send('PayloadMessage', message))
+  }
+  for (const messageId of payloads.keys()) {
+    if (payloads.size <= payloadsRememberedMax) break
+    payloads.delete(messageId)
+  }
+  for (const taskId of sent.keys()) {
+    const row = view.reader.get('task', taskId)
+    if (row === undefined || row.lastStatus === 'STOPPED') sent.delete(taskId)
+  }
+  return { session: { ...session, sent, payloads }, effects }
+}
+
+function isDue(task: TaskRow, session: Session, now: number): boolean {
+  if (task.seqNum <= task.acknowledgedSeqNum) return false
+  const sent = session.sent.get(task.taskId)
+  return sent === undefined || sent.seqNum < task.seqNum || now - sent.at >= resendAfterMs
+}
+
+/** A row that can't be told fails alone: the others of its message still go out. */
+function payloadTasks(
+  rows: readonly TaskRow[],
+  instance: InstanceRow,
+  { reader, world }: SessionView,
+): { readonly tasks: readonly PayloadTask[]; readonly failures: readonly SessionEffect[] } {
+  const tasks: PayloadTask[] = []
+  const failures: SessionEffect[] = []
+  for (const row of rows) {
+    try {
+      const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
+      if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
+      tasks.push(payloadTask(row, definition, { gantryProtocol: instance.gantryProtocol, region: world.region }))
+    } catch (error) {
+      failures.push(log('error', 'a task cannot be sent to its agent', { err: error, task: row.taskArn }))
+    }
+  }
+  return { tasks, failures }
+}
+
+function payloadMessage(
+  instance: InstanceRow,
+  tasks: readonly PayloadTask[],
+  rows: readonly TaskRow[],
+  { now, world }: SessionView,
+): PayloadMessage {
+  const seqNum = Math.max(...rows.map((row) => row.seqNum))
+  return {
+    clusterArn: clusterArn(world, instance.clusterName),
+    containerInstanceArn: instance.containerInstanceArn,
+    messageId: world.uuid(),
+    generatedAt: now,
+    seqNum,
+    timeline: seqNum,
+    tasks,
+  }
+}
+
+function manifestFor(instance: InstanceRow, { reader, world, now }: SessionView): TaskManifestMessage {
+  const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
+  return {
+    clusterArn: clusterArn(world, instance.clusterName),
+    containerInstanceArn: instance.containerInstanceArn,
+    messageId: world.uuid(),
+    generatedAt: now,
+    timeline: instance.seqNum,
+    tasks: tasks.map(({ taskArn, clusterArn: taskClusterArn, desiredStatus }) => ({
+      taskArn,
+      taskClusterArn,
+      desiredStatus,
+    })),
+  }
+}
+
+function shouldRun(session: Session, { taskArn }: TaskIdentifier, reader: Reader): boolean {
+  const task = reader.get('task', idOf(taskArn))
+  if (task === undefined || task.instanceId !== session.instanceId) return false
+  return task.desiredStatus === 'RUNNING' && task.lastStatus !== 'STOPPED'
+}
+
+function closeInactive(session: Session): SessionStep {
+  return {
+    session,
+    effects: [
+      log('info', 'closing the channel of a deregistered container instance'),
+      { kind: 'close', code: closeCodes.normal, reason: 'The container instance is deregistered' },
+    ],
+  }
+}
+
+function heartbeat({ world }: SessionView): HeartbeatMessage {
+  return { healthy: true, messageId: world.uuid() }
+}
+
+function isUnreadable(value: object): value is Unreadable {
+  return 'unreadable' in value
+}
+
+function unreadable(frame: Frame, { unreadable: why }: Unreadable): SessionEffect {
+  return log('warn', 'ignored a message that cannot be read', { type: frame.type, why })
+}
+
+function send(type: string, message: object): SessionEffect {
+  return { kind: 'send', type, message }
+}
+
+function submit(
+  name: string,
+  run: (tx: Transaction, now: number) => void,
+): SessionEffect & { readonly kind: 'submit' } {
+  return { kind: 'submit', input: { name, run } }
+}
+
+function log(level: 'debug' | 'info' | 'warn' | 'error', message: string, facts?: object): SessionEffect {
+  return { kind: 'log', level, message, facts }
+}

@@ -1,0 +1,15 @@
+/** Every operation of the ECS API that is built. What is modelled and not here answers UnsupportedFeatureException. */
+import { clusterHandlers } from './clusters.ts'
+import type { Handlers } from './handler.ts'
+import { instanceHandlers } from './instances.ts'
+import { submitHandlers } from './submit.ts'
+import { taskDefinitionHandlers } from './task-definitions.ts'
+import { taskHandlers } from './tasks.ts'
+
+export const operations: Handlers = {
+  ...clusterHandlers,
+  ...taskDefinitionHandlers,
+  ...taskHandlers,
+  ...instanceHandlers,
+  ...submitHandlers,
+}

@@ -1,0 +1,69 @@
+/** The telemetry channels (TCS) of all agents: acknowledges what they publish, and keeps them open by heartbeats. */
+import { writeFrame } from '../proto/acs.ts'
+import { parseTcsFrame } from '../proto/tcs.ts'
+import type { ChannelServices } from './control-channels.ts'
+import type { Handshake } from './decide/handshake.ts'
+import { closeCodes } from './decide/session.ts'
+import { answerTelemetry, telemetryHeartbeatMs, telemetrySilenceMaxMs } from './decide/telemetry.ts'
+import type { Peer } from './peer.ts'
+
+interface Channel {
+  readonly peer: Peer
+  heardAt: number
+  heartbeatAt: number
+}
+
+export class TelemetryChannels {
+  readonly #services: ChannelServices
+  readonly #channels = new Map<string, Channel>()
+
+  constructor(services: ChannelServices) {
+    this.#services = services
+  }
+
+  open({ instanceId }: Handshake, peer: Peer): void {
+    const now = this.#services.clock.now()
+    const older = this.#channels.get(instanceId)
+    this.#channels.set(instanceId, { peer, heardAt: now, heartbeatAt: now })
+    older?.peer.close(closeCodes.policy, 'Replaced by a newer channel of the same container instance')
+    peer.send(writeFrame('HeartbeatMessage', { healthy: true }))
+  }
+
+  frame(instanceId: string, peer: Peer, text: string): void {
+    const channel = this.#channels.get(instanceId)
+    if (channel?.peer !== peer) return
+    const { turn, log, clock } = this.#services
+    channel.heardAt = clock.now()
+    const parsed = parseTcsFrame(text)
+    if (parsed === undefined) {
+      log.warn({ instance: instanceId, bytes: text.length }, 'ignored a telemetry frame that cannot be read')
+      return
+    }
+    const { ack, input } = answerTelemetry(instanceId, parsed.frame)
+    if (ack === undefined) log.debug({ instance: instanceId, type: parsed.frame.type }, 'ignored a telemetry message')
+    else peer.send(writeFrame(ack.type, ack.message))
+    if (input === undefined) return
+    // The next publication, 20 seconds on, says the same again: a lost one needs no more than a line.
+    turn.submit(input).catch((error: unknown) => {
+      log.warn({ instance: instanceId, err: error }, 'a health report could not be committed')
+    })
+  }
+
+  closed(instanceId: string, peer: Peer): void {
+    if (this.#channels.get(instanceId)?.peer === peer) this.#channels.delete(instanceId)
+  }
+
+  /** To be called about once a second. */
+  tick(): void {
+    const now = this.#services.clock.now()
+    for (const channel of this.#channels.values()) {
+      if (now - channel.heardAt > telemetrySilenceMaxMs) {
+        channel.peer.close(closeCodes.normal, 'Nothing was published for three minutes')
+        continue
+      }
+      if (now - channel.heartbeatAt < telemetryHeartbeatMs) continue
+      channel.heartbeatAt = now
+      channel.peer.send(writeFrame('HeartbeatMessage', { healthy: true }))
+    }
+  }
+}
