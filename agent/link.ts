@@ -45,6 +45,8 @@ export interface LinkOptions {
   readonly onFrame: (frame: Frame) => void
   readonly onConnected: () => void
   readonly onDisconnected: () => void
+  /** The controller does not know this instance, as after the loss of its data; awaited before the next try. */
+  readonly registerAgain: () => Promise<void>
 }
 
 export interface Link {
@@ -69,6 +71,7 @@ class LinkKeeper implements Link {
   #closed = false
   #backoffMs = backoffMinMs
   #askAgain = false
+  #registerFirst = false
   #waitMs: number | undefined
   #cancelInactivity: () => void = () => undefined
   #cancelLifetime: () => void = () => undefined
@@ -110,6 +113,8 @@ class LinkKeeper implements Link {
 
   async #dial(): Promise<void> {
     const { credentials, region, now } = this.#options
+    if (this.#registerFirst) await this.#options.registerAgain()
+    this.#registerFirst = false
     const endpoint = await this.#options.discover(this.#askAgain)
     const url = this.#urlAt(endpoint)
     const headers = signRequest({
@@ -205,6 +210,7 @@ class LinkKeeper implements Link {
             'Restart the agent to register the host anew; without that it asks again in an hour.',
         )
       } else {
+        this.#registerFirst = body.includes('InvalidInstanceException')
         this.#options.log.error(
           { status: response.statusCode, body },
           'The controller refused the control channel; trying again.',

@@ -194,6 +194,11 @@ function openChannel(base: Base, containerInstanceArn: string, turn: AgentTurn, 
       ready()
     },
     onDisconnected: () => turn.linkDown(),
+    async registerAgain() {
+      if ((await register(base)) === containerInstanceArn) return
+      log.fatal({ containerInstanceArn }, 'This host is another container instance now; the agent has to start anew.')
+      process.exit(exitRetry)
+    },
   })
   return () => {
     hostPorts.close()

@@ -104,11 +104,9 @@ async function register(options: RegisterOptions, identity: Identity): Promise<s
   return containerInstanceArn
 }
 
-/** The ARN that was sent is no active instance: it was deregistered, or another controller's. */
+/** The ARN that was sent was deregistered: it stays so, and the host comes back as a new instance. */
 function isGone(error: ApiCallError): boolean {
-  return /container ?instance.*(not found|inactive|does not exist|not exist)|The referenced container instance/i.test(
-    error.message,
-  )
+  return /container instance .*(?:INACTIVE|not found)/i.test(error.message)
 }
 
 function explained(error: ApiCallError, cluster: string): string {
