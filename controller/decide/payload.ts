@@ -1,0 +1,172 @@
+/**
+ * What an agent is told about one task: the task definition with the task's overrides applied, in the shape of the
+ * agents' channel. The controller does the translation, so our agent and the official one run the same payload.
+ */
+import type {
+  PayloadContainer,
+  PayloadMountPoint,
+  PayloadPortMapping,
+  PayloadTask,
+  PayloadVolume,
+} from '../../proto/acs.ts'
+import type { ContainerDefinition, ContainerOverride, PortMapping, Volume } from '../../proto/model/types.ts'
+import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import { dockerConfig, dockerHostConfig } from './docker-config.ts'
+import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
+
+const cpuUnitsPerVcpu = 1024
+/** The Docker API that ECS asks for where nothing in the definition needs a newer one. */
+const remoteApiMinorMin = 21
+const remoteApiAttribute = 'com.amazonaws.ecs.capability.docker-remote-api.1.'
+
+export interface PayloadReceiver {
+  /** True where the agent registered `gantry.protocol`: it alone is sent Gantry's own members. */
+  readonly gantryProtocol: boolean
+  readonly region: string
+}
+
+export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: PayloadReceiver): PayloadTask {
+  const cpu = task.overrides?.cpu ?? definition.cpu
+  const memory = task.overrides?.memory ?? definition.memory
+  const service = /^service:(.+)$/.exec(task.group)?.[1]
+  return {
+    arn: task.taskArn,
+    taskClusterArn: task.clusterArn,
+    family: definition.family,
+    version: String(definition.revision),
+    desiredStatus: task.desiredStatus,
+    networkMode: definition.networkMode ?? 'bridge',
+    launchType: task.launchType ?? 'EC2',
+    ...(cpu !== undefined && { cpu: (parseCpuUnits(cpu) ?? 0) / cpuUnitsPerVcpu }),
+    ...(memory !== undefined && { memory: parseMemoryMiB(memory) }),
+    ...(definition.pidMode !== undefined && { pidMode: definition.pidMode }),
+    ...(definition.ipcMode !== undefined && { ipcMode: definition.ipcMode }),
+    group: task.group,
+    ...(service !== undefined && { serviceName: service }),
+    containers: definition.containerDefinitions.map((container) => payloadContainer(container, task, definition)),
+    volumes: (definition.volumes ?? []).map(payloadVolume),
+    ...(to.gantryProtocol && { gantry: { knownStatus: task.lastStatus } }),
+  }
+}
+
+function payloadContainer(
+  container: ContainerDefinition,
+  task: TaskRow,
+  definition: TaskDefinitionRow,
+): PayloadContainer {
+  const name = container.name ?? ''
+  const override = task.overrides?.containerOverrides?.find((one) => one.name === name)
+  const memory = {
+    memory: override?.memory ?? container.memory,
+    memoryReservation: override?.memoryReservation ?? container.memoryReservation,
+  }
+  return {
+    name,
+    containerArn: containerArnOf(task, name),
+    image: container.image ?? '',
+    essential: container.essential ?? true,
+    cpu: override?.cpu ?? container.cpu ?? 0,
+    memory: memory.memory ?? 0,
+    ...payloadCommand(container, override),
+    environment: payloadEnvironment(container, override),
+    links: container.links ?? [],
+    mountPoints: (container.mountPoints ?? []).map(payloadMountPoint),
+    portMappings: (container.portMappings ?? []).map(payloadPortMapping),
+    volumesFrom: (container.volumesFrom ?? []).map((source) => ({
+      sourceContainer: source.sourceContainer ?? '',
+      readOnly: source.readOnly ?? false,
+    })),
+    ...payloadOrder(container),
+    dockerConfig: {
+      version: remoteApiVersion(definition),
+      config: JSON.stringify(dockerConfig(container)),
+      hostConfig: JSON.stringify(dockerHostConfig(container, definition.networkMode, memory)),
+    },
+  }
+}
+
+/** A task has a container row for each definition from the moment it is placed; another state of things is a bug. */
+function containerArnOf(task: TaskRow, name: string): string {
+  const row = task.containers.find((container) => container.name === name)
+  if (row === undefined) throw new Error(`Task ${task.taskArn} has no container '${name}' of its task definition.`)
+  return row.containerArn
+}
+
+/**
+ * An overridden command replaces the definition's, and stands once more in `overrides`, where the official agent looks
+ * for it. Any other member in there makes that agent refuse the whole task.
+ */
+function payloadCommand(
+  container: ContainerDefinition,
+  override: ContainerOverride | undefined,
+): Pick<PayloadContainer, 'command' | 'entryPoint' | 'overrides'> {
+  const overridden = override?.command
+  const command = overridden ?? container.command
+  return {
+    ...(command !== undefined && { command }),
+    ...(container.entryPoint !== undefined && { entryPoint: container.entryPoint }),
+    overrides: JSON.stringify(overridden === undefined ? {} : { command: overridden }),
+  }
+}
+
+function payloadEnvironment(
+  container: ContainerDefinition,
+  override: ContainerOverride | undefined,
+): Record<string, string> {
+  const variables = [...(container.environment ?? []), ...(override?.environment ?? [])]
+  return Object.fromEntries([
+    ['AWS_EXECUTION_ENV', 'AWS_ECS_EC2'],
+    ...variables.map(({ name = '', value = '' }): [string, string] => [name, value]),
+  ])
+}
+
+function payloadMountPoint(mount: NonNullable<ContainerDefinition['mountPoints']>[number]): PayloadMountPoint {
+  return {
+    sourceVolume: mount.sourceVolume ?? '',
+    containerPath: mount.containerPath ?? '',
+    readOnly: mount.readOnly ?? false,
+  }
+}
+
+function payloadPortMapping(port: PortMapping): PayloadPortMapping {
+  const protocol = port.protocol ?? 'tcp'
+  if (port.containerPortRange !== undefined) return { containerPortRange: port.containerPortRange, protocol }
+  return { containerPort: port.containerPort, hostPort: port.hostPort ?? 0, protocol }
+}
+
+/** What decides when a container starts, stops and starts again. */
+function payloadOrder(
+  container: ContainerDefinition,
+): Pick<PayloadContainer, 'dependsOn' | 'startTimeout' | 'stopTimeout' | 'restartPolicy' | 'healthCheckType'> {
+  const dependsOn = (container.dependsOn ?? []).map(({ containerName = '', condition = 'START' }) => ({
+    containerName,
+    condition,
+  }))
+  const policy = container.restartPolicy
+  return {
+    ...(dependsOn.length > 0 && { dependsOn }),
+    ...(container.startTimeout !== undefined && { startTimeout: container.startTimeout }),
+    ...(container.stopTimeout !== undefined && { stopTimeout: container.stopTimeout }),
+    ...(policy !== undefined && { restartPolicy: { ...policy, enabled: policy.enabled ?? false } }),
+    ...(container.healthCheck !== undefined && { healthCheckType: 'docker' as const }),
+  }
+}
+
+/** A volume without a host path is one that lives and dies with the task. */
+function payloadVolume(volume: Volume): PayloadVolume {
+  const name = volume.name ?? ''
+  const docker = volume.dockerVolumeConfiguration
+  if (docker !== undefined) return { name, type: 'docker', dockerVolumeConfiguration: { scope: 'task', ...docker } }
+  if (volume.efsVolumeConfiguration !== undefined) return { name, type: 'efs' }
+  const sourcePath = volume.host?.sourcePath
+  return { name, type: 'host', host: sourcePath === undefined ? {} : { sourcePath } }
+}
+
+/** The newest Docker API that the definition requires: an older one would drop what it doesn't know without a word. */
+function remoteApiVersion(definition: TaskDefinitionRow): string {
+  const minors = (definition.requiresAttributes ?? [])
+    .map((attribute) => attribute.name ?? '')
+    .filter((name) => name.startsWith(remoteApiAttribute))
+    .map((name) => Number(name.slice(remoteApiAttribute.length)))
+  return `1.${Math.max(remoteApiMinorMin, ...minors)}`
+}
