@@ -25,8 +25,15 @@ function aTurn(options: Partial<TurnOptions> = {}) {
   const log = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
   const store = aMemoryStore()
   const clock = { now: () => testNow }
-  const started = startTurn({ store, clock, world: aWorld(), log, deciders: [], ...options })
-  return { store, lines, started }
+  const all: TurnOptions = { store, clock, world: aWorld(), log, deciders: [], ...options }
+  return {
+    store,
+    lines,
+    options: all,
+    get started() {
+      return startTurn(all)
+    },
+  }
 }
 
 function putCluster(clusterName: string, over: Partial<ClusterRow> = {}): TurnInput<string> {
@@ -257,5 +264,13 @@ await t.test('start-up is recovery', async (test) => {
   const again = await aTurn({ store: first.store }).started
   test.same(again.reader.all('cluster'), turn.reader.all('cluster'))
   test.equal(again.status().revision, 3)
+
+  // A process died between a change and what follows from it: the next one takes the decision without being asked.
+  const late = aTurn({
+    store: aMemoryStore([{ table: 'family', key: 'web', row: { family: 'web', latestRevision: 1 } }]),
+  })
+  const deciding = await startTurn({ ...late.options, deciders: [countingDecider(3)] })
+  while (deciding.reader.get('family', 'web')?.latestRevision !== 3) await wait(1)
+  await deciding.close()
   await again.close()
 })

@@ -72,8 +72,8 @@ export interface TurnOptions {
 
 const defaultLimits: TurnLimits = {
   inboxMax: 10_000,
-  rowsMax: 5000,
-  bytesMax: 16 * 1024 * 1024,
+  rowsMax: 1000,
+  bytesMax: 4 * 1024 * 1024,
   decisionsMax: 50_000,
   probeMs: 5000,
 }
@@ -83,8 +83,10 @@ export async function startTurn(options: TurnOptions): Promise<Turn> {
   const state = createState(options.store.history)
   const { revision, writes } = await options.store.load()
   state.apply(writes.map(({ table, key, row }) => ({ table, key, row, before: undefined })))
-  options.log.info({ revision, rows: writes.length }, 'recovered the committed state')
-  return new TurnLoop(options, state, revision)
+  options.log.info({ revision, writes: writes.length }, 'recovered the committed state')
+  const turn = new TurnLoop(options, state, revision)
+  turn.decideAll()
+  return turn
 }
 
 interface Waiting {
@@ -116,6 +118,14 @@ class TurnLoop implements Turn {
     this.#state = state
     this.#revision = revision
     this.reader = state
+  }
+
+  /** Shows every row to the deciders: a decision that was due when the last process died is taken now. */
+  decideAll(): void {
+    for (const table of new Set(this.#options.deciders.flatMap((decider) => decider.tables))) {
+      markDirty(this.#dirty, this.#state.rowsAsChanges(table))
+    }
+    if (this.#dirty.size > 0) this.#wake()
   }
 
   submit<T>(input: TurnInput<T>): Promise<T> {

@@ -192,6 +192,9 @@ await t.test('one bad record stops the start, and is named', async (test) => {
   writeFileSync(join(directory, 'controller.db'), 'this is no database, and long enough to be looked at as one')
   rmSync(join(directory, 'controller.db-wal'), { force: true })
   await test.rejects(openSqliteStore(directory), CorruptStoreError)
+  const closed = aDirectory()
+  await (await openSqliteStore(closed)).close()
+  test.equal(statSync(join(closed, 'controller.db')).mode & 0o777, 0o600, 'the file is for its owner alone')
 })
 
 await t.test('the history is kept by age and by count, with the turn that archived its tasks', async (test) => {

@@ -2,9 +2,9 @@
  * The embedded store: one SQLite file, one log record for each turn, synced before it counts. DESIGN section 4 has the
  * measurements behind this shape.
  */
-import { mkdirSync } from 'node:fs'
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
 import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
 import {
@@ -51,6 +51,9 @@ const sqliteIoError = 10
 export async function openSqliteStore(directory: string, options: SqliteStoreOptions = {}): Promise<Store> {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'controller.db')
+  // Task definitions hold what their authors put into environment variables; SQLite's own files take over this mode.
+  closeSync(openSync(path, 'a', 0o600))
+  chmodSync(path, 0o600)
   const database = openDatabase(path)
   try {
     prepareSchema(database, path)
@@ -70,6 +73,7 @@ class SqliteStore implements Store {
   #unfoldedRecords: number
   #unfoldedBytes: number
   #fold: Promise<void> | undefined
+  readonly #insert: StatementSync
 
   constructor(database: DatabaseSync, path: string, options: SqliteStoreOptions) {
     this.#database = database
@@ -77,6 +81,7 @@ class SqliteStore implements Store {
     this.#options = options
     this.history = historyIn(database, path)
     this.#revision = newestRevision(database)
+    this.#insert = database.prepare('insert into log values (?, ?, ?)')
     const size = database.prepare('select count(*) as records, total(length(record)) as bytes from log').get()
     this.#unfoldedRecords = Number(size?.['records'])
     this.#unfoldedBytes = Number(size?.['bytes'])
@@ -117,7 +122,7 @@ class SqliteStore implements Store {
     const revision = this.#revision + 1
     try {
       this.#database.exec('begin immediate')
-      this.#database.prepare('insert into log values (?, ?, ?)').run(revision, checksum(text), text)
+      this.#insert.run(revision, checksum(text), text)
       if (record.archived.length > 0) this.#archive(record)
     } catch (error) {
       throw this.#failedWhole(error)

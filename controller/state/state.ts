@@ -16,6 +16,8 @@ export interface State extends Reader {
    */
   begin(): Overlay
   apply(changes: readonly Change[]): void
+  /** Every row of a table as a change that changes nothing, in the order of keys. */
+  rowsAsChanges(table: TableName): readonly Change[]
 }
 
 /** An empty state. `history` is where tasks that have left memory are read from; without one there are none. */
@@ -80,6 +82,11 @@ class CommittedState implements State {
       rows.set(key, row)
       buckets.add(key, row)
     }
+  }
+
+  rowsAsChanges(table: TableName): readonly Change[] {
+    const entries = [...this.#table(table).rows].sort(([left], [right]) => compareKeys(left, right))
+    return entries.map(([key, row]) => ({ table, key, before: row, row }))
   }
 
   #table(name: TableName): Table {
