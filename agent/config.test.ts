@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { Writable } from 'node:stream'
-import t from 'tap'
+import tap from 'tap'
 import { configurationPage, renderConfigurationPage } from '../scripts/agent-configuration.ts'
 import { readConfig } from './config.ts'
 import type { AgentConfig, Environment } from './config.ts'
@@ -11,7 +11,7 @@ import { registryAuthFor } from './registry-auth.ts'
 const warningsOf = (environment: Environment, file = ''): string[] => readConfig(environment, file).warnings
 const configOf = (environment: Environment, file = ''): AgentConfig => readConfig(environment, file).config
 
-await t.test('durations are written as Go writes them', async (t) => {
+await tap.test('durations are written as Go writes them', async (t) => {
   t.equal(readDurationMs('90s'), 90_000)
   t.equal(readDurationMs('1h30m'), 5_400_000)
   t.equal(readDurationMs('1.5h'), 5_400_000)
@@ -20,7 +20,7 @@ await t.test('durations are written as Go writes them', async (t) => {
   for (const bad of ['', '10', 'm', '10 m', '-1s', '1d']) t.throws(() => readDurationMs(bad), /10m/, bad)
 })
 
-await t.test('the environment comes before the file, the file before the default', async (t) => {
+await tap.test('the environment comes before the file, the file before the default', async (t) => {
   const file = '# a comment\nECS_CLUSTER=filed\nexport ECS_DATADIR="/srv/agent"\nECS_RESERVED_MEMORY=64\nnonsense\n'
   const { config, warnings } = readConfig({ ECS_CLUSTER: 'lab' }, file)
   t.match(config, {
@@ -37,7 +37,7 @@ await t.test('the environment comes before the file, the file before the default
   t.equal(configOf({ AWS_REGION: 'eu-west-1', AWS_DEFAULT_REGION: 'eu-north-1' }).region, 'eu-north-1')
 })
 
-await t.test('every form of value is read', async (t) => {
+await tap.test('every form of value is read', async (t) => {
   const config = configOf({
     ECS_BACKEND_HOST: 'controller.lab:51443',
     ECS_EXTERNAL: 'true',
@@ -58,7 +58,7 @@ await t.test('every form of value is read', async (t) => {
   })
 })
 
-await t.test('a bad value warns and the default stands, a fatal one ends the agent', async (t) => {
+await tap.test('a bad value warns and the default stands, a fatal one ends the agent', async (t) => {
   t.match(warningsOf({ ECS_RESERVED_MEMORY: 'much' }), [
     /ECS_RESERVED_MEMORY is "much".*whole number.*default stands: 0/,
   ])
@@ -71,7 +71,7 @@ await t.test('a bad value warns and the default stands, a fatal one ends the age
   t.throws(() => readConfig({ ECS_BACKEND_HOST: 'http://:x' }, ''), /an address such as/)
 })
 
-await t.test('registry credentials in both forms, and no secret in a warning', async (t) => {
+await tap.test('registry credentials in both forms, and no secret in a warning', async (t) => {
   const auth = Buffer.from('ann:pa:ss').toString('base64')
   const dockercfg = configOf({
     ECS_ENGINE_AUTH_TYPE: 'dockercfg',
@@ -91,7 +91,7 @@ await t.test('registry credentials in both forms, and no secret in a warning', a
   t.notMatch(JSON.stringify(broken), /hunter2/)
 })
 
-await t.test('a planted secret never reaches the log', async (t) => {
+await tap.test('a planted secret never reaches the log', async (t) => {
   let written = ''
   const to = new Writable({
     write(chunk: Buffer, _encoding, done) {
@@ -112,7 +112,7 @@ await t.test('a planted secret never reaches the log', async (t) => {
   t.notMatch(written, /planted/)
 })
 
-await t.test('the page in docs/ says what the table says', async (t) => {
+await tap.test('the page in docs/ says what the table says', async (t) => {
   t.equal(
     readFileSync(configurationPage, 'utf8'),
     renderConfigurationPage(),

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer as createNetServer } from 'node:net'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
-import t from 'tap'
+import tap from 'tap'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
@@ -18,6 +18,7 @@ import { lockDirectory } from './directory-lock.ts'
 import { openApi } from './ecs-api.ts'
 import type { EngineInfo } from './engine.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
+import type { HostFacts } from './host-facts.ts'
 import { listeningPorts, portsOfTable, startHostPortsReporter } from './host-ports.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import { startIntrospection } from './introspection.ts'
@@ -31,6 +32,18 @@ import type { TurnTask } from './turn.ts'
 const keys = { accessKeyId: 'GANTRYTEST', secretAccessKey: 'not-a-secret', sessionToken: undefined }
 const instanceArn = 'arn:aws:ecs:us-east-1:123456789012:container-instance/lab/0123456789abcdef0123456789abcdef'
 const anApp = { ...({} as TurnTask['payload']['containers'][number]), name: 'app', image: 'busybox' }
+const aHost: HostFacts = {
+  cpus: 2,
+  cpuModel: 'any',
+  cpuArchitecture: 'x86_64',
+  memoryMiB: 2048,
+  operatingSystem: 'Debian',
+  kernel: '6',
+  productName: 'Box',
+  disks: [],
+  interfaces: [],
+  gpus: [],
+}
 const engineInfo: EngineInfo = {
   engineVersion: '20.10.24',
   apiVersion: '1.41',
@@ -41,7 +54,7 @@ const engineInfo: EngineInfo = {
   cgroupVersion: '1',
 }
 
-await t.test('the facts of the host are what /proc says', async (t) => {
+await tap.test('the facts of the host are what /proc says', async (t) => {
   const host = await hostFacts()
   const cpus = readFileSync('/proc/cpuinfo', 'utf8').match(/^processor\s*:/gm)?.length
   const memoryKiB = Number(/^MemTotal:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1])
@@ -72,7 +85,7 @@ await t.test('the facts of the host are what /proc says', async (t) => {
   t.equal(values.get('gantry.protocol'), '1')
 })
 
-await t.test('ports that programs listen on are seen and told once', async (t) => {
+await tap.test('ports that programs listen on are seen and told once', async (t) => {
   const table = `  sl  local_address rem_address   st\n   0: 0100007F:1F90 00000000:0000 0A 0\n   1: 00000000:0016 00000000:0000 01 0\n`
   t.same(portsOfTable(table, '0A'), [8080])
   const server = createNetServer()
@@ -106,7 +119,7 @@ await t.test('ports that programs listen on are seen and told once', async (t) =
   t.match(sent[1], { usedTcpPorts: [22, 9999] })
 })
 
-await t.test('one agent for each directory', async (t) => {
+await tap.test('one agent for each directory', async (t) => {
   const directory = t.testdir()
   const lock = lockDirectory(directory)
   t.throws(() => lockDirectory(directory), new RegExp(`in use by another agent, process ${process.pid}`))
@@ -119,7 +132,7 @@ await t.test('one agent for each directory', async (t) => {
   lockDirectory(directory).release()
 })
 
-await t.test('keys come from a file that nobody else can read', async (t) => {
+await tap.test('keys come from a file that nobody else can read', async (t) => {
   const path = join(t.testdir(), 'keys')
   writeFileSync(
     path,
@@ -133,13 +146,13 @@ await t.test('keys come from a file that nobody else can read', async (t) => {
   await t.rejects(credentialsSource(readConfig({}, '').config)(), /no keys to sign with/)
 })
 
-await t.test('a host registers once, is told what is in the way, and comes back under its ARN', async (t) => {
+await tap.test('a host registers once, is told what is in the way, and comes back under its ARN', async (t) => {
   const directory = t.testdir()
   const calls: Record<string, unknown>[] = []
   const script: { status: number; body: object; date?: string }[] = []
   const origin = await serving(t, (request, response, body) => {
     const signer = verifyRequest(
-      { method: 'POST', path: '/', headers: request.headers as Record<string, string>, body },
+      { method: 'POST', path: '/', headers: request.headers, body },
       () => keys.secretAccessKey,
       Date.now(),
     )
@@ -183,7 +196,7 @@ await t.test('a host registers once, is told what is in the way, and comes back 
   t.same(readIdentity(directory), { cluster: 'lab', clientToken: 'x' })
 })
 
-await t.test('the channel is signed, carries frames both ways, and comes back', async (t) => {
+await tap.test('the channel is signed, carries frames both ways, and comes back', async (t) => {
   const sockets: WebSocket[] = []
   const urls: URL[] = []
   const refusals = ['{"InvalidInstanceException":"not registered"}']
@@ -256,7 +269,7 @@ await t.test('the channel is signed, carries frames both ways, and comes back', 
   )
 })
 
-await t.test('an endpoint is asked for once, and an old answer serves where there is no new one', async (t) => {
+await tap.test('an endpoint is asked for once, and an old answer serves where there is no new one', async (t) => {
   const answers = ['http://one', 'http://two']
   const callApi = async (): Promise<Record<string, unknown>> => {
     const endpoint = answers.shift()
@@ -270,18 +283,19 @@ await t.test('an endpoint is asked for once, and an old answer serves where ther
   t.equal(await discover(true), 'http://two')
 })
 
-await t.test('introspection answers as the official agent does', async (t) => {
-  const task = (id: string, dockerId: string): TurnTask => ({
-    payload: { ...({} as TurnTask['payload']), arn: `arn:${id}`, family: 'web', version: '3', containers: [anApp] },
-    facts: {
-      ...({} as TurnTask['facts']),
-      containers: { app: { ...({} as Facts), dockerId, dockerName: `ecs-${id}` } },
-    },
-    desiredStatus: 'RUNNING',
-    knownStatus: 'RUNNING',
-    observed: new Map(),
-  })
-  const tasks = [task('one', `${'a'.repeat(12)}11`), task('two', `${'a'.repeat(12)}22`)]
+const runningTask = (id: string, dockerId: string): TurnTask => ({
+  payload: { ...({} as TurnTask['payload']), arn: `arn:${id}`, family: 'web', version: '3', containers: [anApp] },
+  facts: {
+    ...({} as TurnTask['facts']),
+    containers: { app: { ...({} as Facts), dockerId, dockerName: `ecs-${id}` } },
+  },
+  desiredStatus: 'RUNNING',
+  knownStatus: 'RUNNING',
+  observed: new Map(),
+})
+
+await tap.test('introspection answers as the official agent does', async (t) => {
+  const tasks = [runningTask('one', `${'a'.repeat(12)}11`), runningTask('two', `${'a'.repeat(12)}22`)]
   const introspection = await startIntrospection({
     address: '127.0.0.1',
     port: 0,
@@ -321,17 +335,7 @@ function registering(directory: string, origin: string, cluster: string): Omit<R
   let token = 0
   return {
     config,
-    host: {
-      ...{
-        cpus: 2,
-        cpuModel: 'any',
-        cpuArchitecture: 'x86_64',
-        memoryMiB: 2048,
-        operatingSystem: 'Debian',
-        kernel: '6',
-      },
-      ...{ productName: 'Box', disks: [], interfaces: [], gpus: [] },
-    },
+    host: aHost,
     attributes: [],
     callApi: openApi({ origin, region: 'us-east-1', credentials: async () => keys, clock: { now: Date.now } }),
     timers: {

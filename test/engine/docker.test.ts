@@ -4,7 +4,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import tap from 'tap'
 import type { Test } from 'tap'
 import { openDocker } from '../../agent/docker.ts'
 import { defaultEngineLimits } from '../../agent/docker-limits.ts'
@@ -15,18 +15,18 @@ import { busyboxImage, engineHost, removeContainersWithLabel } from '../support/
 const mark = `contract-${process.pid}`
 const pull = { timeoutMs: 30_000, inactivityMs: 30_000 }
 
-await t.test('the contract, on the real engine', async (t) => {
+await tap.test('the contract, on the real engine', async (suite) => {
   const image = await busyboxImage()
-  t.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
-  await engineContract(t, openDocker(engineHost()), image)
+  suite.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
+  await engineContract(suite, openDocker(engineHost()), image)
 })
 
-await t.test('what only a real engine shows', async (t) => {
+await tap.test('what only a real engine shows', async (suite) => {
   const engine = openDocker(engineHost())
   const image = await busyboxImage()
-  t.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
+  suite.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
 
-  await t.test('a port that is taken refuses the start and names the port', async (t) => {
+  await suite.test('a port that is taken refuses the start and names the port', async (t) => {
     const first = await engine.createContainer(`${mark}-port-a`, publishing(image, ''))
     await engine.startContainer(first)
     const taken = (await engine.inspectContainer(first))?.ports.find(({ hostIp }) => hostIp === '0.0.0.0')
@@ -40,7 +40,7 @@ await t.test('what only a real engine shows', async (t) => {
     t.equal(after?.exitCode, undefined, 'what never ran has no exit code')
   })
 
-  await t.test('the last lines of both streams, with and without a terminal', async (t) => {
+  await suite.test('the last lines of both streams, with and without a terminal', async (t) => {
     const script = 'for i in $(seq 1 30); do echo "line $i"; done; echo "{\\"a\\":1}" >&2'
     const plain = await engine.createContainer(`${mark}-logs`, running(image, ['sh', '-c', script]))
     await engine.startContainer(plain)
@@ -60,7 +60,7 @@ await t.test('what only a real engine shows', async (t) => {
     t.same(await engine.lastLogLines(none, 20), [], 'a log driver that keeps nothing gives nothing')
   })
 
-  await t.test('health is read with its output', async (t) => {
+  await suite.test('health is read with its output', async (t) => {
     const Healthcheck = { Test: ['CMD-SHELL', 'echo all is well'], Interval: 200_000_000, Retries: 1 }
     const id = await engine.createContainer(`${mark}-health`, { ...running(image, ['sleep', '60']), Healthcheck })
     await engine.startContainer(id)
@@ -68,7 +68,7 @@ await t.test('what only a real engine shows', async (t) => {
     t.match((await engine.inspectContainer(id))?.health?.output, /all is well/)
   })
 
-  await t.test('a registry that nobody runs refuses a pull', async (t) => {
+  await suite.test('a registry that nobody runs refuses a pull', async (t) => {
     const refusal = await failure(engine.pullImage('127.0.0.1:9/no/such:1', undefined, pull))
     t.equal(refusal.kind, 'refused')
     t.match(refusal.message, /^Error response from daemon: .*connection refused/)
@@ -76,8 +76,8 @@ await t.test('what only a real engine shows', async (t) => {
   })
 })
 
-await t.test('an engine that is not there, or that misbehaves', async (t) => {
-  await t.test('no socket is unreachable, and an address that means nothing is explained', async (t) => {
+await tap.test('an engine that is not there, or that misbehaves', async (suite) => {
+  await suite.test('no socket is unreachable, and an address that means nothing is explained', async (t) => {
     const refusal = await failure(openDocker('unix:///nowhere/docker.sock').ping())
     t.equal(refusal.kind, 'unreachable')
     t.match(refusal.message, /Cannot connect to the Docker daemon/)
@@ -85,7 +85,7 @@ await t.test('an engine that is not there, or that misbehaves', async (t) => {
     t.throws(() => openDocker('docker.sock'), /no address of a Docker Engine.*unix:\/\//)
   })
 
-  await t.test('an engine that hangs meets each deadline', async (t) => {
+  await suite.test('an engine that hangs meets each deadline', async (t) => {
     const host = await scripted(t, (request, response) => {
       if (request.url === '/version') answer(response, { ApiVersion: '1.41', MinAPIVersion: '1.12' })
     })
@@ -101,7 +101,7 @@ await t.test('an engine that is not there, or that misbehaves', async (t) => {
     )
   })
 
-  await t.test('the API version is the newest that both speak', async (t) => {
+  await suite.test('the API version is the newest that both speak', async (t) => {
     const asked: string[] = []
     const speaking = async (ApiVersion: string, MinAPIVersion: string): Promise<Engine> =>
       openDocker(
@@ -120,7 +120,7 @@ await t.test('an engine that is not there, or that misbehaves', async (t) => {
     t.match((await failure((await speaking('1.60', '1.50')).ping())).message, /knows 1.44 at most.*Upgrade Gantry/)
   })
 
-  await t.test('a pull that fails half-way says why', async (t) => {
+  await suite.test('a pull that fails half-way says why', async (t) => {
     const lines = { text: '' }
     const host = await scripted(t, (request, response) => {
       if (request.url === '/version') answer(response, { ApiVersion: '1.41' })
@@ -138,7 +138,7 @@ await t.test('an engine that is not there, or that misbehaves', async (t) => {
     t.equal(await pulling('no space left on device'), 'refused')
   })
 
-  await t.test('a stream of events that breaks off ends, and does not throw', async (t) => {
+  await suite.test('a stream of events that breaks off ends, and does not throw', async (t) => {
     const host = await scripted(t, (request, response) => {
       if (request.url === '/version') return answer(response, { ApiVersion: '1.41' })
       response.write('{"Action":"die","Actor":{"ID":"abc"}}\n')
@@ -151,15 +151,15 @@ await t.test('an engine that is not there, or that misbehaves', async (t) => {
 })
 
 /** What every engine must do; the fake of the simulation is held to the same. */
-async function engineContract(t: Test, engine: Engine, image: string): Promise<void> {
-  await t.test('it answers and describes itself', async (t) => {
+async function engineContract(suite: Test, engine: Engine, image: string): Promise<void> {
+  await suite.test('it answers and describes itself', async (t) => {
     await engine.ping()
     const info = await engine.info()
     t.match(info.apiVersion, /^1\.\d+$/)
     t.ok(info.loggingDrivers.includes('json-file'))
   })
 
-  await t.test('a container goes from created over running to exited and away', async (t) => {
+  await suite.test('a container goes from created over running to exited and away', async (t) => {
     const id = await engine.createContainer(`${mark}-life`, running(image, ['sleep', '600']))
     const created = await engine.inspectContainer(`${mark}-life`)
     t.match(created, { id, name: `${mark}-life`, status: 'created', image })
@@ -183,7 +183,7 @@ async function engineContract(t: Test, engine: Engine, image: string): Promise<v
     t.equal(await engine.inspectContainer(id), undefined)
   })
 
-  await t.test('each refusal has its kind', async (t) => {
+  await suite.test('each refusal has its kind', async (t) => {
     await engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600']))
     const twice = await failure(engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600'])))
     t.equal(twice.kind, 'conflict')
@@ -198,7 +198,7 @@ async function engineContract(t: Test, engine: Engine, image: string): Promise<v
     t.match((await engine.inspectImage(image))?.id, /^sha256:/)
   })
 
-  await t.test('events name what changed, until the watch is ended', async (t) => {
+  await suite.test('events name what changed, until the watch is ended', async (t) => {
     const seen: EngineEvent[] = []
     const abort = new AbortController()
     const watching = engine.watch((event) => seen.push(event), abort.signal)
@@ -206,10 +206,10 @@ async function engineContract(t: Test, engine: Engine, image: string): Promise<v
     await engine.startContainer(id)
     await until(async () => seen.some((event) => event.containerId === id && event.action === 'die'))
     abort.abort()
-    await watching
+    await t.resolves(watching)
   })
 
-  await t.test('volumes come and go', async (t) => {
+  await suite.test('volumes come and go', async (t) => {
     await engine.createVolume(`${mark}-volume`, 'local', {}, { [labels.taskArn]: mark })
     t.same(await engine.inspectVolume(`${mark}-volume`), { name: `${mark}-volume`, driver: 'local' })
     await engine.removeVolume(`${mark}-volume`)
