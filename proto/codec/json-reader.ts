@@ -184,5 +184,5 @@ function describe(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'an object'
   if (typeof value === 'number') return Number.isFinite(value) ? 'a number' : 'a number beyond all bounds'
-  return typeof value === 'string' ? 'such a string' : 'true or false'
+  return typeof value === 'string' ? 'this string' : 'true or false'
 }
