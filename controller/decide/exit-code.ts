@@ -1,0 +1,39 @@
+/** What a container's exit code usually means. 126, 127 and 128 + signal are the conventions of shells and of Docker. */
+export interface ExitCodeMeaning {
+  readonly meaning: string
+  readonly advice?: string | undefined
+}
+
+const meanings: Readonly<Record<number, ExitCodeMeaning>> = {
+  0: { meaning: 'it ended well' },
+  125: {
+    meaning: 'the engine could not run it',
+    advice: "Look at the engine's log on the host: the container could not be run.",
+  },
+  126: {
+    meaning: 'its command cannot be executed',
+    advice: 'Check that the command is executable and built for the architecture of the host.',
+  },
+  127: {
+    meaning: 'its command was not found',
+    advice: 'Check the spelling of the command and entry point, and that the image holds the program.',
+  },
+  130: { meaning: 'interrupted, SIGINT' },
+  134: { meaning: 'it aborted, SIGABRT', advice: 'The program gave up by itself: read the last lines of its output.' },
+  137: {
+    meaning: 'killed, SIGKILL: out of memory, or not ended within its stopTimeout',
+    advice: 'If nobody stopped the task, raise the memory of the container; else end on SIGTERM or raise stopTimeout.',
+  },
+  139: {
+    meaning: 'segmentation fault, SIGSEGV',
+    advice: 'The program crashed: check that the image is built for this architecture, and its native libraries.',
+  },
+  143: { meaning: 'ended by SIGTERM, as when a task is stopped' },
+}
+
+export function meaningOfExitCode(exitCode: number): ExitCodeMeaning | undefined {
+  const known = meanings[exitCode]
+  if (known !== undefined) return known
+  if (exitCode > 128 && exitCode < 193) return { meaning: `ended by signal ${exitCode - 128}` }
+  return exitCode === 0 ? undefined : { meaning: 'the program reported an error' }
+}
