@@ -94,13 +94,13 @@ function containerArnOf(task: TaskRow, name: string): string {
 
 /**
  * An overridden command replaces the definition's, and stands once more in `overrides`, where the official agent looks
- * for it. Any other member in there makes that agent refuse the whole task.
+ * for it. Any other member in there makes that agent refuse the whole task. An empty command overrides nothing.
  */
 function payloadCommand(
   container: ContainerDefinition,
   override: ContainerOverride | undefined,
 ): Pick<PayloadContainer, 'command' | 'entryPoint' | 'overrides'> {
-  const overridden = override?.command
+  const overridden = override?.command?.length === 0 ? undefined : override?.command
   const command = overridden ?? container.command
   return {
     ...(command !== undefined && { command }),
