@@ -37,7 +37,8 @@ export interface RpcRequest {
 export interface RpcAnswer {
   readonly status: number
   readonly contentType: string
-  readonly body: string | Buffer
+  /** Bytes, because Fastify would add a charset to the type of a text. */
+  readonly body: Buffer
 }
 
 const ecsService = 'AmazonEC2ContainerServiceV20141113'
@@ -56,7 +57,7 @@ export async function answerRpc(services: RpcServices, request: RpcRequest): Pro
     requireJson(request, operation)
     const body = await runOperation(services, operation, request, principal)
     services.metrics.count('gantry_requests_total', { operation, code: 'OK' })
-    return { status: 200, contentType: `application/x-amz-${target.protocol}`, body }
+    return { status: 200, contentType: `application/x-amz-${target.protocol}`, body: Buffer.from(body) }
   } catch (error) {
     const refusal = asApiError(error, request.requestId)
     services.metrics.count('gantry_requests_total', { operation: label, code: refusal.code })
@@ -71,7 +72,7 @@ export async function answerRpc(services: RpcServices, request: RpcRequest): Pro
 
 export function answerError(protocol: Protocol, error: ApiError, requestId: string): RpcAnswer {
   const written = writeError(protocol, error, requestId)
-  return { status: error.httpStatus, contentType: written.contentType, body: written.body }
+  return { status: error.httpStatus, contentType: written.contentType, body: Buffer.from(written.body) }
 }
 
 /** An error of the caller as it is; anything else becomes a ServerException that names the request. */
@@ -168,10 +169,10 @@ async function runOperation(
 
 /**
  * The table ties each handler's types to its operation's name. Which name it is shows only at run time, so input and
- * output pass here as the union of all; the codec of that same name has checked them.
+ * output pass here as the union of all; the codec of that same name checks both.
  */
 function handlerOf(handlers: Handlers, operation: OperationName): AnyHandler | undefined {
-  return handlers[operation] as AnyHandler | undefined
+  return handlers[operation]
 }
 
 type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName>

@@ -1,0 +1,196 @@
+/**
+ * The real controller as a child process: `main.ts` alone, with an environment of its own, on a free port. What a test
+ * starts it also ends, by pid.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseSharedCredentials } from '../../controller/credentials.ts'
+import { signRequest } from '../../proto/sigv4.ts'
+
+export const region = 'us-east-1'
+
+export interface Key {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+}
+
+export interface ControllerOptions {
+  /** An existing directory, to start again on it; else a fresh one that `stop` removes. */
+  readonly dataDir?: string | undefined
+  /** 0, the default, takes any free port. */
+  readonly port?: number | undefined
+  readonly env?: Readonly<Record<string, string>> | undefined
+}
+
+export interface RunningController {
+  /** `http://127.0.0.1:port`. */
+  readonly endpoint: string
+  readonly port: number
+  readonly dataDir: string
+  readonly pid: number
+  readonly credentials: Key
+  readonly agentCredentials: Key
+  /** Everything that it logged so far. */
+  output(): string
+  /** Resolves once the process is gone; the data directory stays. */
+  kill9(): Promise<void>
+  /** SIGTERM, and its exit code; the data directory stays. */
+  terminate(): Promise<number | null>
+  /** Ends the process and removes the data directory. */
+  stop(): Promise<void>
+}
+
+const startTimeoutMs = 20_000
+const mainFile = resolve(import.meta.dirname, '../../controller/main.ts')
+
+/** Rejects with the program's own output where it does not get ready. */
+export async function startController(options: ControllerOptions = {}): Promise<RunningController> {
+  const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'gantry-controller-'))
+  const started = launchController(dataDir, options)
+  const endpoint = await started.ready
+  const { child } = started
+  const keyIn = (file: string): Key => parseSharedCredentials(readFileSync(join(dataDir, file), 'utf8'), file)
+  const end = async (signal: NodeJS.Signals): Promise<number | null> => {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+    child.kill(signal)
+    return started.exited
+  }
+  return {
+    endpoint,
+    port: Number(new URL(endpoint).port),
+    dataDir,
+    pid: child.pid ?? 0,
+    credentials: keyIn('root-credentials'),
+    agentCredentials: keyIn('agent-credentials'),
+    output: started.output,
+    kill9: async () => void (await end('SIGKILL')),
+    terminate: () => end('SIGTERM'),
+    stop: async () => {
+      await end('SIGTERM')
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Runs the program to its end, for starts that are meant to fail. */
+export async function runController(
+  dataDir: string,
+  options: ControllerOptions = {},
+): Promise<{ code: number | null; output: string }> {
+  const started = launchController(dataDir, options)
+  started.ready.catch(() => undefined)
+  const code = await started.exited
+  return { code, output: started.output() }
+}
+
+function launchController(
+  dataDir: string,
+  options: ControllerOptions,
+): { child: ChildProcess; ready: Promise<string>; exited: Promise<number | null>; output: () => string } {
+  const child = spawn(process.execPath, [mainFile], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      PATH: process.env['PATH'],
+      GANTRY_DATA_DIR: dataDir,
+      GANTRY_LISTEN: `127.0.0.1:${options.port ?? 0}`,
+      ...options.env,
+    },
+  })
+  let output = ''
+  const exited = new Promise<number | null>((done) => child.once('close', (code) => done(code)))
+  const ready = new Promise<string>((done, fail) => {
+    const timer = setTimeout(() => fail(new Error(`the controller was not ready in time:\n${output}`)), startTimeoutMs)
+    const hear = (chunk: Buffer): void => {
+      output += chunk.toString('utf8')
+      const address = /"address":"([^"]+)"[^\n]*"msg":"ready/.exec(output)?.[1]
+      if (address === undefined) return
+      clearTimeout(timer)
+      done(address)
+    }
+    child.stdout?.on('data', hear)
+    child.stderr?.on('data', hear)
+    void exited.then((code) => {
+      clearTimeout(timer)
+      fail(new Error(`the controller ended with ${code}:\n${output}`))
+    })
+  })
+  return { child, ready, exited, output: () => output }
+}
+
+export interface RawAnswer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  /** The body as JSON, or undefined where it is none. */
+  readonly json: Readonly<Record<string, unknown>> | undefined
+}
+
+/** One signed ECS call by hand, for what no client would send. `body` goes out as it is. */
+export async function callEcs(
+  endpoint: string,
+  key: Key,
+  operation: string,
+  body: string | object = {},
+  extra: { readonly headers?: Readonly<Record<string, string>>; readonly now?: number } = {},
+): Promise<RawAnswer> {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  const headers = signRequest({
+    method: 'POST',
+    url: `${endpoint}/`,
+    headers: {
+      'content-type': 'application/x-amz-json-1.1',
+      'x-amz-target': `AmazonEC2ContainerServiceV20141113.${operation}`,
+      ...extra.headers,
+    },
+    body: text,
+    credentials: key,
+    region,
+    service: 'ecs',
+    now: extra.now ?? Date.now(),
+  })
+  return send(`${endpoint}/`, { method: 'POST', headers, body: text })
+}
+
+/** One signed GET of the operators' API. */
+export async function getRest(endpoint: string, key: Key, path: string): Promise<RawAnswer> {
+  const url = `${endpoint}${path}`
+  const headers = signRequest({
+    method: 'GET',
+    url,
+    headers: {},
+    credentials: key,
+    region,
+    service: 'ecs',
+    now: Date.now(),
+  })
+  return send(url, { method: 'GET', headers })
+}
+
+export async function send(url: string, init: RequestInit): Promise<RawAnswer> {
+  const answer = await fetch(url, init)
+  const text = await answer.text()
+  let json: RawAnswer['json']
+  try {
+    json = JSON.parse(text) as RawAnswer['json']
+  } catch {
+    json = undefined
+  }
+  return { status: answer.status, headers: answer.headers, text, json }
+}
+
+/** Polls until `look` gives something; rejects with what it waited for. */
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | Promise<T | undefined>,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const until = Date.now() + timeoutMs
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    if (Date.now() > until) throw new Error(`waited ${timeoutMs} ms for ${what}`)
+    await new Promise((done) => setTimeout(done, 25))
+  }
+}
