@@ -119,7 +119,7 @@ class Peer implements AgentPeer {
       sendCredentials: String(fullSync),
       seqNum: '1',
     })
-    const socket = await dial(`${String(discovered.json?.['endpoint'])}/ws?${query}`, this.#options.key)
+    const socket = await dial(`${String(discovered.json?.['endpoint'])}/ws?${query.toString()}`, this.#options.key)
     this.#socket = socket
     this.#closeCode = undefined
     socket.on('message', (data: Buffer) => this.#hear(data.toString('utf8')))

@@ -101,7 +101,9 @@ function launchController(
   let output = ''
   const exited = new Promise<number | null>((done) => child.once('close', (code) => done(code)))
   const ready = new Promise<string>((done, fail) => {
-    const timer = setTimeout(() => fail(new Error(`the controller was not ready in time:\n${output}`)), startTimeoutMs)
+    const late = (): void => fail(new Error(`the controller was not ready in time:\n${output}`))
+    const timer = setTimeout(late, startTimeoutMs)
+    void exited.finally(() => clearTimeout(timer))
     const hear = (chunk: Buffer): void => {
       output += chunk.toString('utf8')
       const address = /"address":"([^"]+)"[^\n]*"msg":"ready/.exec(output)?.[1]
@@ -111,10 +113,7 @@ function launchController(
     }
     child.stdout?.on('data', hear)
     child.stderr?.on('data', hear)
-    void exited.then((code) => {
-      clearTimeout(timer)
-      fail(new Error(`the controller ended with ${code}:\n${output}`))
-    })
+    void exited.then((code) => fail(new Error(`the controller ended with ${code}:\n${output}`)))
   })
   return { child, ready, exited, output: () => output }
 }
