@@ -31,9 +31,9 @@ const meanings: Readonly<Record<number, ExitCodeMeaning>> = {
   143: { meaning: 'ended by SIGTERM, as when a task is stopped' },
 }
 
-export function meaningOfExitCode(exitCode: number): ExitCodeMeaning | undefined {
+export function meaningOfExitCode(exitCode: number): ExitCodeMeaning {
   const known = meanings[exitCode]
   if (known !== undefined) return known
   if (exitCode > 128 && exitCode < 193) return { meaning: `ended by signal ${exitCode - 128}` }
-  return exitCode === 0 ? undefined : { meaning: 'the program reported an error' }
+  return { meaning: 'the program reported an error' }
 }

@@ -84,12 +84,12 @@ function lostInstance(row: TaskRow, instance: InstanceRow | undefined, now: numb
     }
   }
   if (instance.agentConnected) return undefined
-  const since = sinceText(instance.connectivityAt, now)
+  const span = forText(instance.connectivityAt, now)
   const known =
     row.lastStatus === 'RUNNING' ? 'its containers go on without the controller' : 'nothing was heard of it since'
   return {
     state,
-    summary: `The agent of the task's instance is disconnected${since}; the task was last known ${row.lastStatus}, ${known}.`,
+    summary: `The agent of the task's instance has been disconnected${span}; the task was last known ${row.lastStatus}, ${known}.`,
     facts: [acknowledgedFact(row), reportedFact(row, now)],
     next: [
       `Check that the host of instance ${instance.instanceId} is up and that its agent runs and reaches the controller.`,
@@ -115,7 +115,7 @@ function waiting(row: TaskRow, instance: InstanceRow | undefined, now: number): 
   if (row.pullStartedAt !== undefined && row.pullStoppedAt === undefined) {
     return {
       state: 'waiting',
-      summary: `Its images (${imagesOf(row)}) are being pulled since ${ageText(now - row.pullStartedAt)}.`,
+      summary: `Its images (${imagesOf(row)}) are being pulled, for ${ageText(now - row.pullStartedAt)} now.`,
       facts,
       next: ['A pull that takes long: check the size of the image and the way from the host to the registry.'],
     }
@@ -130,7 +130,7 @@ function waiting(row: TaskRow, instance: InstanceRow | undefined, now: number): 
 }
 
 function running(row: TaskRow, now: number): Story {
-  const since = row.startedAt === undefined ? '' : ` since ${ageText(now - row.startedAt)}`
+  const verb = row.startedAt === undefined ? 'is running' : `has been running${forText(row.startedAt, now)}`
   const ended = row.containers.filter((container) => container.lastStatus === 'STOPPED')
   const sick = row.containers.filter((container) => container.healthStatus === 'UNHEALTHY')
   const facts = [reportedFact(row, now)]
@@ -138,7 +138,7 @@ function running(row: TaskRow, now: number): Story {
   for (const container of sick) facts.push(`Container ${container.name} fails its health check.`)
   return {
     state: 'running',
-    summary: `The task is running${since}${sick.length === 0 ? '' : ', and it is not healthy'}.`,
+    summary: `The task ${verb}${sick.length === 0 ? '' : ', and it is not healthy'}.`,
     facts,
     next: sick.length === 0 ? [] : ['Run the health check command inside the container on the host (docker exec).'],
   }
@@ -211,7 +211,7 @@ function nextAfter(row: TaskRow): readonly string[] {
   }
   if (texts.includes('OutOfMemory')) next.push("Raise the container's memory, or make it use less.")
   for (const container of row.containers) {
-    const advice = container.exitCode === undefined ? undefined : meaningOfExitCode(container.exitCode)?.advice
+    const advice = container.exitCode === undefined ? undefined : meaningOfExitCode(container.exitCode).advice
     if (advice !== undefined && !next.includes(advice)) next.push(advice)
   }
   const spoke = row.containers.some((container) => (container.lastLogLines ?? []).length > 0)
@@ -223,15 +223,15 @@ function nextAfter(row: TaskRow): readonly string[] {
 
 function explainContainer(container: TaskContainer): WhyContainer {
   const { name, lastStatus, essential, exitCode, reason, healthStatus, image, lastLogLines } = container
-  const exitCodeMeaning = exitCode === undefined ? undefined : meaningOfExitCode(exitCode)?.meaning
+  const exitCodeMeaning = exitCode === undefined ? undefined : meaningOfExitCode(exitCode).meaning
   return { name, lastStatus, essential, exitCode, exitCodeMeaning, reason, healthStatus, image, lastLogLines }
 }
 
 function outcomeOf(container: TaskContainer): string {
   const parts: string[] = []
   if (container.exitCode !== undefined) {
-    const meaning = meaningOfExitCode(container.exitCode)?.meaning
-    parts.push(`exit code ${container.exitCode}${meaning === undefined ? '' : ` (${meaning})`}`)
+    const meaning = meaningOfExitCode(container.exitCode).meaning
+    parts.push(`exit code ${container.exitCode} (${meaning})`)
   }
   if (container.reason !== undefined) parts.push(withoutDot(container.reason))
   return parts.length === 0 ? 'no exit code was reported' : parts.join(', ')
@@ -253,8 +253,8 @@ function imagesOf(row: TaskRow): string {
   return [...new Set(row.containers.map((container) => container.image ?? container.name))].join(', ')
 }
 
-function sinceText(at: number | undefined, now: number): string {
-  return at === undefined ? '' : ` since ${ageText(now - at)}`
+function forText(at: number | undefined, now: number): string {
+  return at === undefined ? '' : ` for ${ageText(now - at)}`
 }
 
 function optionalAge(name: string, at: number | undefined, now: number): Record<string, number> {

@@ -1,0 +1,141 @@
+import t from 'tap'
+import { aContainer, aState, aTask, anInstance, testNow } from '../../test/support/builders.ts'
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import { ageText } from './age.ts'
+import { meaningOfExitCode } from './exit-code.ts'
+import { explainTask, type Why } from './why.ts'
+
+/** Explains a task that was made 90 s ago on instance `1`. */
+function why(task: Partial<TaskRow>, instance: Partial<InstanceRow> = {}): Why {
+  const row = aTask({ instanceId: '1', createdAt: testNow - 90_000, seqNum: 4, acknowledgedSeqNum: 4, ...task })
+  return explainTask(aState({ instance: [anInstance({ instanceId: '1', ...instance })], task: [row] }), row, testNow)
+}
+
+await t.test('a task that waits says for what', async (test) => {
+  const unacknowledged = why({ acknowledgedSeqNum: 3 })
+  test.equal(unacknowledged.state, 'waiting')
+  test.equal(unacknowledged.summary, 'The agent has not acknowledged this task yet, made 90 s ago.')
+  test.ok(unacknowledged.facts.includes('The agent has not reported on it yet.'))
+  test.match(unacknowledged.next[0], /log of the agent/)
+  test.match(why({ seqNum: 0, acknowledgedSeqNum: 0 }).summary, /has not acknowledged/)
+
+  const saying = why({ waitingFor: 'container web is to be HEALTHY.', reportedAt: testNow - 5000 })
+  test.equal(saying.summary, 'The agent waits: container web is to be HEALTHY.')
+  test.ok(saying.facts.includes('The agent last reported on it 5 s ago.'))
+
+  test.equal(
+    why({ pullStartedAt: testNow - 600_000 }).summary,
+    'Its images (busybox:latest) are being pulled, for 10 min now.',
+  )
+  const starting = why({ pullStartedAt: 1, pullStoppedAt: 2 })
+  test.equal(starting.summary, 'The agent has the task and is starting it; not running yet: app.')
+  test.ok(why({}, { status: 'DRAINING' }).facts.includes('Its instance is draining.'))
+})
+
+await t.test('a silent agent comes before anything that was last known', async (test) => {
+  const silent = { agentConnected: false, connectivityAt: testNow - 3 * 3600_000 }
+  const waiting = why({ waitingFor: 'an image' }, silent)
+  test.equal(
+    waiting.summary,
+    "The agent of the task's instance has been disconnected for 3 h; the task was last known PENDING, nothing was heard of it since.",
+  )
+  test.equal(waiting.ages.connectivity, 3 * 3600)
+  const running = why({ lastStatus: 'RUNNING' }, silent)
+  test.match(running, { state: 'running', summary: /last known RUNNING, its containers go on without the controller/ })
+  test.match(running.next[0], /host of instance 1 is up/)
+  const stopping = why({ lastStatus: 'RUNNING', desiredStatus: 'STOPPED', stoppingAt: testNow - 4000 }, silent)
+  test.match(stopping, { state: 'stopping', summary: /asked 4 s ago: it is told as soon as its agent is back/ })
+  test.match(stopping.facts[0], /disconnected for 3 h/)
+  test.match(why({}, { status: 'INACTIVE' }).summary, /is deregistered/)
+})
+
+await t.test('a task that runs, well or not', async (test) => {
+  const well = why({ lastStatus: 'RUNNING', startedAt: testNow - 30_000 })
+  test.match(well, { state: 'running', summary: 'The task has been running for 30 s.', next: [] })
+  const sick = why({
+    lastStatus: 'RUNNING',
+    containers: [
+      aContainer({ lastStatus: 'RUNNING', healthStatus: 'UNHEALTHY' }),
+      aContainer({ name: 'init', lastStatus: 'STOPPED', exitCode: 0 }),
+    ],
+  })
+  test.equal(sick.summary, 'The task is running, and it is not healthy.')
+  test.ok(sick.facts.includes('Container init has ended: exit code 0 (it ended well).'))
+  test.ok(sick.facts.includes('Container app fails its health check.'))
+})
+
+await t.test('a task that is being stopped', async (test) => {
+  const stopping = { desiredStatus: 'STOPPED' as const, stoppedReason: 'enough', stoppingAt: testNow - 2000 }
+  test.equal(
+    why({ ...stopping, acknowledgedSeqNum: 3 }).summary,
+    'The task is to stop, asked 2 s ago (enough): the agent has not acknowledged it yet.',
+  )
+  test.match(why(stopping).summary, /SIGTERM, and SIGKILL after their stopTimeout/)
+})
+
+await t.test('a task that stopped says why, with exit codes in words and the end of its output', async (test) => {
+  const ended = { lastStatus: 'STOPPED' as const, desiredStatus: 'STOPPED' as const, stoppedAt: testNow - 60_000 }
+  const killed = why({
+    ...ended,
+    startedAt: testNow - 80_000,
+    stopCode: 'EssentialContainerExited',
+    stoppedReason: 'Essential container in task exited',
+    containers: [
+      aContainer({ name: 'side', essential: false, lastStatus: 'STOPPED', exitCode: 1 }),
+      aContainer({ lastStatus: 'STOPPED', exitCode: 137, lastLogLines: ['loading', 'still loading'] }),
+    ],
+  })
+  test.equal(killed.state, 'stopped')
+  test.equal(
+    killed.summary,
+    'The task stopped 60 s ago: Essential container in task exited. Container app: exit code 137 ' +
+      '(killed, SIGKILL: out of memory, or not ended within its stopTimeout).',
+    'the essential container, not the other',
+  )
+  test.ok(killed.facts.includes('It ran for 20 s.'))
+  test.match(killed.containers[1], {
+    exitCode: 137,
+    exitCodeMeaning: /out of memory/,
+    lastLogLines: ['loading', 'still loading'],
+  })
+  test.match(killed.next.join('\n'), /raise the memory/)
+  test.equal(killed.ages.stopped, 60)
+
+  const unpulled = why({
+    ...ended,
+    stopCode: 'TaskFailedToStart',
+    stoppedReason: 'Task failed to start',
+    containers: [aContainer({ lastStatus: 'STOPPED', reason: 'CannotPullContainerError: no such image.' })],
+  })
+  test.match(unpulled.summary, /Task failed to start\. Container app: CannotPullContainerError: no such image\.$/)
+  test.ok(unpulled.facts.includes('It never ran.'))
+  test.match(unpulled.next[0], /name and tag of the image/)
+
+  const byUser = why({ ...ended, stopCode: 'UserInitiated', stoppedReason: 'Task stopped by user' })
+  test.match(byUser, { summary: 'The task stopped 60 s ago: Task stopped by user.', next: [] })
+
+  const failed = why({ ...ended, containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 3 })] })
+  test.match(failed.next[0], /docker logs/)
+})
+
+await t.test('exit codes and ages in words', async (test) => {
+  const meanings: readonly [number, RegExp][] = [
+    [0, /ended well/],
+    [1, /error/],
+    [126, /cannot be executed/],
+    [127, /not found/],
+    [135, /signal 7/],
+    [137, /SIGKILL.*memory/],
+    [139, /segmentation fault/],
+    [143, /SIGTERM/],
+  ]
+  for (const [exitCode, expected] of meanings) test.match(meaningOfExitCode(exitCode).meaning, expected)
+  const ages: readonly [number, string][] = [
+    [-5, '0 s'],
+    [4400, '4 s'],
+    [180_000, '3 min'],
+    [7_500_000, '2 h 5 min'],
+    [529_200_000, '6 d 3 h'],
+  ]
+  for (const [spanMs, expected] of ages) test.equal(ageText(spanMs), expected)
+})
