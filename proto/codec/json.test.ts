@@ -346,9 +346,9 @@ await test('bodies: empty, null, malformed, not UTF-8', async (t) => {
   t.equal(refusalOf(() => readBody('ListClusters', '{"maxResults":1e999}')).code, 'SerializationException')
 })
 
-await test('a body nested a million deep is refused or ignored, and overflows no stack', async (t) => {
-  const deep = nested(1_000_000)
-  const objects = `${'{"a":'.repeat(1_000_000)}1${'}'.repeat(1_000_000)}`
+await test('a body nested 200,000 deep is refused or ignored, and overflows no stack', async (t) => {
+  const deep = nested(200_000)
+  const objects = `${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`
   t.equal(refusalOf(() => readBody('ListClusters', deep)).code, 'SerializationException')
   t.equal(refusalOf(() => readBody('CreateCluster', `{"tags":${deep}}`)).code, 'SerializationException')
   t.same(readBody('CreateCluster', `{"unknown":${deep},"clusterName":"a"}`), { clusterName: 'a' })
