@@ -1,0 +1,107 @@
+/** The real agent as a process of its own, for tests. */
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { engineHost } from './engine.ts'
+
+const program = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
+const readyTimeoutMs = 30_000
+
+export interface AgentOptions {
+  /** The controller's origin. */
+  readonly endpoint: string
+  /** Path of the credentials file that the controller made for agents. */
+  readonly credentialsFile: string
+  readonly dataDirectory?: string
+  readonly dockerHost?: string
+  /** Further variables, over the ones made from the above. */
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export interface AgentProcess {
+  readonly pid: number
+  readonly dataDirectory: string
+  readonly containerInstanceArn: string
+  /** Origin of its introspection API. */
+  readonly introspection: string
+  /** What it logged so far. */
+  log(): string
+  kill9(): Promise<void>
+  /** SIGTERM; answers the exit code. */
+  stop(): Promise<number | null>
+}
+
+interface Start {
+  readonly child: ChildProcess
+  readonly dataDirectory: string
+  readonly log: () => string
+  readonly ended: Promise<number | null>
+}
+
+/** Starts the program and gives it back at once, ready or not. */
+export function launchAgent(options: AgentOptions): Start {
+  const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'gantry-agent-'))
+  const child = spawn(process.execPath, [program], {
+    env: {
+      PATH: process.env['PATH'],
+      TMPDIR: tmpdir(),
+      ECS_BACKEND_HOST: options.endpoint,
+      ECS_DATADIR: dataDirectory,
+      ECS_LOGLEVEL: 'debug',
+      // Tests of several files may be on one machine: this one's ports are its own.
+      ECS_DYNAMIC_HOST_PORT_RANGE: '41000-41199',
+      AWS_SHARED_CREDENTIALS_FILE: options.credentialsFile,
+      DOCKER_HOST: options.dockerHost ?? engineHost(),
+      GANTRY_INTROSPECTION_PORT: '0',
+      GANTRY_AGENT_CONFIG_FILE: '/dev/null',
+      ...options.environment,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (text += chunk.toString()))
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+  return { child, dataDirectory, log: () => text, ended }
+}
+
+/** Starts the agent and waits until it says that it is ready. */
+export async function startAgent(options: AgentOptions): Promise<AgentProcess> {
+  const { child, dataDirectory, log, ended } = launchAgent(options)
+  const ready = await readyLine(child, log)
+  return {
+    pid: child.pid ?? 0,
+    dataDirectory,
+    containerInstanceArn: ready.containerInstanceArn,
+    introspection: `http://127.0.0.1:${ready.introspection}`,
+    log,
+    async kill9() {
+      child.kill('SIGKILL')
+      await ended
+    },
+    async stop() {
+      child.kill('SIGTERM')
+      return ended
+    },
+  }
+}
+
+interface ReadyLine {
+  readonly containerInstanceArn: string
+  readonly introspection: number
+}
+
+async function readyLine(child: ChildProcess, log: () => string): Promise<ReadyLine> {
+  const deadline = Date.now() + readyTimeoutMs
+  while (Date.now() < deadline && child.exitCode === null) {
+    const line = log()
+      .split('\n')
+      .find((one) => one.includes('Gantry agent ready') && one.endsWith('}'))
+    if (line !== undefined) return JSON.parse(line) as ReadyLine
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  child.kill('SIGKILL')
+  throw new Error(`The agent did not become ready:\n${log().slice(-4000)}`)
+}
