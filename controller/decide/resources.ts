@@ -5,6 +5,7 @@
 import type { ContainerDefinition, ContainerOverride, PortMapping, TaskOverride } from '../../proto/model/types.ts'
 import type { InstanceRow, ReservedResources, TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
 export interface Capacity {
   readonly cpuUnits: number
@@ -68,26 +69,8 @@ export function taskDemand(definition: TaskDefinitionRow, overrides: TaskOverrid
   }
 }
 
-/**
- * CPU units of a task's `cpu`: `256`, `0.25 vCPU`, `1 vcpu`. Undefined where the text is none of these forms.
- *
- * Source: AWS documentation, "Task definition parameters", task size.
- */
-export function parseCpuUnits(text: string): number | undefined {
-  const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*(vcpu)?\s*$/i.exec(text)
-  if (match === null) return undefined
-  return positiveInteger(Number(match[1]) * (match[2] === undefined ? 1 : 1024))
-}
-
-/** MiB of a task's `memory`: `512`, `0.5 GB`, `1GB`. Undefined where the text is none of these forms. */
-export function parseMemoryMiB(text: string): number | undefined {
-  const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*(gb)?\s*$/i.exec(text)
-  if (match === null) return undefined
-  return positiveInteger(Number(match[1]) * (match[2] === undefined ? 1 : 1024))
-}
-
 /** First and last port of a `containerPortRange` or `hostPortRange` such as `8000-8010`; undefined for other text. */
-export function parsePortRange(text: string): { readonly first: number; readonly last: number } | undefined {
+function parsePortRange(text: string): { readonly first: number; readonly last: number } | undefined {
   const match = /^([0-9]{1,5})-([0-9]{1,5})$/.exec(text)
   if (match === null) return undefined
   const first = Number(match[1])
@@ -169,11 +152,6 @@ function staticPorts(mapping: PortMapping): WantedPorts {
 
 function sizeOf(text: string | undefined, parse: (text: string) => number | undefined): number | undefined {
   return text === undefined ? undefined : parse(text)
-}
-
-function positiveInteger(value: number): number | undefined {
-  const rounded = Math.round(value)
-  return rounded > 0 && Math.abs(rounded - value) < 1e-6 ? rounded : undefined
 }
 
 function isPort(value: number): boolean {

@@ -1,13 +1,11 @@
 /** ECS's rules on the `overrides` of RunTask and StartTask, and the form in which a task keeps and echoes them. */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { ContainerOverride, TaskOverride } from '../../proto/model/types.ts'
-import { parseCpuUnits, parseMemoryMiB } from '../decide/resources.ts'
+import { parseCpuUnits, parseMemoryMiB } from '../decide/task-size.ts'
 import type { TaskDefinitionRow } from '../state/tables.ts'
+import { memoryMiBMin } from './container-definition-rules.ts'
 
 const overridesLengthMax = 8192
-
-/** Docker runs no container with less, in MiB. Source: AWS documentation, container definition `memory`. */
-const memoryMiBMin = 6
 
 /**
  * The overrides as a task keeps them: one entry for each container of the definition, task sizes as whole numbers of CPU
