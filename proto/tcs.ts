@@ -6,14 +6,11 @@
 import { parseFrame } from './acs.ts'
 import type { Frame } from './acs.ts'
 
-/** The largest telemetry frame that is taken, in bytes: the official agent splits at 1 MiB, before its header block. */
-export const tcsFrameBytesMax = 1024 * 1024 + 16 * 1024
-
-/** Tasks in one telemetry message; more are split over several messages. */
-export const tcsTasksMax = 10
-
 /** The header block's four lines, a long session token among them, fit many times over. */
 const headerBlockCharactersMax = 16 * 1024
+
+/** The official agent splits what it publishes at 1 MiB, which is without the header block. */
+export const tcsFrameCharactersMax = 1024 * 1024 + headerBlockCharactersMax
 
 // ---- agent -> controller -------------------------------------------------------------------------------------------
 
@@ -27,6 +24,7 @@ export interface TelemetryMetadata {
 
 export interface PublishMetricsRequest {
   readonly metadata: TelemetryMetadata & { readonly idle: boolean }
+  /** At most ten tasks in one message. */
   readonly taskMetrics?: readonly TaskMetric[] | undefined
   /** Epoch seconds with a fraction, as every instant on this channel. */
   readonly timestamp: number
@@ -60,6 +58,7 @@ export interface StatsSet {
 
 export interface PublishHealthRequest {
   readonly metadata: TelemetryMetadata
+  /** At most ten tasks in one message. */
   readonly tasks: readonly TaskHealth[]
   readonly timestamp: number
 }
@@ -91,15 +90,6 @@ export interface InstanceStatusReport {
   readonly lastStatusChange?: number | undefined
 }
 
-// ---- controller -> agent -------------------------------------------------------------------------------------------
-
-/** The type of the acknowledgement that each published message gets; its message is `{ message: 'ok' }`. */
-export const telemetryAcks: ReadonlyMap<string, string> = new Map([
-  ['PublishMetricsRequest', 'AckPublishMetric'],
-  ['PublishHealthRequest', 'AckPublishHealth'],
-  ['PublishInstanceStatusRequest', 'AckPublishInstanceStatus'],
-])
-
 // ---- reading -------------------------------------------------------------------------------------------------------
 
 export interface TcsFrame {
@@ -108,37 +98,15 @@ export interface TcsFrame {
   readonly signature?: Readonly<Record<string, string>> | undefined
 }
 
-/** Reads a telemetry frame, with or without its header block; undefined where the text is no frame at all. */
+/** Reads a telemetry frame, with or without its header block; undefined where the text is no frame or is too long. */
 export function parseTcsFrame(text: string): TcsFrame | undefined {
+  if (text.length > tcsFrameCharactersMax) return undefined
   const brace = text.indexOf('{')
   if (brace === -1 || brace > headerBlockCharactersMax) return undefined
   const frame = parseFrame(text.slice(brace))
   if (frame === undefined) return undefined
   const signature = readHeaderBlock(text.slice(0, brace))
   return signature === undefined ? { frame } : { frame, signature }
-}
-
-/**
- * The health that a PublishHealthRequest tells, task by task. What a peer sent is not to be trusted: entries that are
- * not of the message's form are passed over, and at most `tcsTasksMax` tasks are taken.
- */
-export function readTaskHealths(message: Frame['message']): readonly TaskHealth[] {
-  return recordsIn(message['tasks'])
-    .slice(0, tcsTasksMax)
-    .flatMap(({ taskArn, containers }) =>
-      typeof taskArn === 'string' ? [{ taskArn, containers: recordsIn(containers).flatMap(readContainerHealth) }] : [],
-    )
-}
-
-function readContainerHealth({ containerName, healthStatus, statusSince }: Record<string, unknown>): ContainerHealth[] {
-  if (typeof containerName !== 'string') return []
-  if (healthStatus !== 'HEALTHY' && healthStatus !== 'UNHEALTHY' && healthStatus !== 'UNKNOWN') return []
-  const since = typeof statusSince === 'number' && Number.isFinite(statusSince) ? statusSince : undefined
-  return [{ containerName, healthStatus, statusSince: since }]
-}
-
-function recordsIn(value: unknown): Record<string, unknown>[] {
-  return Array.isArray(value) ? value.filter((item) => typeof item === 'object' && item !== null) : []
 }
 
 function readHeaderBlock(block: string): Readonly<Record<string, string>> | undefined {

@@ -23,20 +23,15 @@ export const documentDepthMax = 64
 /** The latest instant that a Date can hold, in milliseconds. */
 const instantMaxMs = 8.64e15
 
-export interface ReaderOptions {
-  /** False for a peer's answers: a newer peer may leave out what was required and use new values of an enum. */
-  readonly strict: boolean
-}
-
 /** Readers throw ApiError: SerializationException for a wrong type, the root's code for a missing or unknown value. */
-export function createReaders(model: ShapeModel, { strict }: ReaderOptions): Compile<Reader> {
+export function createReaders(model: ShapeModel): Compile<Reader> {
   const builders: Builders<Reader> = {
-    structure: (_name, members) => structureReader(members, strict),
-    union: (name, members) => unionReader(name, structureReader(members, strict), strict),
+    structure: (_name, members) => structureReader(members),
+    union: (name, members) => unionReader(name, structureReader(members)),
     list: listReader,
     map: mapReader,
     string: () => readString,
-    enum: (values) => (strict ? enumReader(values) : readString),
+    enum: enumReader,
     number: () => readNumber,
     boolean: () => readBoolean,
     timestamp: () => readTimestamp,
@@ -51,7 +46,7 @@ export function rootPlace(code: ErrorCode): Place {
   return { within: undefined, key: code }
 }
 
-function structureReader(members: readonly Member<Reader>[], strict: boolean): Reader {
+function structureReader(members: readonly Member<Reader>[]): Reader {
   return (value, within, key) => {
     if (!isJsonObject(value)) throw wrongType(within, key, 'an object', value)
     const here = { within, key }
@@ -59,17 +54,17 @@ function structureReader(members: readonly Member<Reader>[], strict: boolean): R
     for (const { name, required, value: read } of members) {
       const member = value[name]
       if (member !== undefined && member !== null) result[name] = read(member, here, name)
-      else if (required && strict) throw refusal(here, `${pathOf(here, name)} should not be null or empty.`)
+      else if (required) throw refusal(here, `${pathOf(here, name)} should not be null or empty.`)
     }
     return result
   }
 }
 
-function unionReader(shape: string, read: Reader, strict: boolean): Reader {
+function unionReader(shape: string, read: Reader): Reader {
   return (value, within, key) => {
     const result = read(value, within, key) as Record<string, unknown>
     const count = Object.keys(result).length
-    if (strict && count !== 1) {
+    if (count !== 1) {
       throw refusal(within, `${pathOf(within, key)} (${shape}) must have exactly one member, and has ${count}.`)
     }
     return result

@@ -5,13 +5,14 @@
 import * as fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
 import { test } from 'tap'
-import { ApiError, clientError, isApiError } from '../errors.ts'
+import { isApiError } from '../errors.ts'
+import type { ApiError } from '../errors.ts'
 import { ecsModel, modelOf, operationNames } from '../model/model.ts'
 import type { ShapeModel } from '../model/model.ts'
 import type { Input, OperationName, Output } from '../model/types.ts'
 import { createReaders, documentDepthMax, rootPlace } from './json-reader.ts'
 import { createWriters } from './json-writer.ts'
-import { readBody, readInput, readOutput, writeError, writeInput, writeOutput } from './json.ts'
+import { readInput, writeOutput } from './json.ts'
 import { createCompiler } from './shape.ts'
 import type { Builders } from './shape.ts'
 
@@ -56,6 +57,10 @@ function anyNumber(): fc.Arbitrary<number> {
 function sometimes<T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> {
   return fc.option(value, { nil: undefined, freq: 2 })
 }
+
+const readers = createReaders(ecsModel)
+const writers = createWriters(ecsModel)
+const root = rootPlace('InvalidParameterException')
 
 /** The members that a generated value had, so that the tests can't pass by generating nothing. */
 const seen = new Set<string>()
@@ -158,7 +163,7 @@ function hook(details: string): string {
 }
 
 function instantTaken(at: unknown): number | undefined {
-  return readBody('SubmitTaskStateChange', JSON.stringify({ pullStartedAt: at })).pullStartedAt
+  return readInput('SubmitTaskStateChange', { pullStartedAt: at }).pullStartedAt
 }
 
 /** An answer whose type only the generator knows. */
@@ -166,9 +171,9 @@ function writeAnswer(operation: OperationName, answer: object): string {
   return writeOutput(operation, answer)
 }
 
-/** A request's body is checked like one from outside, whatever its types say. */
-function read(operation: OperationName, body: unknown): unknown {
-  return readBody(operation, JSON.stringify(body))
+/** A request as it comes from outside, whatever its types say. */
+function readText<Op extends OperationName>(operation: Op, body: string): Input<Op> {
+  return readInput(operation, JSON.parse(body))
 }
 
 await test('every operation: what is written is read back the same, in and out', async (t) => {
@@ -177,11 +182,11 @@ await test('every operation: what is written is read back the same, in and out',
   for (const operation of operationNames) {
     const { input, output } = modelOf(operation)
     const inputs = fc.property(valuesOf(input), (value) => {
-      const back = readInput(operation, JSON.parse(writeInput(operation, value as Input<OperationName>)))
-      return isDeepStrictEqual(back, value)
+      return isDeepStrictEqual(readText(operation, writers(input)(value, input)), value)
     })
     const outputs = fc.property(valuesOf(output), (value) => {
-      return isDeepStrictEqual(readOutput(operation, writeAnswer(operation, value as object)), value)
+      const text = writeAnswer(operation, value as object)
+      return isDeepStrictEqual(readers(output)(JSON.parse(text), root, ''), value)
     })
     fc.assert(inputs, { numRuns: 12 })
     fc.assert(outputs, { numRuns: 12 })
@@ -197,7 +202,7 @@ await test('every operation: what is not modelled gets neither in nor out', asyn
   for (const operation of operationNames) {
     const { input, output } = modelOf(operation)
     const property = fc.property(valuesOf(input), valuesOf(output), (asked, answered) => {
-      const wire = JSON.parse(writeInput(operation, asked as Input<OperationName>)) as unknown
+      const wire: unknown = JSON.parse(writers(input)(asked, input))
       const taken = readInput(operation, pollute(input)(wire))
       const text = writeAnswer(operation, pollute(output)(answered) as object)
       return isDeepStrictEqual(taken, asked) && !text.includes('LEAKED') && !text.includes('zzUnmodelled')
@@ -209,7 +214,6 @@ await test('every operation: what is not modelled gets neither in nor out', asyn
 })
 
 await test('every member of every structure refuses each wrong type, and names itself', async (t) => {
-  const readers = createReaders(ecsModel, { strict: true })
   const jsonKinds: readonly unknown[] = ['not-a-value', 7, true, {}, []]
   const kindsTaken = createCompiler<readonly string[]>(ecsModel, {
     structure: () => ['object'],
@@ -232,7 +236,7 @@ await test('every member of every structure refuses each wrong type, and names i
         const kind = Array.isArray(value) ? 'array' : typeof value
         if (kindsTaken(target).includes(kind)) continue
         const candidate = { ...(leastOf(name) as object), [member]: value }
-        const error = refusalOf(() => readers(name)(candidate, rootPlace('InvalidParameterException'), ''))
+        const error = refusalOf(() => readers(name)(candidate, root, ''))
         if (error.code !== 'SerializationException' || !error.message.startsWith(`${member} must be `)) {
           wrong.push(`${name}.${member} given ${kind}: ${error.code} ${error.message}`)
         }
@@ -245,8 +249,6 @@ await test('every member of every structure refuses each wrong type, and names i
 })
 
 await test('every required member is missed, absent or null, and every enum refuses other values', async (t) => {
-  const readers = createReaders(ecsModel, { strict: true })
-  const root = rootPlace('InvalidParameterException')
   const counts = { required: 0, enums: 0 }
   for (const [name, { members, required }] of Object.entries(ecsModel.structures)) {
     const least = leastOf(name) as Record<string, unknown>
@@ -315,63 +317,49 @@ await test('a refusal names the path, in the form that the operation has', async
     ],
   ]
   for (const [operation, body, code, message] of cases) {
-    const error = refusalOf(() => read(operation, body))
+    const error = refusalOf(() => readInput(operation, body))
     t.same([error.code, error.message], [code, message])
   }
 })
 
 await test('a wrong value is never quoted, for it may be a secret', async (t) => {
   const body = { family: 'web', containerDefinitions: [{ environment: 'PASSWORD=hunter2' }] }
-  t.notMatch(refusalOf(() => read('RegisterTaskDefinition', body)).message, /hunter2/)
+  t.notMatch(refusalOf(() => readInput('RegisterTaskDefinition', body)).message, /hunter2/)
 })
 
-await test('bodies: empty, null, malformed, not UTF-8', async (t) => {
-  t.same(readBody('ListClusters', ''), {})
-  t.same(readBody('ListClusters', new Uint8Array()), {})
-  t.same(readBody('ListClusters', 'null'), {})
+await test('an empty request, null, and members that nobody models', async (t) => {
   t.same(readInput('ListClusters', undefined), {})
-  t.same(readBody('ListClusters', '{"maxResults":null,"nextToken":"x","unknown":{"a":[1]}}'), { nextToken: 'x' })
-  t.same(readBody('CreateCluster', Buffer.from('{"clusterName":"größe"}')), { clusterName: 'größe' })
-  const malformed: readonly (string | Uint8Array)[] = [
-    '{',
-    '{"a":}',
-    'NaN',
-    '{}{}',
-    "{'a':1}",
-    Uint8Array.of(0x22, 0xff, 0x22),
-  ]
-  for (const body of malformed) {
-    t.equal(refusalOf(() => readBody('ListClusters', body)).code, 'SerializationException')
-  }
-  t.equal(refusalOf(() => readBody('ListClusters', '{"maxResults":1e999}')).code, 'SerializationException')
+  t.same(readInput('ListClusters', null), {})
+  t.same(readText('ListClusters', '{"maxResults":null,"nextToken":"x","unknown":{"a":[1]}}'), { nextToken: 'x' })
+  t.match(refusalOf(() => readText('ListClusters', '{"maxResults":1e999}')).message, /a number beyond all bounds/)
 })
 
 await test('a body nested 200,000 deep is refused or ignored, and overflows no stack', async (t) => {
   const deep = nested(200_000)
   const objects = `${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`
-  t.equal(refusalOf(() => readBody('ListClusters', deep)).code, 'SerializationException')
-  t.equal(refusalOf(() => readBody('CreateCluster', `{"tags":${deep}}`)).code, 'SerializationException')
-  t.same(readBody('CreateCluster', `{"unknown":${deep},"clusterName":"a"}`), { clusterName: 'a' })
-  t.same(readBody('CreateCluster', objects), {})
-  t.match(readBody('CreateService', hook(nested(documentDepthMax))), { serviceName: 's' })
+  t.equal(refusalOf(() => readText('ListClusters', deep)).code, 'SerializationException')
+  t.equal(refusalOf(() => readText('CreateCluster', `{"tags":${deep}}`)).code, 'SerializationException')
+  t.same(readText('CreateCluster', `{"unknown":${deep},"clusterName":"a"}`), { clusterName: 'a' })
+  t.same(readText('CreateCluster', objects), {})
+  t.match(readText('CreateService', hook(nested(documentDepthMax))), { serviceName: 's' })
   t.match(
-    refusalOf(() => readBody('CreateService', hook(nested(documentDepthMax + 1)))).message,
+    refusalOf(() => readText('CreateService', hook(nested(documentDepthMax + 1)))).message,
     /nested deeper than 64/,
   )
-  t.match(refusalOf(() => readBody('CreateService', hook(deep))).message, /hookDetails is nested deeper/)
+  t.match(refusalOf(() => readText('CreateService', hook(deep))).message, /hookDetails is nested deeper/)
 })
 
 await test('keys that mean something to JavaScript are keys like any other', async (t) => {
   const labels = '{"__proto__":"polluted","constructor":"c","toString":"s"}'
   const body = `{"family":"f","containerDefinitions":[{"dockerLabels":${labels},"__proto__":{"image":"evil"}}]}`
-  const input = readBody('RegisterTaskDefinition', body)
+  const input = readText('RegisterTaskDefinition', body)
   const container = input.containerDefinitions?.[0]
   t.same(Object.keys(container ?? {}), ['dockerLabels'])
   t.equal(container?.image, undefined)
   t.same(Object.entries(container?.dockerLabels ?? {}), Object.entries(JSON.parse(labels) as object))
   t.equal(Object.getPrototypeOf(container?.dockerLabels), Object.prototype)
   t.equal(Reflect.get({}, 'image'), undefined)
-  t.match(writeInput('RegisterTaskDefinition', input), `"dockerLabels":${labels}`)
+  t.match(writers('RegisterTaskDefinitionRequest')(input, 'input'), `"dockerLabels":${labels}`)
 })
 
 await test('instants are seconds outside and milliseconds inside', async (t) => {
@@ -407,18 +395,6 @@ await test('an answer leaves out undefined and null; a value of the wrong type i
   t.throws(() => writeOutput('StopTask', { task: { createdAt: Number.NaN } }), /instant in milliseconds/)
 })
 
-await test('what a newer peer answers is taken: unknown values of an enum, required members left out', async (t) => {
-  const body = '{"taskDefinition":{"networkMode":"vxlan","containerDefinitions":[{"dependsOn":[{}]}],"cpu":null}}'
-  t.same(readOutput('DescribeTaskDefinition', body), {
-    taskDefinition: { networkMode: 'vxlan', containerDefinitions: [{ dependsOn: [{}] }] },
-  })
-  t.throws(() => readOutput('DescribeTaskDefinition', '{"taskDefinition":7}'), /must be an object, not a number/)
-})
-
-await test('an error is its code and its message', async (t) => {
-  t.same(JSON.parse(writeError(clientError('No "x".'))), { __type: 'ClientException', message: 'No "x".' })
-})
-
 await test('what ECS does not use today: blobs, named maps, and shapes that contain themselves', async (t) => {
   const model: ShapeModel = {
     structures: {
@@ -429,9 +405,8 @@ await test('what ECS does not use today: blobs, named maps, and shapes that cont
     maps: { Labels: 'string' },
     enums: {},
   }
-  const readers = createReaders(model, { strict: true })
-  const writers = createWriters(model)
-  const root = rootPlace('InvalidParameterException')
+  const modelReaders = createReaders(model)
+  const modelWriters = createWriters(model)
   const secret = fc.record(
     {
       bytes: fc.uint8Array(),
@@ -442,12 +417,12 @@ await test('what ECS does not use today: blobs, named maps, and shapes that cont
   )
   fc.assert(
     fc.property(secret, (value) =>
-      isDeepStrictEqual(readers('Secret')(JSON.parse(writers('Secret')(value, 'Secret')), root, ''), value),
+      isDeepStrictEqual(modelReaders('Secret')(JSON.parse(modelWriters('Secret')(value, 'Secret')), root, ''), value),
     ),
   )
   for (const wrong of ['a', '====', 'ab-_', 5]) {
-    t.equal(refusalOf(() => readers('Secret')({ bytes: wrong }, root, '')).code, 'SerializationException')
+    t.equal(refusalOf(() => modelReaders('Secret')({ bytes: wrong }, root, '')).code, 'SerializationException')
   }
-  t.throws(() => readers('Tree'), /contains itself/)
-  t.throws(() => readers('Nothing'), /no shape named Nothing/)
+  t.throws(() => modelReaders('Tree'), /contains itself/)
+  t.throws(() => modelReaders('Nothing'), /no shape named Nothing/)
 })
