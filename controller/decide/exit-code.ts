@@ -31,7 +31,22 @@ const meanings: Readonly<Record<number, ExitCodeMeaning>> = {
   143: { meaning: 'ended by SIGTERM, as when a task is stopped' },
 }
 
-export function meaningOfExitCode(exitCode: number): ExitCodeMeaning {
+/** What is known around an end, which tells apart the two ways to a SIGKILL. */
+export interface EndedHow {
+  readonly wasStopped?: boolean | undefined
+  readonly outOfMemory?: boolean | undefined
+}
+
+export function meaningOfExitCode(exitCode: number, how: EndedHow = {}): ExitCodeMeaning {
+  if (exitCode === 137 && how.outOfMemory === true) {
+    return {
+      meaning: 'killed, SIGKILL: out of memory',
+      advice: 'Raise the memory of the container, or make it use less.',
+    }
+  }
+  if (exitCode === 137 && how.wasStopped === true) {
+    return { meaning: 'killed, SIGKILL: not ended within its stopTimeout after SIGTERM' }
+  }
   const known = meanings[exitCode]
   if (known !== undefined) return known
   if (exitCode > 128 && exitCode < 193) return { meaning: `ended by signal ${exitCode - 128}` }

@@ -111,6 +111,37 @@ await t.test('a task that stopped says why, with exit codes in words and the end
   test.ok(unpulled.facts.includes('It never ran.'))
   test.match(unpulled.next[0], /name and tag of the image/)
 
+  const sameReason = 'CannotPullContainerError: no such image'
+  test.equal(
+    why({
+      ...ended,
+      stoppedReason: sameReason,
+      containers: [aContainer({ lastStatus: 'STOPPED', reason: sameReason })],
+    }).summary,
+    'The task stopped 60 s ago: CannotPullContainerError: no such image.',
+    'nothing is said twice',
+  )
+  const done = {
+    ...ended,
+    stopCode: 'EssentialContainerExited' as const,
+    stoppedReason: 'Essential container in task exited',
+  }
+  const well = why({ ...done, containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 0 })] })
+  test.match(well, { summary: /Container app: exit code 0 \(it ended well\)\.$/, next: [] })
+  const outOfMemory = 'OutOfMemoryError: Container killed due to memory usage'
+  const hungry = why({
+    ...done,
+    containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 137, reason: outOfMemory })],
+  })
+  test.equal(hungry.containers[0]?.exitCodeMeaning, 'killed, SIGKILL: out of memory')
+  test.same(hungry.next, ['Raise the memory of the container, or make it use less.'])
+  const slow = why({
+    ...ended,
+    stopCode: 'UserInitiated',
+    containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 137 })],
+  })
+  test.match(slow.containers[0]?.exitCodeMeaning, /not ended within its stopTimeout after SIGTERM/)
+
   const byUser = why({ ...ended, stopCode: 'UserInitiated', stoppedReason: 'Task stopped by user' })
   test.match(byUser, { summary: 'The task stopped 60 s ago: Task stopped by user.', next: [] })
 

@@ -4,7 +4,7 @@
  */
 import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { meaningOfExitCode } from './exit-code.ts'
+import { type EndedHow, meaningOfExitCode } from './exit-code.ts'
 import { ageText } from './age.ts'
 
 export interface Why {
@@ -47,7 +47,7 @@ export function explainTask(reader: Reader, row: TaskRow, now: number): Why {
   return {
     taskArn: row.taskArn,
     ...story,
-    containers: row.containers.map(explainContainer),
+    containers: row.containers.map((container) => explainContainer(row, container)),
     ages: {
       created: secondsSince(row.createdAt, now),
       ...optionalAge('reported', row.reportedAt, now),
@@ -134,7 +134,7 @@ function running(row: TaskRow, now: number): Story {
   const ended = row.containers.filter((container) => container.lastStatus === 'STOPPED')
   const sick = row.containers.filter((container) => container.healthStatus === 'UNHEALTHY')
   const facts = [reportedFact(row, now)]
-  for (const container of ended) facts.push(`Container ${container.name} has ended: ${outcomeOf(container)}.`)
+  for (const container of ended) facts.push(`Container ${container.name} has ended: ${outcomeOf(row, container)}.`)
   for (const container of sick) facts.push(`Container ${container.name} fails its health check.`)
   return {
     state: 'running',
@@ -166,12 +166,11 @@ function stopped(row: TaskRow, now: number): Story {
     facts.push(`Stop code ${row.stopCode}: ${stopCodeMeanings[row.stopCode] ?? 'see ECS'}.`)
   for (const container of row.containers) {
     if (container.exitCode === undefined && container.reason === undefined) continue
-    facts.push(`Container ${container.name}: ${outcomeOf(container)}.`)
+    facts.push(`Container ${container.name}: ${outcomeOf(row, container)}.`)
   }
   if (row.startedAt === undefined) facts.push('It never ran.')
   else if (row.stoppedAt !== undefined) facts.push(`It ran for ${ageText(row.stoppedAt - row.startedAt)}.`)
-  const culprit = culpritOf(row)
-  const told = culprit === undefined ? '' : ` Container ${culprit.name}: ${outcomeOf(culprit)}.`
+  const told = endOf(row)
   return {
     state: 'stopped',
     summary: `The task stopped${age}: ${withoutDot(cause)}.${told}`,
@@ -188,6 +187,22 @@ const stopCodeMeanings: Readonly<Record<string, string>> = {
   SpotInterruption: 'its host was taken away',
   TerminationNotice: 'its host is going away',
   InfrastructureHealth: 'its host was not healthy',
+}
+
+/** What to say of the container on which the end turned, unless the reason says it already. */
+function endOf(row: TaskRow): string {
+  if (row.stopCode === 'UserInitiated') return ''
+  const container = culpritOf(row) ?? row.containers.find((one) => one.essential && one.exitCode !== undefined)
+  if (container === undefined) return ''
+  if (container.exitCode === undefined && container.reason === row.stoppedReason) return ''
+  return ` Container ${container.name}: ${outcomeOf(row, container)}.`
+}
+
+function endedHow(row: TaskRow, container: TaskContainer): EndedHow {
+  return {
+    wasStopped: row.stopCode === 'UserInitiated' || row.stopCode === 'ServiceSchedulerInitiated',
+    outOfMemory: container.reason?.includes('OutOfMemory') === true,
+  }
 }
 
 /** The container that ended the task: an essential one that failed, else any that failed. */
@@ -209,9 +224,11 @@ function nextAfter(row: TaskRow): readonly string[] {
   if (texts.includes('CannotStart') || texts.includes('CannotCreate')) {
     next.push('Check the entry point, command, ports, volumes and devices of the container definition.')
   }
-  if (texts.includes('OutOfMemory')) next.push("Raise the container's memory, or make it use less.")
   for (const container of row.containers) {
-    const advice = container.exitCode === undefined ? undefined : meaningOfExitCode(container.exitCode).advice
+    const advice =
+      container.exitCode === undefined
+        ? undefined
+        : meaningOfExitCode(container.exitCode, endedHow(row, container)).advice
     if (advice !== undefined && !next.includes(advice)) next.push(advice)
   }
   const spoke = row.containers.some((container) => (container.lastLogLines ?? []).length > 0)
@@ -221,16 +238,17 @@ function nextAfter(row: TaskRow): readonly string[] {
   return next
 }
 
-function explainContainer(container: TaskContainer): WhyContainer {
+function explainContainer(row: TaskRow, container: TaskContainer): WhyContainer {
   const { name, lastStatus, essential, exitCode, reason, healthStatus, image, lastLogLines } = container
-  const exitCodeMeaning = exitCode === undefined ? undefined : meaningOfExitCode(exitCode).meaning
+  const exitCodeMeaning =
+    exitCode === undefined ? undefined : meaningOfExitCode(exitCode, endedHow(row, container)).meaning
   return { name, lastStatus, essential, exitCode, exitCodeMeaning, reason, healthStatus, image, lastLogLines }
 }
 
-function outcomeOf(container: TaskContainer): string {
+function outcomeOf(row: TaskRow, container: TaskContainer): string {
   const parts: string[] = []
   if (container.exitCode !== undefined) {
-    const meaning = meaningOfExitCode(container.exitCode).meaning
+    const meaning = meaningOfExitCode(container.exitCode, endedHow(row, container)).meaning
     parts.push(`exit code ${container.exitCode} (${meaning})`)
   }
   if (container.reason !== undefined) parts.push(withoutDot(container.reason))
