@@ -1,5 +1,4 @@
 import t from 'tap'
-import { ApiError } from '../../proto/errors.ts'
 import type { Input } from '../../proto/model/types.ts'
 import {
   aCall,
@@ -11,6 +10,7 @@ import {
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
+import { refusal } from '../../test/support/refusal.ts'
 import type { State } from '../state/state.ts'
 import { clusterHandlers as handlers, createDefaultCluster, requireCluster } from './clusters.ts'
 import { page } from './paging.ts'
@@ -23,17 +23,6 @@ const remove = (state: State, cluster: string) =>
   inTransaction(state, (tx) => handlers.DeleteCluster.handle(tx, { cluster }, aCall(), aWorld()).cluster)
 const describe = (state: State, input: Input<'DescribeClusters'>) =>
   handlers.DescribeClusters.handle(state, input, aCall(), aWorld())
-
-/** The refusal's code and message, as `Code: message`. */
-function refusal(act: () => unknown): string {
-  try {
-    act()
-  } catch (error) {
-    if (error instanceof ApiError) return `${error.code}: ${error.message}`
-    throw error
-  }
-  return 'accepted'
-}
 
 await t.test('CreateCluster', async (group) => {
   await group.test('given nothing, it makes the cluster `default`', async (test) => {
