@@ -1,73 +1,331 @@
-import type { DesiredStatus } from '../proto/status.ts'
-import type { Frame, PayloadTask } from '../proto/acs.ts'
-import type { Clock, World } from '../proto/world.ts'
-import type { Journal } from './decide/journal-records.ts'
-import type { KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
-import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
-import type { Timers } from './timers.ts'
+/**
+ * The agent's loop: what comes in (frames, answers of steps, what Docker shows, time) changes what is known; the
+ * journal has it; then steps are started and state changes sent. Nothing waits for anything else: a slow or stopping
+ * task holds up no other.
+ */
+import type { Frame } from '../proto/acs.ts'
+import { afterStep } from './decide/outcomes.ts'
+import type { Outcome } from './decide/outcomes.ts'
+import { afterStart, newStartLimit, startSlotsFree } from './decide/start-limit.ts'
+import type { StartLimit } from './decide/start-limit.ts'
+import { stepKey } from './decide/steps.ts'
+import type { EngineStep, EngineSteps } from './decide/steps.ts'
+import type { HostView } from './decide/view.ts'
+import type { EngineError, ObservedContainer } from './engine.ts'
+import { createImages } from './images.ts'
+import { createOutbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
+import { createExecutors, perform } from './perform.ts'
+import type { Executors } from './perform.ts'
+import { advance } from './turn-advance.ts'
+import type { AdvanceContext } from './turn-advance.ts'
+import { handleFrame } from './turn-frames.ts'
+import { keepShown, takeHint, takeList } from './turn-observe.ts'
+import type { ObserveContext } from './turn-observe.ts'
+import type { AgentTurn, AgentTurnOptions, TurnTask } from './turn-options.ts'
+import { heldPorts, liveTask, lookAgain, newTurnState, saveTurn, setFacts } from './turn-state.ts'
+import type { LiveTask, TurnState } from './turn-state.ts'
+import { watchEngine } from './watch-engine.ts'
+import type { EngineWatch } from './watch-engine.ts'
 
-/** The few methods of a pino logger that the turn uses. */
-export interface TurnLog {
-  debug(facts: object, message: string): void
-  info(facts: object, message: string): void
-  warn(facts: object, message: string): void
-  error(facts: object, message: string): void
+export type { AgentTurn, AgentTurnConfig, AgentTurnOptions, TurnLog, TurnTask } from './turn-options.ts'
+
+/** A journal that cannot be written is tried again after this long. */
+const journalRetryMs = 1000
+
+/** Steps that may be taken although the journal could not be written: they make nothing that a crash would orphan. */
+const harmlessUnsaved: ReadonlySet<keyof EngineSteps> = new Set(['inspectContainer', 'stopContainer', 'collectLogs'])
+
+interface PlannedStep {
+  readonly task: LiveTask
+  readonly step: EngineStep
 }
 
-export interface AgentTurnConfig {
-  /** The cluster's name or ARN, as registered. */
-  readonly cluster: string
-  readonly containerInstanceArn: string
-  readonly pullBehavior: PullBehavior
-  /** ECS_IMAGE_PULL_TIMEOUT and ECS_IMAGE_PULL_INACTIVITY_TIMEOUT. */
-  readonly pullTimeoutMs: number
-  readonly pullInactivityMs: number
-  /** ECS_CONTAINER_STOP_TIMEOUT: SIGTERM to SIGKILL where the payload says nothing. */
-  readonly stopTimeoutSeconds: number
-  /** ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION. */
-  readonly cleanupWaitMs: number
-  /** ECS_DYNAMIC_HOST_PORT_RANGE, both ends included. */
-  readonly dynamicHostPortRange: { readonly first: number; readonly last: number }
-  /** ECS_RESERVED_PORTS and ECS_RESERVED_PORTS_UDP. */
-  readonly reservedTcpPorts: readonly number[]
-  readonly reservedUdpPorts: readonly number[]
-  /** Containers of this host that are started at once, at most. */
-  readonly startsMax: number
+/**
+ * Starts with what the journal holds; throws its JournalError where it cannot be read. Nothing is decided before Docker
+ * Engine has shown its containers.
+ */
+export function startAgentTurn(options: AgentTurnOptions): AgentTurn {
+  const turn = new Turn(options)
+  turn.start()
+  return {
+    onFrame: (frame) => turn.onFrame(frame),
+    linkUp: () => turn.setLinked(true),
+    linkDown: () => turn.setLinked(false),
+    tasks: () => turn.tasks(),
+    ownPorts: () => turn.ownPorts(),
+    close: async () => turn.close(),
+  }
 }
 
-export interface AgentTurnOptions {
-  readonly engine: Engine
-  readonly journal: Journal
-  readonly clock: Clock
-  readonly timers: Timers
-  readonly world: World
-  readonly log: TurnLog
-  readonly config: AgentTurnConfig
-  /** Credentials for the registry that an image's host names. */
-  readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
-  /** Ports that programs outside of Gantry hold right now; asked each time that a dynamic port is chosen. */
-  readonly busyPorts: () => { readonly tcp: readonly number[]; readonly udp: readonly number[] }
-  /** Puts a frame on the link; false where there is none or it is full. */
-  readonly send: (type: string, message: object) => boolean
+class Turn {
+  readonly #options: AgentTurnOptions
+  readonly #state: TurnState = newTurnState()
+  readonly #outbox: Outbox
+  readonly #executors: Executors
+  readonly #inbox: (() => void)[] = []
+  readonly #performing = new Set<Promise<void>>()
+  readonly #ports: { searchFrom: number }
+  #watch: EngineWatch | undefined
+  #startLimit: StartLimit
+  #engineAnswers = false
+  #engineSilentSince: number
+  #linked = false
+  #closed = false
+  #journalFails = false
+  #cancelPass: (() => void) | undefined
+  #cancelWake: (() => void) | undefined
+
+  constructor(options: AgentTurnOptions) {
+    const { engine, config, journal, clock } = options
+    this.#options = options
+    const contents = journal.load()
+    this.#state.seqNum = contents.seqNum
+    for (const { payload, facts } of contents.tasks) this.#state.tasks.set(payload.arn, liveTask(payload, facts))
+    this.#outbox = createOutbox(contents.outbox)
+    const pulledBefore = imagesPulled(this.#state)
+    const { registryAuth } = options
+    this.#executors = createExecutors(engine, createImages({ ...config, engine, registryAuth, pulledBefore }))
+    this.#ports = { searchFrom: config.dynamicHostPortRange.first }
+    this.#startLimit = newStartLimit(config.startsMax)
+    this.#engineSilentSince = clock.now()
+  }
+
+  start(): void {
+    const { engine, timers } = this.#options
+    this.#watch = watchEngine({
+      engine,
+      timers,
+      onListBegins: () => this.#nextLook(),
+      onList: (containers, begun) => this.#submit(() => this.#engineShows(containers, begun)),
+      onHint: (containerId) => this.#submit(() => this.#engineHints(containerId)),
+      onSilence: (error) => this.#submit(() => this.#engineIsSilent(error)),
+    })
+    this.#submit(() => this.#dirtyAll())
+  }
+
+  onFrame(frame: Frame): void {
+    this.#submit(() => {
+      const { config, log, clock } = this.#options
+      handleFrame({ state: this.#state, outbox: this.#outbox, config, log, now: clock.now() }, frame)
+    })
+  }
+
+  setLinked(linked: boolean): void {
+    this.#submit(() => {
+      this.#linked = linked
+      if (linked) return
+      this.#outbox.linkDown()
+      // What was to be answered will be asked again on the next connection.
+      this.#state.replies.length = 0
+    })
+  }
+
+  tasks(): readonly TurnTask[] {
+    return [...this.#state.tasks.values()].map(({ payload, facts, observed }) => {
+      return { payload, facts, observed, desiredStatus: facts.desiredStatus, knownStatus: facts.knownStatus }
+    })
+  }
+
+  ownPorts(): ReturnType<AgentTurn['ownPorts']> {
+    const { tcp, udp } = heldPorts(this.#state)
+    return { tcp: [...tcp], udp: [...udp] }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    this.#cancelPass?.()
+    this.#cancelWake?.()
+    await this.#watch?.close()
+  }
+
+  #submit(input: () => void): void {
+    if (this.#closed) return
+    this.#inbox.push(input)
+    this.#cancelPass ??= this.#options.timers.after(0, () => this.#pass())
+  }
+
+  /** Inputs, decisions, commit; only then what the commit promises: steps, answers, state changes. */
+  #pass(): void {
+    this.#cancelPass = undefined
+    if (this.#closed) return
+    const { send, clock } = this.#options
+    for (const input of this.#inbox.splice(0)) input()
+    const now = clock.now()
+    const planned = this.#decide(now)
+    const saved = this.#save()
+    for (const { task, step } of planned) {
+      if (saved || harmlessUnsaved.has(step.step)) this.#begin(task, step)
+      else {
+        task.underway.delete(stepKey(step))
+        this.#state.dirty.add(task.payload.arn)
+      }
+    }
+    if (saved && this.#linked) for (const { type, message } of this.#state.replies.splice(0)) send(type, message)
+    const resendAt = this.#linked
+      ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
+      : undefined
+    this.#armWake(now, [resendAt, saved ? undefined : now + journalRetryMs])
+  }
+
+  #decide(now: number): readonly PlannedStep[] {
+    const { config, world, log, busyPorts } = this.#options
+    const host = (): HostView => this.#hostView()
+    const context: AdvanceContext = {
+      state: this.#state,
+      outbox: this.#outbox,
+      config,
+      world,
+      log,
+      busyPorts,
+      host,
+      now,
+      ports: this.#ports,
+    }
+    const planned: PlannedStep[] = []
+    for (const [arn, task] of this.#state.tasks) {
+      const due = task.wakeAt !== undefined && now >= task.wakeAt
+      if (!due && !this.#state.dirty.has(arn)) continue
+      try {
+        for (const step of advance(context, task)) planned.push({ task, step })
+      } catch (error) {
+        // One bad task fails alone, loudly; the others go on.
+        this.#state.dirty.delete(arn)
+        log.error({ task: arn, err: error }, 'a task could not be decided about')
+      }
+    }
+    return planned
+  }
+
+  /** False where the journal could not be written: what it must hold first is put off, and tried again. */
+  #save(): boolean {
+    const { journal, log } = this.#options
+    try {
+      saveTurn(this.#state, journal)
+      if (this.#journalFails) log.info({}, 'the journal can be written again')
+      this.#journalFails = false
+      return true
+    } catch (error) {
+      if (!this.#journalFails)
+        log.error({ err: error }, 'the journal cannot be written; no new task is started until it can')
+      this.#journalFails = true
+      return false
+    }
+  }
+
+  #begin(task: LiveTask, step: EngineStep): void {
+    const { clock, log } = this.#options
+    const startedAt = clock.now()
+    const look = this.#nextLook()
+    log.debug({ task: task.payload.arn, step: stepKey(step) }, 'step begins')
+    const performing = perform(this.#executors, step)
+      .catch((error: unknown): Outcome<keyof EngineSteps> => {
+        log.error({ task: task.payload.arn, step: stepKey(step), err: error }, 'a step failed in an unforeseen way')
+        const message = error instanceof Error ? error.message : String(error)
+        return { ok: false, failure: { kind: 'refused', message } }
+      })
+      .then((outcome) => this.#submit(() => this.#finish(task, step, outcome, startedAt, look)))
+      .finally(() => this.#performing.delete(performing))
+    this.#performing.add(performing)
+  }
+
+  #finish(
+    task: LiveTask,
+    step: EngineStep,
+    outcome: Outcome<keyof EngineSteps>,
+    startedAt: number,
+    look: number,
+  ): void {
+    const { clock, log } = this.#options
+    const now = clock.now()
+    task.underway.delete(stepKey(step))
+    if (step.step === 'startContainer') this.#startEnded(now - startedAt, outcome)
+    // Forgotten while the step was on its way.
+    if (this.#state.tasks.get(task.payload.arn) !== task) return
+    this.#state.dirty.add(task.payload.arn)
+    if (!outcome.ok) log.warn({ task: task.payload.arn, step: stepKey(step), ...outcome.failure }, 'step failed')
+    if (step.step === 'inspectContainer') {
+      if (outcome.ok && task.look.get(step.args.container) === step.args.hint) task.look.delete(step.args.container)
+      if (look < (task.seen.get(step.args.container) ?? 0)) return
+      if (outcome.ok) task.seen.set(step.args.container, look)
+    }
+    const after = afterStep(task.facts, { step, outcome, startedAt, now })
+    setFacts(this.#state, task, after.facts)
+    if (after.observed !== undefined) keepShown(this.#state, task, after.observed.container, after.observed.shown)
+    if (after.look !== undefined && !(step.step === 'inspectContainer')) lookAgain(this.#state, task, after.look)
+    if (after.engineDoubtful === true) this.#watch?.lookNow()
+  }
+
+  #startEnded(durationMs: number, outcome: Outcome<keyof EngineSteps>): void {
+    this.#startLimit = afterStart(this.#startLimit, durationMs, !outcome.ok && outcome.failure.kind === 'deadline')
+    for (const [arn, { facts }] of this.#state.tasks) if (facts.knownStatus === 'PENDING') this.#state.dirty.add(arn)
+  }
+
+  #engineShows(containers: readonly ObservedContainer[], begun: number): void {
+    const { log } = this.#options
+    if (!this.#engineAnswers) {
+      log.info({ containers: containers.length }, 'Docker Engine answers')
+      this.#engineAnswers = true
+      this.#dirtyAll()
+    }
+    takeList(this.#observeContext(), containers, begun)
+  }
+
+  #engineHints(containerId: string): void {
+    // A container that nobody knows yet may be one whose create has not been answered: its own look follows.
+    if (!takeHint(this.#state, containerId)) this.#options.log.debug({ containerId }, 'event of an unknown container')
+  }
+
+  #engineIsSilent(error: EngineError): void {
+    if (!this.#engineAnswers) return
+    this.#options.log.warn({ err: error }, 'Docker Engine does not answer; nothing is concluded about its containers')
+    this.#engineAnswers = false
+    this.#engineSilentSince = this.#options.clock.now()
+    this.#dirtyAll()
+  }
+
+  #observeContext(): ObserveContext {
+    const { config, log, clock } = this.#options
+    return { state: this.#state, containerInstanceArn: config.containerInstanceArn, log, now: clock.now() }
+  }
+
+  #hostView(): HostView {
+    const { config } = this.#options
+    let starting = 0
+    for (const { underway } of this.#state.tasks.values()) {
+      for (const key of underway.keys()) if (key.startsWith('startContainer:')) starting += 1
+    }
+    return {
+      ...config,
+      engineAnswers: this.#engineAnswers,
+      engineSilentSince: this.#engineSilentSince,
+      startSlotsFree: startSlotsFree(this.#startLimit, starting),
+    }
+  }
+
+  #dirtyAll(): void {
+    for (const arn of this.#state.tasks.keys()) this.#state.dirty.add(arn)
+  }
+
+  #nextLook(): number {
+    this.#state.lookCount += 1
+    return this.#state.lookCount
+  }
+
+  #armWake(now: number, others: readonly (number | undefined)[]): void {
+    this.#cancelWake?.()
+    this.#cancelWake = undefined
+    const wakes = [...others, ...[...this.#state.tasks.values()].map(({ wakeAt }) => wakeAt)]
+    const next = wakes.filter((wake) => wake !== undefined).toSorted((a, b) => a - b)[0]
+    if (next === undefined) return
+    this.#cancelWake = this.#options.timers.after(Math.max(0, next - now), () => this.#submit(() => undefined))
+  }
 }
 
-/** One task as introspection shows it. */
-export interface TurnTask {
-  readonly payload: PayloadTask
-  readonly facts: TaskFacts
-  readonly desiredStatus: DesiredStatus
-  readonly knownStatus: KnownTaskStatus
-  readonly observed: ReadonlyMap<string, ObservedContainer>
-}
-
-export interface AgentTurn {
-  onFrame(frame: Frame): void
-  /** The link is up and the controller may be sent to. */
-  linkUp(): void
-  linkDown(): void
-  tasks(): readonly TurnTask[]
-  /** Host ports of tcp and udp that this agent's live tasks hold or will hold. */
-  ownPorts(): { readonly tcp: readonly number[]; readonly udp: readonly number[] }
-  /** Stops deciding and watching; containers go on. Resolves when nothing of the turn runs any more. */
-  close(): Promise<void>
+/** Images that this agent pulled for tasks that it still knows. */
+function imagesPulled(state: TurnState): readonly string[] {
+  return [...state.tasks.values()].flatMap(({ payload, facts }) => {
+    if (facts.pullStoppedAt === undefined) return []
+    return payload.containers.filter(({ name }) => facts.containers[name]?.imageReady).map(({ image }) => image)
+  })
 }

@@ -13,6 +13,8 @@ export interface HostPort {
   readonly containerPort: number
   readonly protocol: 'tcp' | 'udp'
   readonly hostPort: number
+  /** True for a port that this agent picked from the dynamic range; another may be picked in its place. */
+  readonly picked: boolean
 }
 
 /** A step that failed and may be tried again, with when. */
@@ -43,13 +45,11 @@ export interface ContainerFacts {
   readonly refusedPorts?: readonly number[] | undefined
   /** Docker's container must be removed and made anew, with other ports. */
   readonly remake?: boolean | undefined
-  /** The full list did not show it: ask for it by id before saying that it vanished. */
-  readonly unseen?: boolean | undefined
-  /** Something happened to it; look again. */
-  readonly hinted?: boolean | undefined
   /** Asked for once after it stopped; empty where there were none or they could not be read. */
   readonly lastLogLines?: readonly string[] | undefined
   readonly retry?: Retry | undefined
+  /** Looking at it failed; apart from `retry`, which holds back what is done to it. */
+  readonly lookRetry?: Retry | undefined
   readonly removed?: boolean | undefined
 }
 
@@ -79,7 +79,14 @@ export interface TaskFacts {
   readonly containers: Readonly<Record<string, ContainerFacts>>
   readonly volumes: Readonly<Record<string, VolumeFacts>>
   /** What the last report said, without the age of a wait; another text means that there is something to report. */
-  readonly reported?: { readonly content: string; readonly status: KnownTaskStatus; readonly at: number } | undefined
+  readonly reported?:
+    | {
+        readonly content: string
+        readonly status: KnownTaskStatus
+        readonly at: number
+        readonly waitCause?: string | undefined
+      }
+    | undefined
   /** The controller has STOPPED: what is left of the task may go after the cleanup wait. */
   readonly stoppedAcknowledgedAt?: number | undefined
 }
@@ -93,6 +100,11 @@ export interface TaskView {
   /** By container name, as Docker last showed them; kept in memory only. */
   readonly observed: ReadonlyMap<string, ObservedContainer>
   readonly underway: Underway
+  /**
+   * Containers to look at again, each with the number of the hint that asked for it: an event came, a call ended without
+   * an answer, or the full list did not show it. Kept in memory only.
+   */
+  readonly look: ReadonlyMap<string, number>
 }
 
 /** What the decisions need to know of the host that the task is on. */

@@ -1,0 +1,145 @@
+/** How a task comes to the agent: by a payload, or by its containers where the journal has no trace of it. */
+import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
+import { stableHash } from '../../proto/hash.ts'
+import { labels } from '../engine.ts'
+import type { ObservedContainer } from '../engine.ts'
+import { dockerNameOf } from './container.ts'
+import { foldObservation, vanishedReason } from './observation.ts'
+import { refusalOf } from './payload.ts'
+import { freshContainer } from './view.ts'
+import type { ContainerFacts, TaskFacts, VolumeFacts } from './view.ts'
+
+const hexDigits = 20
+
+/** Statuses of the controller that mean that the task's containers were running once. */
+const ranAlready = new Set(['RUNNING', 'DEACTIVATING', 'STOPPING', 'DEPROVISIONING', 'STOPPED'])
+
+/**
+ * Facts of a task that this agent has not heard of before. One that the controller knows to have run is not run a second
+ * time: without a trace of its containers it is STOPPED. `malformed` is what is wrong with its very structure.
+ */
+export function admitTask(payload: PayloadTask, malformed: string | undefined, now: number): TaskFacts {
+  const reason =
+    malformed === undefined ? refusalOf(payload) : `UnrecogniedTaskError: Error loading task - ${malformed}`
+  const lost = ranAlready.has(payload.gantry?.knownStatus ?? '')
+  const container: ContainerFacts = lost ? vanished : freshContainer
+  return {
+    taskArn: payload.arn,
+    desiredStatus: payload.desiredStatus,
+    knownStatus: 'PENDING',
+    reason,
+    adopted: false,
+    acceptedAt: now,
+    containers: Object.fromEntries(payload.containers.map(({ name }) => [name, container])),
+    volumes: volumesOf(payload),
+  }
+}
+
+/** A payload for a task that is known: its desire moves forward, and an adopted task becomes whole. */
+export function readmitTask(facts: TaskFacts, payload: PayloadTask, now: number): TaskFacts {
+  const desiredStatus = facts.desiredStatus === 'STOPPED' ? 'STOPPED' : payload.desiredStatus
+  if (!facts.adopted) {
+    // The controller asks again about a task that has ended and was acknowledged: it is told once more.
+    const askedAgain = facts.knownStatus === 'STOPPED' && facts.stoppedAcknowledgedAt !== undefined
+    const unchanged = desiredStatus === facts.desiredStatus && !askedAgain
+    return unchanged ? facts : { ...facts, desiredStatus, reported: askedAgain ? undefined : facts.reported }
+  }
+  const fresh = admitTask(payload, undefined, now)
+  const containers = payload.containers.map(({ name }) => [
+    name,
+    facts.containers[name] ?? fresh.containers[name] ?? freshContainer,
+  ])
+  return { ...fresh, desiredStatus, acceptedAt: facts.acceptedAt, containers: Object.fromEntries(containers) }
+}
+
+export interface AdoptedTask {
+  readonly payload: PayloadTask
+  readonly facts: TaskFacts
+}
+
+/**
+ * A task made from the labels of its containers: it is watched, reported and can be stopped; nothing is started for it
+ * until its payload comes again. All containers must be of one task and have its labels.
+ */
+export function adoptTask(containers: readonly ObservedContainer[], now: number): AdoptedTask {
+  const first = containers[0]?.labels ?? {}
+  const taskArn = first[labels.taskArn] ?? ''
+  const payload: PayloadTask = {
+    arn: taskArn,
+    taskClusterArn: first[labels.cluster] ?? '',
+    family: first[labels.family] ?? '',
+    version: first[labels.version] ?? '',
+    desiredStatus: 'RUNNING',
+    networkMode: networkModeOf(containers),
+    launchType: '',
+    containers: containers.map(adoptedContainer),
+    volumes: [],
+  }
+  const facts = containers.map((shown) => [nameOf(shown), foldObservation(freshContainer, shown)])
+  return {
+    payload,
+    facts: {
+      taskArn,
+      desiredStatus: 'RUNNING',
+      knownStatus: 'PENDING',
+      adopted: true,
+      acceptedAt: now,
+      containers: Object.fromEntries(facts),
+      volumes: {},
+    },
+  }
+}
+
+/**
+ * The Docker name of a container or volume. Its digits come from the task's ARN, the object and how often it was made
+ * anew, so that even an agent without a journal meets what exists instead of making it twice.
+ */
+export function chooseDockerName(payload: PayloadTask, objectName: string, remakes: number): string {
+  return dockerNameOf(payload, objectName, stableHash([payload.arn, objectName, remakes]).slice(0, hexDigits))
+}
+
+const vanished: ContainerFacts = {
+  ...freshContainer,
+  knownStatus: 'STOPPED',
+  reason: vanishedReason,
+  lastLogLines: [],
+}
+
+function volumesOf(payload: PayloadTask): Readonly<Record<string, VolumeFacts>> {
+  const volumes = payload.volumes.flatMap((volume): [string, VolumeFacts][] => {
+    if (volume.host?.sourcePath) return []
+    if (volume.dockerVolumeConfiguration?.scope === 'shared') {
+      return [[volume.name, { dockerName: volume.name, created: false, ours: false }]]
+    }
+    const dockerName = chooseDockerName(payload, volume.name, 0)
+    return [[volume.name, { dockerName, created: false, ours: true }]]
+  })
+  return Object.fromEntries(volumes)
+}
+
+function nameOf(shown: ObservedContainer): string {
+  return shown.labels[labels.containerName] ?? shown.name
+}
+
+function networkModeOf(containers: readonly ObservedContainer[]): PayloadTask['networkMode'] {
+  const mode = containers[0]?.networkMode
+  return mode === 'host' || mode === 'none' ? mode : 'bridge'
+}
+
+function adoptedContainer(shown: ObservedContainer): PayloadContainer {
+  return {
+    name: nameOf(shown),
+    containerArn: '',
+    image: shown.image,
+    essential: true,
+    cpu: 0,
+    memory: 0,
+    environment: {},
+    links: [],
+    mountPoints: [],
+    portMappings: shown.ports.map(({ containerPort, hostPort, protocol }) => ({ containerPort, hostPort, protocol })),
+    volumesFrom: [],
+    dockerConfig: { version: '', config: '{}', hostConfig: '{}' },
+    overrides: '{}',
+  }
+}

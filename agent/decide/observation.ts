@@ -1,0 +1,61 @@
+/** Folds what Docker shows of a container into what is known of it. A known status never decreases. */
+import type { ObservedContainer } from '../engine.ts'
+import type { ContainerFacts } from './view.ts'
+
+export const vanishedReason = 'ContainerVanishedError: No container matching saved ID found'
+export const outOfMemoryReason = 'OutOfMemoryError: Container killed due to memory usage'
+/** 128 + SIGKILL: what a container killed by the kernel leaves; Docker's OOM flag alone also stands for a child's end. */
+const killedExitCode = 137
+
+export function foldObservation(facts: ContainerFacts, observed: ObservedContainer): ContainerFacts {
+  const identified: ContainerFacts = { ...facts, dockerId: observed.id, dockerName: observed.name, imageReady: true }
+  switch (observed.status) {
+    case 'created':
+    case 'removing':
+      return identified
+    case 'running':
+    case 'paused':
+    case 'restarting':
+      if (facts.knownStatus === 'STOPPED') return identified
+      return {
+        ...identified,
+        knownStatus: 'RUNNING',
+        started: true,
+        startedAt: observed.startedAt ?? facts.startedAt,
+        healthStatus: observed.health?.status,
+        retry: facts.knownStatus === 'PENDING' ? undefined : facts.retry,
+      }
+    case 'exited':
+    case 'dead':
+      return foldEnd(identified, observed)
+  }
+}
+
+/** The engine said definitely that there is no such container. */
+export function foldAbsence(facts: ContainerFacts): ContainerFacts {
+  if (facts.dockerId === undefined) return facts
+  if (facts.knownStatus === 'STOPPED') return { ...facts, removed: true, lastLogLines: facts.lastLogLines ?? [] }
+  return {
+    ...facts,
+    knownStatus: 'STOPPED',
+    reason: facts.reason ?? vanishedReason,
+    removed: true,
+    lastLogLines: [],
+  }
+}
+
+function foldEnd(facts: ContainerFacts, observed: ObservedContainer): ContainerFacts {
+  if (facts.knownStatus === 'STOPPED') return facts
+  const exitCode = observed.exitCode
+  const killedForMemory = observed.oomKilled && exitCode === killedExitCode
+  const dockerSays = observed.error === '' ? undefined : `DockerStateError: ${observed.error}`
+  return {
+    ...facts,
+    knownStatus: 'STOPPED',
+    started: true,
+    startedAt: observed.startedAt ?? facts.startedAt,
+    finishedAt: observed.finishedAt,
+    exitCode,
+    reason: facts.reason ?? (killedForMemory ? outOfMemoryReason : dockerSays),
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * What follows from the answer to a step: new facts, or a retry with back-off, or the container's end with a reason in
+ * the official agent's words. A call that got no answer may have happened: then it is looked at again.
+ */
+import type { ObservedContainer } from '../engine.ts'
+import type { EngineErrorKind } from '../engine.ts'
+import { factsOf, withContainer } from './lifecycle.ts'
+import { foldAbsence, foldObservation } from './observation.ts'
+import { boundedLogLines } from './report.ts'
+import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
+import type { ContainerFacts, TaskFacts } from './view.ts'
+
+export interface StepFailure {
+  readonly kind: EngineErrorKind
+  readonly message: string
+}
+
+export type Outcome<Name extends keyof EngineSteps> =
+  | { readonly ok: true; readonly answer: EngineAnswers[Name] }
+  | { readonly ok: false; readonly failure: StepFailure }
+
+export interface AfterStep {
+  readonly facts: TaskFacts
+  /** Look at this container again before concluding anything. */
+  readonly look?: string | undefined
+  /** What Docker showed, for the view. */
+  readonly observed?: { readonly container: string; readonly shown: ObservedContainer | undefined } | undefined
+  /** The engine gave no answer: see whether it is there at all. */
+  readonly engineDoubtful?: boolean | undefined
+}
+
+export interface FinishedStep {
+  readonly step: EngineStep
+  readonly outcome: Outcome<keyof EngineSteps>
+  readonly startedAt: number
+  readonly now: number
+}
+
+const pullAttemptsMax = 3
+const callAttemptsMax = 3
+const engineAttemptsMax = 10
+const retryFirstMs = 1000
+const retryMostMs = 30_000
+const portsRefusedMax = 20
+
+type Folds = {
+  readonly [Name in keyof EngineSteps]: (
+    facts: TaskFacts,
+    args: EngineSteps[Name],
+    outcome: Outcome<Name>,
+    time: { readonly startedAt: number; readonly now: number },
+  ) => AfterStep
+}
+
+/** A step that comes back after its task went on without it changes nothing that is already final. */
+export function afterStep(facts: TaskFacts, finished: FinishedStep): AfterStep {
+  const { step, outcome, startedAt, now } = finished
+  // The pairing of a step's name with its arguments and outcome is lost to the compiler in a union.
+  const fold = folds[step.step] as (
+    facts: TaskFacts,
+    args: EngineStep['args'],
+    outcome: Outcome<keyof EngineSteps>,
+    time: { readonly startedAt: number; readonly now: number },
+  ) => AfterStep
+  const after = fold(facts, step.args, outcome, { startedAt, now })
+  const silent = !outcome.ok && (outcome.failure.kind === 'unreachable' || outcome.failure.kind === 'deadline')
+  return silent ? { ...after, engineDoubtful: true } : after
+}
+
+const folds: Folds = {
+  pullImage(facts, { container }, outcome, { startedAt, now }) {
+    const before = factsOf(facts, container)
+    const pulled = !outcome.ok || outcome.answer.pulled
+    const timed: TaskFacts = pulled
+      ? { ...facts, pullStartedAt: facts.pullStartedAt ?? startedAt, pullStoppedAt: now }
+      : facts
+    if (before.knownStatus !== 'PENDING') return { facts }
+    if (outcome.ok) {
+      const imageDigest = outcome.answer.digest
+      return { facts: withContainer(timed, container, { ...before, imageReady: true, imageDigest, retry: undefined }) }
+    }
+    const { kind, message } = outcome.failure
+    const definite = kind === 'notFound' || kind === 'denied'
+    const attempts = (before.retry?.attempts ?? 0) + 1
+    // `unreachable` is the engine's absence, not the registry's.
+    const attemptsMax = kind === 'unreachable' ? engineAttemptsMax : pullAttemptsMax
+    if (!definite && attempts < attemptsMax) return { facts: withContainer(timed, container, later(before, now)) }
+    const failed = { ...ended(before, pullReason(kind, message)), pullFailed: true }
+    return { facts: withContainer(timed, container, failed) }
+  },
+
+  createVolume(facts, { volume, dockerName }, outcome, { now }) {
+    const before = facts.volumes[volume] ?? { dockerName, created: false, ours: false }
+    if (outcome.ok) return { facts: withVolume(facts, volume, { ...before, created: true, retry: undefined }) }
+    const { kind, message } = outcome.failure
+    const attempts = (before.retry?.attempts ?? 0) + 1
+    if (kind !== 'unreachable' && (kind !== 'deadline' || attempts >= callAttemptsMax)) {
+      return { facts: { ...facts, reason: facts.reason ?? `CannotCreateVolumeError: ${message}` } }
+    }
+    return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
+  },
+
+  createContainer(facts, { container }, outcome, { now }) {
+    const before = factsOf(facts, container)
+    if (outcome.ok) {
+      const created = { ...before, dockerId: outcome.answer, retry: undefined }
+      return { facts: withContainer(facts, container, created) }
+    }
+    return afterFailedCall(facts, container, outcome.failure, now, 'created', 'CannotCreateContainerError')
+  },
+
+  startContainer(facts, { container }, outcome, { startedAt, now }) {
+    const before = factsOf(facts, container)
+    if (outcome.ok) {
+      if (before.knownStatus !== 'PENDING') return { facts, look: container }
+      // Docker's own instant follows with the look; it lies between the asking and the answer.
+      const running: ContainerFacts = { ...before, knownStatus: 'RUNNING', started: true, startedAt, retry: undefined }
+      return { facts: withContainer(facts, container, running), look: container }
+    }
+    const port = refusedPort(outcome.failure.message, before)
+    const refusedPorts = [...(before.refusedPorts ?? []), ...(port ?? [])]
+    if (port !== undefined && before.knownStatus === 'PENDING' && refusedPorts.length <= portsRefusedMax) {
+      return { facts: withContainer(facts, container, { ...before, refusedPorts, remake: true }) }
+    }
+    return afterFailedCall(facts, container, outcome.failure, now, 'started', 'CannotStartContainerError')
+  },
+
+  inspectContainer(facts, { container }, outcome, { now }) {
+    const before = factsOf(facts, container)
+    if (!outcome.ok) {
+      const lookRetry = retryAfter((before.lookRetry?.attempts ?? 0) + 1, now)
+      return { facts: withContainer(facts, container, { ...before, lookRetry }), look: container }
+    }
+    const shown = outcome.answer
+    const seen = { ...before, lookRetry: undefined }
+    if (shown === undefined && before.remake === true && before.knownStatus === 'PENDING') {
+      return { facts: withContainer(facts, container, unmade(seen)), observed: { container, shown } }
+    }
+    const after = shown === undefined ? foldAbsence(seen) : foldObservation(seen, shown)
+    return { facts: withContainer(facts, container, after), observed: { container, shown } }
+  },
+
+  stopContainer(facts, { container }, _outcome, { now }) {
+    const before = factsOf(facts, container)
+    // Only what Docker shows ends a container, whatever a stop answered.
+    return { facts: withContainer(facts, container, later(before, now)), look: container }
+  },
+
+  collectLogs(facts, { container }, outcome) {
+    const before = factsOf(facts, container)
+    const lastLogLines = outcome.ok ? boundedLogLines(outcome.answer) : []
+    return { facts: withContainer(facts, container, { ...before, lastLogLines }) }
+  },
+
+  removeContainer(facts, { container, dockerId }, outcome, { now }) {
+    const before = factsOf(facts, container)
+    if (!outcome.ok) return { facts: withContainer(facts, container, later(before, now)), look: container }
+    // A look may have found it gone already, and it may be on its way to being made anew.
+    if (before.dockerId !== dockerId) return { facts }
+    const anew = before.remake === true && before.knownStatus === 'PENDING'
+    const after = anew ? unmade(before) : { ...before, removed: true }
+    return { facts: withContainer(facts, container, after), observed: { container, shown: undefined } }
+  },
+
+  removeVolume(facts, { volume, dockerName }, outcome, { now }) {
+    const before = facts.volumes[volume] ?? { dockerName, created: true, ours: true }
+    if (outcome.ok) return { facts: withVolume(facts, volume, { ...before, removed: true }) }
+    const attempts = (before.retry?.attempts ?? 0) + 1
+    // A volume that another container of the host took into use is not this task's to insist on.
+    if (outcome.failure.kind === 'conflict' && attempts >= callAttemptsMax) {
+      return { facts: withVolume(facts, volume, { ...before, removed: true }) }
+    }
+    return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
+  },
+}
+
+function afterFailedCall(
+  facts: TaskFacts,
+  container: string,
+  failure: StepFailure,
+  now: number,
+  state: 'created' | 'started',
+  errorName: string,
+): AfterStep {
+  const before = factsOf(facts, container)
+  if (before.knownStatus !== 'PENDING') return { facts, look: container }
+  if (failure.kind === 'unreachable') {
+    // An engine that is not there is no failure of the container's; it is asked again once it answers.
+    return { facts: withContainer(facts, container, later(before, now, before.retry?.attempts ?? 0)), look: container }
+  }
+  const attempts = (before.retry?.attempts ?? 0) + 1
+  const mayHaveHappened = failure.kind === 'deadline' || failure.kind === 'conflict'
+  if (mayHaveHappened && attempts < callAttemptsMax) {
+    return { facts: withContainer(facts, container, later(before, now)), look: container }
+  }
+  const reason =
+    failure.kind === 'deadline'
+      ? `DockerTimeoutError: Could not transition to ${state}; ${failure.message}`
+      : `${errorName}: ${failure.message}`
+  return { facts: withContainer(facts, container, ended(before, reason)), look: container }
+}
+
+function pullReason(kind: EngineErrorKind, message: string): string {
+  if (kind === 'deadline') return `DockerTimeoutError: Could not transition to pulled; ${message}`
+  if (kind === 'denied') return `CannotPullContainerError: The registry refused access to the image: ${message}`
+  if (kind === 'notFound') return `CannotPullContainerError: The image does not exist: ${message}`
+  return `CannotPullContainerError: ${message}`
+}
+
+/** The host ports to avoid where a start failed because another program holds one that was picked. */
+function refusedPort(message: string, facts: ContainerFacts): readonly number[] | undefined {
+  if (!/port is already allocated|address already in use/i.test(message)) return undefined
+  const named = facts.hostPorts.filter(({ hostPort }) => new RegExp(`\\b${hostPort}\\b`).test(message))
+  const dynamic = (named.length > 0 ? named : facts.hostPorts).filter(({ picked }) => picked)
+  return dynamic.length === 0 ? undefined : dynamic.map(({ hostPort }) => hostPort)
+}
+
+/** Back to before it had a name and ports, so that both are chosen anew. */
+function unmade(facts: ContainerFacts): ContainerFacts {
+  const { dockerId: _id, dockerName: _name, retry: _retry, remake: _remake, ...kept } = facts
+  return { ...kept, hostPorts: [] }
+}
+
+function ended(facts: ContainerFacts, reason: string): ContainerFacts {
+  return { ...facts, knownStatus: 'STOPPED', reason: facts.reason ?? reason, lastLogLines: [], retry: undefined }
+}
+
+function later(
+  facts: ContainerFacts,
+  now: number,
+  attempts: number = (facts.retry?.attempts ?? 0) + 1,
+): ContainerFacts {
+  return { ...facts, retry: retryAfter(attempts, now) }
+}
+
+function retryAfter(attempts: number, now: number) {
+  return { attempts, notBefore: now + Math.min(retryMostMs, retryFirstMs * 2 ** Math.max(0, attempts - 1)) }
+}
+
+function withVolume(facts: TaskFacts, name: string, volume: TaskFacts['volumes'][string]): TaskFacts {
+  return { ...facts, volumes: { ...facts.volumes, [name]: volume } }
+}

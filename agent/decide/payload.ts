@@ -1,0 +1,172 @@
+/**
+ * Reading a task out of a payload: its structure, so that the rest may trust it, and what this agent cannot run. The
+ * first is a malformed message, the second a refusal; both become a STOPPED task that says why.
+ */
+import type { PayloadContainer, PayloadTask, PayloadVolume } from '../../proto/acs.ts'
+import { mergedConfigs } from './container.ts'
+import { containerPortsOf } from './network.ts'
+
+export type ReadTask =
+  | { readonly task: PayloadTask; readonly malformed?: undefined }
+  /** `task` holds what could be read, with the ARN at least. */
+  | { readonly task: PayloadTask; readonly malformed: string }
+
+type Members = Readonly<Record<string, unknown>>
+
+/** Undefined where there is not even an ARN to answer under. */
+export function readPayloadTask(value: unknown): ReadTask | undefined {
+  if (!isMembers(value) || typeof value['arn'] !== 'string' || value['arn'] === '') return undefined
+  const containers = value['containers']
+  const task = {
+    ...value,
+    taskClusterArn: textOf(value['taskClusterArn']),
+    family: textOf(value['family']),
+    version: textOf(value['version']),
+    desiredStatus: value['desiredStatus'] === 'STOPPED' ? 'STOPPED' : 'RUNNING',
+    networkMode: textOf(value['networkMode']) || 'bridge',
+    launchType: textOf(value['launchType']),
+    containers: Array.isArray(containers) ? containers.filter(isNamed).map(readContainer) : [],
+    volumes: listOf(value['volumes']).filter(isNamed),
+  } as unknown as PayloadTask
+  const malformed = structureProblem(value, task)
+  return malformed === undefined ? { task } : { task: { ...task, containers: [] }, malformed }
+}
+
+function structureProblem(value: Members, task: PayloadTask): string | undefined {
+  if (value['desiredStatus'] !== 'RUNNING' && value['desiredStatus'] !== 'STOPPED') {
+    return `desiredStatus is ${JSON.stringify(value['desiredStatus'])}; it must be RUNNING or STOPPED.`
+  }
+  if (!Array.isArray(value['containers']) || value['containers'].length === 0) return 'The task has no containers.'
+  if (task.containers.length !== value['containers'].length) return 'A container has no name.'
+  const names = task.containers.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) return `Two containers are named "${twice}".`
+  for (const container of task.containers) {
+    if (typeof container.image !== 'string' || container.image === '')
+      return `Container ${container.name} has no image.`
+    const configs = mergedConfigs(container)
+    if (configs.problem !== undefined) return configs.problem
+  }
+  return undefined
+}
+
+function readContainer(value: Members): PayloadContainer {
+  const dockerConfig = isMembers(value['dockerConfig']) ? value['dockerConfig'] : {}
+  return {
+    ...value,
+    containerArn: textOf(value['containerArn']),
+    essential: value['essential'] !== false,
+    cpu: typeof value['cpu'] === 'number' ? value['cpu'] : 0,
+    memory: typeof value['memory'] === 'number' ? value['memory'] : 0,
+    environment: isMembers(value['environment']) ? value['environment'] : {},
+    links: listOf(value['links']),
+    mountPoints: listOf(value['mountPoints']),
+    portMappings: listOf(value['portMappings'])
+      .filter(isMembers)
+      .map((mapping) => ({ ...mapping, protocol: mapping['protocol'] === 'udp' ? 'udp' : 'tcp' })),
+    volumesFrom: listOf(value['volumesFrom']),
+    dependsOn: listOf(value['dependsOn']),
+    dockerConfig: {
+      version: textOf(dockerConfig['version']),
+      config: textOf(dockerConfig['config']) || '{}',
+      hostConfig: textOf(dockerConfig['hostConfig']) || '{}',
+    },
+    overrides: textOf(value['overrides']) || '{}',
+  } as unknown as PayloadContainer
+}
+
+/** Why this agent cannot run a well-formed task, in one sentence; undefined where it can. */
+export function refusalOf(task: PayloadTask): string | undefined {
+  if (!['bridge', 'host', 'none'].includes(task.networkMode)) {
+    return `Network mode ${task.networkMode} is not supported by this agent; use bridge, host or none.`
+  }
+  if (task.pidMode === 'task') return 'pidMode task is not supported by this agent; use host or leave it out.'
+  if (task.ipcMode === 'task') return 'ipcMode task is not supported by this agent; use host, none or leave it out.'
+  return (
+    task.volumes.map(volumeProblem).find((problem) => problem !== undefined) ??
+    task.containers.map((container) => containerProblem(task, container)).find((problem) => problem !== undefined) ??
+    cycleProblem(task)
+  )
+}
+
+function volumeProblem(volume: PayloadVolume): string | undefined {
+  const type = volume.type ?? 'host'
+  if (type === 'host' || type === 'docker') return undefined
+  return `Volume ${volume.name} is of type ${type}, which is not supported by this agent; use host or docker.`
+}
+
+/** Members of ECS's model that change what a container is and that this agent does not know yet. */
+const unsupportedMembers = ['secrets', 'environmentFiles', 'firelensConfiguration', 'credentialSpecs'] as const
+
+function containerProblem(task: PayloadTask, container: PayloadContainer): string | undefined {
+  const known = new Set(task.containers.map(({ name }) => name))
+  const given = container as unknown as Members
+  for (const member of unsupportedMembers) {
+    const value = given[member]
+    if (isMembers(value) || (Array.isArray(value) && value.length > 0)) {
+      return `Container ${container.name} has ${member}, which is not supported by this agent.`
+    }
+  }
+  for (const { sourceVolume } of container.mountPoints) {
+    if (!task.volumes.some(({ name }) => name === sourceVolume)) {
+      return `HostConfigError: Invalid volume referenced: ${sourceVolume} (container ${container.name}).`
+    }
+  }
+  const others = [
+    ...container.links.map((link) => link.split(':')[0] ?? ''),
+    ...container.volumesFrom.map(({ sourceContainer }) => sourceContainer),
+    ...(container.dependsOn ?? []).map(({ containerName }) => containerName),
+  ]
+  const missing = others.find((name) => !known.has(name))
+  if (missing !== undefined) return `Container ${container.name} refers to container ${missing}, which does not exist.`
+  const range = container.portMappings.find((mapping) => containerPortsOf(mapping) === undefined)
+  if (range !== undefined) return `Container ${container.name} has a port mapping without a container port.`
+  return healthProblem(task, container)
+}
+
+function healthProblem(task: PayloadTask, container: PayloadContainer): string | undefined {
+  for (const { containerName, condition } of container.dependsOn ?? []) {
+    const dependency = task.containers.find(({ name }) => name === containerName)
+    if (condition !== 'HEALTHY' || dependency === undefined) continue
+    const { config } = mergedConfigs(dependency)
+    if (config?.['Healthcheck'] === undefined) {
+      return `Container ${container.name} waits for ${containerName} to be HEALTHY, which has no health check.`
+    }
+  }
+  return undefined
+}
+
+function cycleProblem(task: PayloadTask): string | undefined {
+  const open = new Map(task.containers.map((container) => [container.name, namesBefore(container)]))
+  for (let before = -1; open.size > 0 && open.size !== before; ) {
+    before = open.size
+    for (const [name, needs] of open) if (needs.every((need) => !open.has(need))) open.delete(name)
+  }
+  return open.size === 0 ? undefined : `Task dependencies cannot be resolved, taskArn: ${task.arn}`
+}
+
+/** The containers that must be there before this one: dependsOn, links and volumesFrom. */
+export function namesBefore(container: PayloadContainer): readonly string[] {
+  return [
+    ...(container.dependsOn ?? []).map(({ containerName }) => containerName),
+    ...container.links.map((link) => link.split(':')[0] ?? ''),
+    ...container.volumesFrom.map(({ sourceContainer }) => sourceContainer),
+  ]
+}
+
+function isMembers(value: unknown): value is Members {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isNamed(value: unknown): value is Members & { readonly name: string } {
+  return isMembers(value) && typeof value['name'] === 'string' && value['name'] !== ''
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'number') return String(value)
+  return typeof value === 'string' ? value : ''
+}

@@ -1,0 +1,94 @@
+/**
+ * Images: how one gets onto this host, by ECS_IMAGE_PULL_BEHAVIOR, with the credentials of its registry. Pulls of one
+ * image by several tasks are one pull.
+ */
+import type { PullBehavior } from './decide/view.ts'
+import { EngineError } from './engine.ts'
+import type { Engine, ImageFacts, RegistryAuth } from './engine.ts'
+
+export interface Images {
+  /** Makes the image ready. Fails with an EngineError: `notFound` and `denied` are definite. */
+  obtain(image: string): Promise<ObtainedImage>
+}
+
+export interface ObtainedImage {
+  /** `sha256:...`; undefined for an image that exists only here. */
+  readonly digest: string | undefined
+  /** False where the image was there and its registry was not asked for its content. */
+  readonly pulled: boolean
+}
+
+export interface ImagesOptions {
+  readonly engine: Engine
+  readonly pullBehavior: PullBehavior
+  readonly pullTimeoutMs: number
+  readonly pullInactivityMs: number
+  readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
+  /** Images that this agent pulled in an earlier life, for `once`. */
+  readonly pulledBefore: Iterable<string>
+}
+
+export function createImages(options: ImagesOptions): Images {
+  const underway = new Map<string, Promise<ObtainedImage>>()
+  const pulledOnce = new Set(options.pulledBefore)
+  return {
+    obtain(image) {
+      const running = underway.get(image)
+      if (running !== undefined) return running
+      const obtaining = obtain(options, image, pulledOnce).finally(() => underway.delete(image))
+      underway.set(image, obtaining)
+      return obtaining
+    },
+  }
+}
+
+async function obtain(options: ImagesOptions, image: string, pulledOnce: Set<string>): Promise<ObtainedImage> {
+  const { engine, pullBehavior } = options
+  const cached = await engine.inspectImage(image)
+  const trusted = pullBehavior === 'prefer-cached' || (pullBehavior === 'once' && pulledOnce.has(image))
+  if (cached !== undefined && trusted) return { digest: digestIn(cached, image), pulled: false }
+  try {
+    const pulled = await pullIfOther(options, image, cached)
+    pulledOnce.add(image)
+    const facts = pulled ? await engine.inspectImage(image) : cached
+    return { digest: facts === undefined ? undefined : digestIn(facts, image), pulled }
+  } catch (error) {
+    // The default is to make do with what is here; whether that is old nobody can tell without the registry.
+    const makeDo = cached !== undefined && pullBehavior === 'default' && !isEngineGone(error)
+    if (makeDo) return { digest: digestIn(cached, image), pulled: false }
+    throw error
+  }
+}
+
+/** False where the registry holds the very image that is here already. */
+async function pullIfOther(options: ImagesOptions, image: string, cached: ImageFacts | undefined): Promise<boolean> {
+  const auth = options.registryAuth(registryHostOf(image))
+  const digest = await options.engine.resolveDigest(image, auth).catch((error: unknown) => {
+    // With an image at hand the registry's silence is answer enough; without one the pull itself has the last word,
+    // since not every registry speaks of digests.
+    const definite = error instanceof EngineError && (error.kind === 'notFound' || error.kind === 'denied')
+    if (definite || cached !== undefined) throw error
+    return undefined
+  })
+  if (digest !== undefined && cached?.repoDigests.some((known) => known.endsWith(`@${digest}`))) return false
+  const limits = { timeoutMs: options.pullTimeoutMs, inactivityMs: options.pullInactivityMs }
+  await options.engine.pullImage(image, auth, limits)
+  return true
+}
+
+/** The host that an image's name begins with, or `docker.io` where it names none. */
+export function registryHostOf(image: string): string {
+  const [first = '', ...rest] = image.split('/')
+  const named = rest.length > 0 && (first.includes('.') || first.includes(':') || first === 'localhost')
+  return named ? first : 'docker.io'
+}
+
+function digestIn(facts: ImageFacts, image: string): string | undefined {
+  const repository = image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')
+  const own = facts.repoDigests.find((known) => known.startsWith(`${repository}@`)) ?? facts.repoDigests[0]
+  return own?.slice(own.indexOf('@') + 1)
+}
+
+function isEngineGone(error: unknown): boolean {
+  return error instanceof EngineError && error.kind === 'unreachable'
+}

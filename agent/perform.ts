@@ -1,0 +1,85 @@
+/** The executor table: one short function for each step that asks something of Docker Engine. */
+import type { Outcome } from './decide/outcomes.ts'
+import type { EngineAnswers, EngineStep, EngineSteps } from './decide/steps.ts'
+import { EngineError, labels } from './engine.ts'
+import type { Engine } from './engine.ts'
+import { lastLogLinesMax } from '../proto/acs.ts'
+import type { Images } from './images.ts'
+
+/** Derived from the step map, so a step without an executor does not compile. */
+export type Executors = {
+  readonly [Name in keyof EngineSteps]: (args: EngineSteps[Name]) => Promise<EngineAnswers[Name]>
+}
+
+export function createExecutors(engine: Engine, images: Images): Executors {
+  return {
+    pullImage: async ({ image }) => images.obtain(image),
+
+    async createVolume({ dockerName, driver, options, labels: volumeLabels, mustExist }) {
+      const existing = await engine.inspectVolume(dockerName)
+      if (existing !== undefined) return undefined
+      if (mustExist) {
+        throw new EngineError(
+          'refused',
+          `volume ${dockerName} does not exist, and its definition has no autoprovision. Create it on this host first.`,
+        )
+      }
+      await engine.createVolume(dockerName, driver, options, volumeLabels)
+      return undefined
+    },
+
+    createContainer: async ({ dockerName, body }) => createOnce(engine, dockerName, body),
+
+    async startContainer({ dockerId }) {
+      await engine.startContainer(dockerId)
+      return undefined
+    },
+
+    inspectContainer: async ({ idOrName }) => engine.inspectContainer(idOrName),
+
+    async stopContainer({ dockerId, stopTimeoutSeconds }) {
+      await engine.stopContainer(dockerId, stopTimeoutSeconds)
+      return undefined
+    },
+
+    collectLogs: async ({ dockerId }) => engine.lastLogLines(dockerId, lastLogLinesMax),
+
+    async removeContainer({ dockerId }) {
+      await engine.removeContainer(dockerId)
+      return undefined
+    },
+
+    async removeVolume({ dockerName }) {
+      await engine.removeVolume(dockerName)
+      return undefined
+    },
+  }
+}
+
+/** Performs one step; an EngineError is an outcome, anything else is a bug and is thrown. */
+export async function perform(executors: Executors, step: EngineStep): Promise<Outcome<keyof EngineSteps>> {
+  // The pairing of a step's name with its arguments is lost to the compiler in a union.
+  const execute = executors[step.step] as (args: EngineStep['args']) => Promise<EngineAnswers[keyof EngineSteps]>
+  try {
+    return { ok: true, answer: await execute(step.args) }
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    return { ok: false, failure: { kind: error.kind, message: error.message } }
+  }
+}
+
+/** A name that is taken by this task's own container means that an earlier create went through after all. */
+async function createOnce(engine: Engine, name: string, body: EngineSteps['createContainer']['body']): Promise<string> {
+  try {
+    return await engine.createContainer(name, body)
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.kind !== 'conflict') throw error
+    const existing = await engine.inspectContainer(name)
+    if (existing === undefined) throw error
+    const { [labels.taskArn]: taskArn } = body['Labels'] as Readonly<Record<string, string>>
+    if (existing.labels[labels.taskArn] === taskArn) return existing.id
+    throw new EngineError('refused', `the name ${name} is taken by container ${existing.id} of somebody else`, {
+      cause: error,
+    })
+  }
+}

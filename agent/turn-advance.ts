@@ -1,0 +1,132 @@
+/** Decides about one task until nothing new follows: takes the local steps at once, hands out those for the engine. */
+import type { World } from '../proto/world.ts'
+import { chooseDockerName } from './decide/admission.ts'
+import { factsOf, settle, withContainer } from './decide/lifecycle.ts'
+import { chooseHostPorts } from './decide/network.ts'
+import { stateChangeOf } from './decide/report.ts'
+import { nextSteps, stepKey } from './decide/steps.ts'
+import type { EngineStep, LocalSteps, Step, Wait } from './decide/steps.ts'
+import type { HostView } from './decide/view.ts'
+import type { Outbox } from './outbox.ts'
+import type { AgentTurnConfig, AgentTurnOptions, TurnLog } from './turn-options.ts'
+import { forgetTask, heldPorts, setFacts, viewOf } from './turn-state.ts'
+import type { LiveTask, TurnState } from './turn-state.ts'
+
+export interface AdvanceContext {
+  readonly state: TurnState
+  readonly outbox: Outbox
+  readonly config: AgentTurnConfig
+  readonly world: World
+  readonly log: TurnLog
+  readonly busyPorts: AgentTurnOptions['busyPorts']
+  /** The host as it stands at this moment; asked again for each decision, since each may take a start slot. */
+  readonly host: () => HostView
+  readonly now: number
+  /** Where the search for a dynamic port goes on. */
+  readonly ports: { searchFrom: number }
+}
+
+/** Decisions about one task in one turn; more would mean that they never come to rest. */
+const roundsMax = 50
+
+type LocalTable = {
+  readonly [Name in keyof LocalSteps]: (context: AdvanceContext, task: LiveTask, args: LocalSteps[Name]) => void
+}
+
+/** Steps for the engine that are to be started now; each is marked as under way. */
+export function advance(context: AdvanceContext, task: LiveTask): readonly EngineStep[] {
+  const begun: EngineStep[] = []
+  task.wakeAt = undefined
+  for (let round = 0; round < roundsMax; round += 1) {
+    settleTask(context, task)
+    const steps = nextSteps(viewOf(task), context.now, context.host())
+    const actions = steps.filter(({ step }) => step !== 'wait')
+    for (const step of steps) take(context, task, step, begun)
+    const forgotten = context.state.tasks.get(task.payload.arn) !== task
+    if (actions.length === 0 || forgotten) {
+      context.state.dirty.delete(task.payload.arn)
+      return begun
+    }
+  }
+  throw new Error(`The decisions about task ${task.payload.arn} did not come to rest in ${roundsMax} rounds.`)
+}
+
+function settleTask({ state, config, log, now }: AdvanceContext, task: LiveTask): void {
+  const before = task.facts.knownStatus
+  setFacts(state, task, settle(viewOf(task), now, config.pullBehavior))
+  const { knownStatus, reason, containers } = task.facts
+  if (knownStatus === before) return
+  const reasons = Object.values(containers).flatMap((container) => container.reason ?? [])
+  log.info({ task: task.payload.arn, from: before, to: knownStatus, reason, reasons }, 'task status')
+}
+
+function take(context: AdvanceContext, task: LiveTask, step: Step, begun: EngineStep[]): void {
+  switch (step.step) {
+    case 'prepareContainer':
+      return localSteps.prepareContainer(context, task, step.args)
+    case 'report':
+      return localSteps.report(context, task, step.args)
+    case 'wait':
+      return localSteps.wait(context, task, step.args)
+    case 'forget':
+      return localSteps.forget(context, task, step.args)
+    default:
+      task.underway.set(stepKey(step), { since: context.now })
+      begun.push(step)
+  }
+}
+
+const localSteps: LocalTable = {
+  prepareContainer(context, task, { container }) {
+    const { state, config, now } = context
+    const { payload } = task
+    const facts = factsOf(task.facts, container)
+    const mappings = payload.containers.find(({ name }) => name === container)?.portMappings ?? []
+    const choice =
+      payload.networkMode === 'bridge'
+        ? chooseHostPorts(
+            mappings,
+            config.dynamicHostPortRange,
+            portsInUse(context, facts.refusedPorts),
+            context.ports.searchFrom,
+          )
+        : { hostPorts: [] }
+    if (choice.refusal !== undefined) {
+      const reason = `CannotStartContainerError: ${choice.refusal}`
+      const ended = { ...facts, knownStatus: 'STOPPED', reason, lastLogLines: [], finishedAt: now } as const
+      setFacts(state, task, withContainer(task.facts, container, ended))
+      return
+    }
+    const picked = choice.hostPorts.filter((port) => port.picked).map(({ hostPort }) => hostPort)
+    if (picked.length > 0) context.ports.searchFrom = Math.max(...picked) + 1
+    const dockerName = chooseDockerName(payload, container, facts.refusedPorts?.length ?? 0)
+    setFacts(state, task, withContainer(task.facts, container, { ...facts, dockerName, hostPorts: choice.hostPorts }))
+  },
+
+  report({ state, outbox, world, now }, task, { content, wait }) {
+    const change = stateChangeOf(viewOf(task), world.uuid(), wait, now)
+    const entry = outbox.put(change)
+    state.unsaved.outbox.set(entry.sequence, entry)
+    const reported = { content, status: task.facts.knownStatus, at: now, waitCause: wait?.cause }
+    setFacts(state, task, { ...task.facts, reported })
+  },
+
+  wait(_context, task, { until }: Wait) {
+    if (until !== undefined) task.wakeAt = Math.min(task.wakeAt ?? until, until)
+  },
+
+  forget({ state, outbox, log }, task) {
+    for (const sequence of outbox.drop(task.payload.arn)) state.unsaved.delivered.add(sequence)
+    forgetTask(state, task.payload.arn)
+    log.info({ task: task.payload.arn }, 'task cleaned up')
+  },
+}
+
+function portsInUse({ state, config, busyPorts }: AdvanceContext, refused: readonly number[] = []) {
+  const held = heldPorts(state)
+  const busy = busyPorts()
+  return {
+    tcp: new Set([...held.tcp, ...busy.tcp, ...config.reservedTcpPorts, ...refused]),
+    udp: new Set([...held.udp, ...busy.udp, ...config.reservedUdpPorts, ...refused]),
+  }
+}

@@ -1,0 +1,156 @@
+/** What the controller says, one function per message type. Answers that promise something wait for the commit. */
+import type { Frame, TaskIdentifier } from '../proto/acs.ts'
+import { admitTask, readmitTask } from './decide/admission.ts'
+import { readPayloadTask } from './decide/payload.ts'
+import type { Outbox } from './outbox.ts'
+import type { AgentTurnConfig, TurnLog } from './turn-options.ts'
+import { addTask, setFacts, setPayload } from './turn-state.ts'
+import type { TurnState } from './turn-state.ts'
+
+export interface FrameContext {
+  readonly state: TurnState
+  readonly outbox: Outbox
+  readonly config: AgentTurnConfig
+  readonly log: TurnLog
+  readonly now: number
+}
+
+type Message = Readonly<Record<string, unknown>>
+type FrameHandler = (context: FrameContext, message: Message) => void
+
+const handlers: Readonly<Record<string, FrameHandler>> = {
+  HeartbeatMessage({ state }, { messageId }) {
+    state.replies.push({ type: 'HeartbeatAckRequest', message: { messageId } })
+  },
+  PayloadMessage: onPayload,
+  TaskManifestMessage: onManifest,
+  TaskStopVerificationAck: onStopVerificationAck,
+  GantryTaskStateAck({ state, outbox, now }, { messageId }) {
+    settleDelivery(state, outbox, String(messageId), now)
+  },
+  GantryTaskStateRefusal({ state, outbox, log, now }, { messageId, reason }) {
+    const task = settleDelivery(state, outbox, String(messageId), now)
+    log.warn({ task, reason }, 'the controller refused a state change for good')
+  },
+  StageUpdateMessage: refuseUpdate,
+  PerformUpdateMessage: refuseUpdate,
+}
+
+/** An unknown type is a line for the curious, nothing else: a newer controller may say more than we understand. */
+export function handleFrame(context: FrameContext, frame: Frame): void {
+  const handler = Object.hasOwn(handlers, frame.type) ? handlers[frame.type] : undefined
+  if (handler === undefined) context.log.debug({ type: frame.type }, 'message of an unknown type is ignored')
+  else handler(context, frame.message)
+}
+
+function onPayload(context: FrameContext, message: Message): void {
+  const { state, log, now } = context
+  const { messageId, clusterArn, seqNum, tasks } = message
+  if (!isForThisInstance(context, message)) return
+  if (!Array.isArray(tasks)) {
+    log.warn({ messageId }, 'a payload without tasks is ignored')
+    return
+  }
+  const read = tasks.map((task) => readPayloadTask(task))
+  const accepted = read.every((one) => one !== undefined && one.malformed === undefined)
+  // STOPPED first, so that what they hold is free for those that start.
+  const ordered = read
+    .filter((one) => one !== undefined)
+    .toSorted((a, b) => Number(b.task.desiredStatus === 'STOPPED') - Number(a.task.desiredStatus === 'STOPPED'))
+  for (const { task, malformed } of ordered) {
+    const known = state.tasks.get(task.arn)
+    if (known === undefined) {
+      const facts = admitTask(task, malformed, now)
+      addTask(state, task, facts)
+      log.info({ task: task.arn, desiredStatus: task.desiredStatus, refused: facts.reason }, 'task accepted')
+    } else if (malformed === undefined) {
+      const facts = readmitTask(known.facts, task, now)
+      if (known.facts.adopted) setPayload(state, known, task)
+      setFacts(state, known, facts)
+    }
+  }
+  if (typeof seqNum === 'number') raiseSeqNum(state, seqNum)
+  if (accepted) acknowledge(state, clusterArn, message)
+  else
+    log.warn({ messageId }, 'a payload with tasks that cannot be read is not acknowledged; they are reported STOPPED')
+}
+
+function onManifest(context: FrameContext, message: Message): void {
+  const { state, log } = context
+  const { messageId, timeline, tasks, clusterArn } = message
+  if (!isForThisInstance(context, message)) return
+  if (typeof timeline !== 'number' || !Array.isArray(tasks)) return
+  if (timeline <= state.seqNum) {
+    log.debug({ timeline, seqNum: state.seqNum }, 'a manifest older than what was seen is discarded')
+    return
+  }
+  raiseSeqNum(state, timeline)
+  state.lastManifestId = String(messageId)
+  acknowledge(state, clusterArn, message)
+  const listed = new Set(tasks.map((task) => (task as Partial<TaskIdentifier> | null)?.taskArn))
+  const stopCandidates = [...state.tasks.values()]
+    .filter(({ facts }) => facts.desiredStatus === 'RUNNING' && facts.knownStatus !== 'STOPPED')
+    .filter(({ payload }) => !listed.has(payload.arn))
+    .map(({ payload }): TaskIdentifier => {
+      return { taskArn: payload.arn, taskClusterArn: payload.taskClusterArn, desiredStatus: 'STOPPED' }
+    })
+  if (stopCandidates.length === 0) return
+  log.info({ candidates: stopCandidates.length }, 'tasks that the manifest does not list may have to stop')
+  state.replies.push({ type: 'TaskStopVerificationMessage', message: { messageId, stopCandidates } })
+}
+
+function onStopVerificationAck({ state, log }: FrameContext, message: Message): void {
+  const { messageId, stopTasks } = message
+  if (state.lastManifestId === undefined || messageId !== state.lastManifestId || !Array.isArray(stopTasks)) {
+    log.warn({ messageId }, 'a stop verification that names another manifest is ignored')
+    return
+  }
+  state.lastManifestId = undefined
+  for (const { taskArn } of stopTasks as readonly Partial<TaskIdentifier>[]) {
+    const task = state.tasks.get(String(taskArn))
+    if (task === undefined) continue
+    log.info({ task: taskArn }, 'task is no longer wanted and stops')
+    setFacts(state, task, { ...task.facts, desiredStatus: 'STOPPED' })
+  }
+}
+
+function refuseUpdate({ state, config }: FrameContext, { messageId, clusterArn }: Message): void {
+  const message = {
+    cluster: clusterArn ?? config.cluster,
+    containerInstance: config.containerInstanceArn,
+    messageId,
+    reason: 'Updates are disabled',
+  }
+  state.replies.push({ type: 'NackRequest', message })
+}
+
+/** An answer to a STOPPED report, of either kind, is the end of what the controller needs to hear about the task. */
+function settleDelivery(state: TurnState, outbox: Outbox, messageId: string, now: number): string | undefined {
+  const entry = outbox.delivered(messageId)
+  if (entry === undefined) return undefined
+  state.unsaved.delivered.add(entry.sequence)
+  state.unsaved.outbox.delete(entry.sequence)
+  const task = state.tasks.get(entry.change.task)
+  if (task !== undefined && entry.change.status === 'STOPPED') {
+    setFacts(state, task, { ...task.facts, stoppedAcknowledgedAt: task.facts.stoppedAcknowledgedAt ?? now })
+  }
+  return entry.change.task
+}
+
+function isForThisInstance({ config, log }: FrameContext, message: Message): boolean {
+  const { containerInstanceArn, messageId, clusterArn } = message
+  if (containerInstanceArn === config.containerInstanceArn && messageId && clusterArn) return true
+  log.warn({ containerInstanceArn, messageId }, 'a message for another container instance is ignored')
+  return false
+}
+
+function acknowledge(state: TurnState, clusterArn: unknown, { messageId, containerInstanceArn }: Message): void {
+  const message = { cluster: clusterArn, containerInstance: containerInstanceArn, messageId }
+  state.replies.push({ type: 'AckRequest', message })
+}
+
+function raiseSeqNum(state: TurnState, seqNum: number): void {
+  if (seqNum <= state.seqNum) return
+  state.seqNum = seqNum
+  state.unsaved.seqNum = true
+}

@@ -1,0 +1,74 @@
+/** What the agent's turn is given, and what it offers. */
+import type { DesiredStatus } from '../proto/status.ts'
+import type { Frame, PayloadTask } from '../proto/acs.ts'
+import type { Clock, World } from '../proto/world.ts'
+import type { Journal } from './decide/journal-records.ts'
+import type { KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
+import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
+import type { Timers } from './timers.ts'
+
+/** The few methods of a pino logger that the turn uses. */
+export interface TurnLog {
+  debug(facts: object, message: string): void
+  info(facts: object, message: string): void
+  warn(facts: object, message: string): void
+  error(facts: object, message: string): void
+}
+
+export interface AgentTurnConfig {
+  /** The cluster's name or ARN, as registered. */
+  readonly cluster: string
+  readonly containerInstanceArn: string
+  readonly pullBehavior: PullBehavior
+  /** ECS_IMAGE_PULL_TIMEOUT and ECS_IMAGE_PULL_INACTIVITY_TIMEOUT. */
+  readonly pullTimeoutMs: number
+  readonly pullInactivityMs: number
+  /** ECS_CONTAINER_STOP_TIMEOUT: SIGTERM to SIGKILL where the payload says nothing. */
+  readonly stopTimeoutSeconds: number
+  /** ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION. */
+  readonly cleanupWaitMs: number
+  /** ECS_DYNAMIC_HOST_PORT_RANGE, both ends included. */
+  readonly dynamicHostPortRange: { readonly first: number; readonly last: number }
+  /** ECS_RESERVED_PORTS and ECS_RESERVED_PORTS_UDP. */
+  readonly reservedTcpPorts: readonly number[]
+  readonly reservedUdpPorts: readonly number[]
+  /** Containers of this host that are started at once, at most. */
+  readonly startsMax: number
+}
+
+export interface AgentTurnOptions {
+  readonly engine: Engine
+  readonly journal: Journal
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly world: World
+  readonly log: TurnLog
+  readonly config: AgentTurnConfig
+  /** Credentials for the registry that an image's host names. */
+  readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
+  /** Ports that programs outside of Gantry hold right now; asked each time that a dynamic port is chosen. */
+  readonly busyPorts: () => { readonly tcp: readonly number[]; readonly udp: readonly number[] }
+  /** Puts a frame on the link; false where there is none or it is full. */
+  readonly send: (type: string, message: object) => boolean
+}
+
+/** One task as introspection shows it. */
+export interface TurnTask {
+  readonly payload: PayloadTask
+  readonly facts: TaskFacts
+  readonly desiredStatus: DesiredStatus
+  readonly knownStatus: KnownTaskStatus
+  readonly observed: ReadonlyMap<string, ObservedContainer>
+}
+
+export interface AgentTurn {
+  onFrame(frame: Frame): void
+  /** The link is up and the controller may be sent to. */
+  linkUp(): void
+  linkDown(): void
+  tasks(): readonly TurnTask[]
+  /** Host ports of tcp and udp that this agent's live tasks hold or will hold. */
+  ownPorts(): { readonly tcp: readonly number[]; readonly udp: readonly number[] }
+  /** Stops deciding and watching; containers go on. Resolves when nothing of the turn runs any more. */
+  close(): Promise<void>
+}

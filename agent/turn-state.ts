@@ -1,0 +1,155 @@
+/** What the turn holds in memory, and what of it the journal doesn't have yet. Everything here is changed by the turn alone. */
+import type { PayloadTask } from '../proto/acs.ts'
+import type { Journal, OutboxEntry } from './decide/journal-records.ts'
+import type { HostPort, TaskFacts, TaskView } from './decide/view.ts'
+import type { ObservedContainer } from './engine.ts'
+import { staticHostPorts } from './decide/network.ts'
+
+export interface LiveTask {
+  payload: PayloadTask
+  facts: TaskFacts
+  readonly observed: Map<string, ObservedContainer>
+  readonly underway: Map<string, { readonly since: number }>
+  readonly look: Map<string, number>
+  /** Per container the number of the newest look at it; the answer to an older one is out of date. */
+  readonly seen: Map<string, number>
+  /** When it is to be decided again even if nothing happens. */
+  wakeAt: number | undefined
+}
+
+export interface TurnState {
+  /** In the order in which they were accepted. */
+  readonly tasks: Map<string, LiveTask>
+  /** Tasks to decide about, because something happened to them. */
+  readonly dirty: Set<string>
+  /** The highest payload sequence number or manifest timeline seen. */
+  seqNum: number
+  /** The manifest that a TaskStopVerificationAck may name, once. */
+  lastManifestId: string | undefined
+  /** Frames that may go out only after the next commit. */
+  readonly replies: { readonly type: string; readonly message: object }[]
+  /** Counts looks at the engine, so that their answers can be put in order. */
+  lookCount: number
+  readonly unsaved: Unsaved
+}
+
+export interface Unsaved {
+  readonly payloads: Set<string>
+  readonly facts: Set<string>
+  readonly forgotten: Set<string>
+  readonly outbox: Map<number, OutboxEntry>
+  readonly delivered: Set<number>
+  seqNum: boolean
+}
+
+export function newTurnState(): TurnState {
+  return {
+    tasks: new Map(),
+    dirty: new Set(),
+    seqNum: -1,
+    lastManifestId: undefined,
+    replies: [],
+    lookCount: 0,
+    unsaved: {
+      payloads: new Set(),
+      facts: new Set(),
+      forgotten: new Set(),
+      outbox: new Map(),
+      delivered: new Set(),
+      seqNum: false,
+    },
+  }
+}
+
+export function liveTask(payload: PayloadTask, facts: TaskFacts): LiveTask {
+  return {
+    payload,
+    facts,
+    observed: new Map(),
+    underway: new Map(),
+    look: new Map(),
+    seen: new Map(),
+    wakeAt: undefined,
+  }
+}
+
+export function addTask(state: TurnState, payload: PayloadTask, facts: TaskFacts): LiveTask {
+  const task = liveTask(payload, facts)
+  state.tasks.set(payload.arn, task)
+  state.unsaved.forgotten.delete(payload.arn)
+  state.unsaved.payloads.add(payload.arn)
+  state.unsaved.facts.add(payload.arn)
+  state.dirty.add(payload.arn)
+  return task
+}
+
+export function setPayload(state: TurnState, task: LiveTask, payload: PayloadTask): void {
+  task.payload = payload
+  state.unsaved.payloads.add(payload.arn)
+  state.dirty.add(payload.arn)
+}
+
+/** Takes new facts; equal ones cost neither a write nor a decision. */
+export function setFacts(state: TurnState, task: LiveTask, facts: TaskFacts): boolean {
+  if (facts === task.facts || JSON.stringify(facts) === JSON.stringify(task.facts)) return false
+  task.facts = facts
+  state.unsaved.facts.add(facts.taskArn)
+  state.dirty.add(facts.taskArn)
+  return true
+}
+
+export function forgetTask(state: TurnState, taskArn: string): void {
+  state.tasks.delete(taskArn)
+  state.dirty.delete(taskArn)
+  state.unsaved.payloads.delete(taskArn)
+  state.unsaved.facts.delete(taskArn)
+  state.unsaved.forgotten.add(taskArn)
+}
+
+/** Marks a container to be looked at again; each mark has its own number, so that an older look doesn't clear it. */
+export function lookAgain(state: TurnState, task: LiveTask, container: string): void {
+  state.lookCount += 1
+  task.look.set(container, state.lookCount)
+  state.dirty.add(task.payload.arn)
+}
+
+export function viewOf(task: LiveTask): TaskView {
+  return task
+}
+
+/** Writes what is unsaved, all of it or nothing. Throws the journal's error, and then all of it is still unsaved. */
+export function saveTurn(state: TurnState, journal: Journal): void {
+  const { unsaved } = state
+  const empty =
+    unsaved.payloads.size + unsaved.facts.size + unsaved.forgotten.size + unsaved.outbox.size + unsaved.delivered.size
+  if (empty === 0 && !unsaved.seqNum) return
+  const taskOf = (arn: string): LiveTask | [] => state.tasks.get(arn) ?? []
+  journal.commit({
+    payloads: [...unsaved.payloads].flatMap(taskOf).map(({ payload }) => payload),
+    facts: [...unsaved.facts].flatMap(taskOf).map(({ facts }) => facts),
+    forgottenTaskArns: [...unsaved.forgotten],
+    outbox: [...unsaved.outbox.values()],
+    deliveredSequences: [...unsaved.delivered],
+    seqNum: unsaved.seqNum ? state.seqNum : undefined,
+  })
+  unsaved.payloads.clear()
+  unsaved.facts.clear()
+  unsaved.forgotten.clear()
+  unsaved.outbox.clear()
+  unsaved.delivered.clear()
+  unsaved.seqNum = false
+}
+
+/** Host ports that live tasks hold or will hold: the chosen ones, and the static ones of containers still to come. */
+export function heldPorts(state: TurnState): { readonly tcp: Set<number>; readonly udp: Set<number> } {
+  const held = { tcp: new Set<number>(), udp: new Set<number>() }
+  for (const { payload, facts } of state.tasks.values()) {
+    for (const container of payload.containers) {
+      const known = facts.containers[container.name]
+      if (known === undefined || known.knownStatus === 'STOPPED') continue
+      const ports: readonly HostPort[] = [...known.hostPorts, ...staticHostPorts(container, payload.networkMode)]
+      for (const { hostPort, protocol } of ports) held[protocol].add(hostPort)
+    }
+  }
+  return held
+}
