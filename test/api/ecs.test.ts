@@ -51,18 +51,18 @@ const totalResources = [
 ]
 const sleeper = { name: 'main', image: 'busybox', memory: 64, command: ['sleep', '600'] }
 
-t.test('clusters: seven operations', async (t) => {
+await t.test('clusters: seven operations', async (test) => {
   const created = await ecs.send(new CreateClusterCommand({ clusterName: 'blue', tags: [{ key: 'team', value: 'a' }] }))
-  t.equal(created.cluster?.clusterArn, 'arn:aws:ecs:us-east-1:123456789012:cluster/blue')
+  test.equal(created.cluster?.clusterArn, 'arn:aws:ecs:us-east-1:123456789012:cluster/blue')
   const listed = await ecs.send(new ListClustersCommand({ maxResults: 1 }))
-  t.equal(listed.clusterArns?.length, 1)
-  t.ok(listed.nextToken, 'a page of one has a next page')
+  test.equal(listed.clusterArns?.length, 1)
+  test.ok(listed.nextToken, 'a page of one has a next page')
   const rest = await ecs.send(new ListClustersCommand({ nextToken: listed.nextToken }))
-  t.same(rest.clusterArns, ['arn:aws:ecs:us-east-1:123456789012:cluster/default'], 'the default cluster is there')
+  test.same(rest.clusterArns, ['arn:aws:ecs:us-east-1:123456789012:cluster/default'], 'the default cluster is there')
 
   const settings = [{ name: 'containerInsights' as const, value: 'enabled' }]
   const updated = await ecs.send(new UpdateClusterSettingsCommand({ cluster: 'blue', settings }))
-  t.match(updated.cluster?.settings, settings)
+  test.match(updated.cluster?.settings, settings)
   await ecs.send(
     new UpdateClusterCommand({ cluster: 'blue', settings: [{ name: 'containerInsights', value: 'disabled' }] }),
   )
@@ -76,15 +76,15 @@ t.test('clusters: seven operations', async (t) => {
   const described = await ecs.send(
     new DescribeClustersCommand({ clusters: ['blue', 'nope'], include: ['TAGS', 'SETTINGS'] }),
   )
-  t.match(described.clusters?.[0]?.tags, [{ key: 'team', value: 'a' }])
-  t.match(described.failures, [{ reason: 'MISSING' }])
+  test.match(described.clusters?.[0]?.tags, [{ key: 'team', value: 'a' }])
+  test.match(described.failures, [{ reason: 'MISSING' }])
 
   const deleted = await ecs.send(new DeleteClusterCommand({ cluster: 'blue' }))
-  t.equal(deleted.cluster?.status, 'INACTIVE')
-  await t.rejects(ecs.send(new ListTasksCommand({ cluster: 'blue' })), ClusterNotFoundException)
+  test.equal(deleted.cluster?.status, 'INACTIVE')
+  await test.rejects(ecs.send(new ListTasksCommand({ cluster: 'blue' })), ClusterNotFoundException)
 })
 
-t.test('task definitions: six operations', async (t) => {
+await t.test('task definitions: six operations', async (test) => {
   const first = await ecs.send(
     new RegisterTaskDefinitionCommand({
       family: 'books',
@@ -92,28 +92,28 @@ t.test('task definitions: six operations', async (t) => {
       tags: [{ key: 'k', value: 'v' }],
     }),
   )
-  t.equal(first.taskDefinition?.revision, 1)
-  t.ok(first.taskDefinition?.registeredAt instanceof Date)
+  test.equal(first.taskDefinition?.revision, 1)
+  test.ok(first.taskDefinition?.registeredAt instanceof Date)
   await ecs.send(new RegisterTaskDefinitionCommand({ family: 'books', containerDefinitions: [sleeper] }))
   const described = await ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: 'books:1', include: ['TAGS'] }))
-  t.match(described.tags, [{ key: 'k', value: 'v' }])
+  test.match(described.tags, [{ key: 'k', value: 'v' }])
   const newest = await ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: 'books' }))
-  t.equal(newest.taskDefinition?.revision, 2)
+  test.equal(newest.taskDefinition?.revision, 2)
   const listed = await ecs.send(new ListTaskDefinitionsCommand({ familyPrefix: 'books', sort: 'DESC' }))
-  t.match(listed.taskDefinitionArns, [/books:2$/, /books:1$/])
+  test.match(listed.taskDefinitionArns, [/books:2$/, /books:1$/])
   const families = await ecs.send(new ListTaskDefinitionFamiliesCommand({ familyPrefix: 'bo' }))
-  t.same(families.families, ['books'])
+  test.same(families.families, ['books'])
   const gone = await ecs.send(new DeregisterTaskDefinitionCommand({ taskDefinition: 'books:1' }))
-  t.equal(gone.taskDefinition?.status, 'INACTIVE')
+  test.equal(gone.taskDefinition?.status, 'INACTIVE')
   const deleted = await ecs.send(new DeleteTaskDefinitionsCommand({ taskDefinitions: ['books:1', 'books:2'] }))
-  t.equal(deleted.taskDefinitions?.length, 1, 'the INACTIVE one goes')
-  t.equal(deleted.failures?.length, 1, 'the ACTIVE one stays')
-  await t.rejects(ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: 'nobody' })), ClientException)
+  test.equal(deleted.taskDefinitions?.length, 1, 'the INACTIVE one goes')
+  test.equal(deleted.failures?.length, 1, 'the ACTIVE one stays')
+  await test.rejects(ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: 'nobody' })), ClientException)
   const faulty = new RegisterTaskDefinitionCommand({ family: 'books', containerDefinitions: [{ name: 'x' }] })
-  await t.rejects(ecs.send(faulty), ClientException, 'no image')
+  await test.rejects(ecs.send(faulty), ClientException, 'no image')
 })
 
-t.test('tasks run and stop on an agent, and the waiters see it', async (t) => {
+await t.test('tasks run and stop on an agent, and the waiters see it', async (test) => {
   for (const gantryProtocol of [false, true]) {
     const peer = await startAgentPeer({
       endpoint: controller.endpoint,
@@ -122,10 +122,10 @@ t.test('tasks run and stop on an agent, and the waiters see it', async (t) => {
     })
     await ecs.send(new RegisterTaskDefinitionCommand({ family: 'sleep', containerDefinitions: [sleeper] }))
     const ran = await ecs.send(new RunTaskCommand({ taskDefinition: 'sleep', count: 2, startedBy: 'me' }))
-    t.equal(ran.tasks?.length, 2)
+    test.equal(ran.tasks?.length, 2)
     const tasks = (ran.tasks ?? []).map((task) => task.taskArn ?? '')
     const waiter = { client: ecs, maxWaitTime: 20, minDelay: 1, maxDelay: 1 }
-    t.equal((await waitUntilTasksRunning(waiter, { tasks })).state, 'SUCCESS')
+    test.equal((await waitUntilTasksRunning(waiter, { tasks })).state, 'SUCCESS')
     const started = await ecs.send(
       new StartTaskCommand({ taskDefinition: 'sleep', containerInstances: [peer.instanceArn], startedBy: 'me' }),
     )
@@ -134,54 +134,54 @@ t.test('tasks run and stop on an agent, and the waiters see it', async (t) => {
     for await (const page of paginateListTasks({ client: ecs, pageSize: 2 }, { startedBy: 'me' })) {
       pages.push(page.taskArns ?? [])
     }
-    t.same(pages.flat().toSorted(), tasks.toSorted(), 'pages of two hold the three tasks once each')
+    test.same(pages.flat().toSorted(), tasks.toSorted(), 'pages of two hold the three tasks once each')
 
     for (const task of tasks) await ecs.send(new StopTaskCommand({ task, reason: 'enough' }))
-    t.equal((await waitUntilTasksStopped(waiter, { tasks })).state, 'SUCCESS')
+    test.equal((await waitUntilTasksStopped(waiter, { tasks })).state, 'SUCCESS')
     const described = await ecs.send(new DescribeTasksCommand({ tasks: [...tasks, 'f'.repeat(32)], include: ['TAGS'] }))
-    t.equal(described.tasks?.length, 3)
-    t.match(described.tasks?.[0], {
+    test.equal(described.tasks?.length, 3)
+    test.match(described.tasks?.[0], {
       stoppedReason: 'enough',
       stopCode: 'UserInitiated',
       containers: [{ exitCode: 143 }],
     })
-    t.match(described.failures, [{ reason: 'MISSING' }])
+    test.match(described.failures, [{ reason: 'MISSING' }])
     const why = await getRest(
       controller.endpoint,
       controller.credentials,
       `/v1/tasks/${tasks[0]?.split('/').at(-1)}/why`,
     )
-    t.equal(why.json?.['state'], 'stopped')
+    test.equal(why.json['state'], 'stopped')
 
     await peer.disconnect('close')
     await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: peer.instanceArn, force: true }))
   }
 })
 
-t.test('container instances and what agents call', async (t) => {
+await t.test('container instances and what agents call', async (test) => {
   const peer = await startAgentPeer({ endpoint: controller.endpoint, key: controller.agentCredentials })
   const listed = await ecs.send(new ListContainerInstancesCommand({ status: 'ACTIVE' }))
-  t.same(listed.containerInstanceArns, [peer.instanceArn])
+  test.same(listed.containerInstanceArns, [peer.instanceArn])
   const described = await ecs.send(
     new DescribeContainerInstancesCommand({
       containerInstances: [peer.instanceId],
       include: ['CONTAINER_INSTANCE_HEALTH'],
     }),
   )
-  t.match(described.containerInstances?.[0], { agentConnected: true, versionInfo: { agentVersion: '1.105.1' } })
+  test.match(described.containerInstances?.[0], { agentConnected: true, versionInfo: { agentVersion: '1.105.1' } })
   const drained = await ecs.send(
     new UpdateContainerInstancesStateCommand({ containerInstances: [peer.instanceArn], status: 'DRAINING' }),
   )
-  t.equal(drained.containerInstances?.[0]?.status, 'DRAINING')
+  test.equal(drained.containerInstances?.[0]?.status, 'DRAINING')
   const refused = await ecs.send(new RunTaskCommand({ taskDefinition: 'sleep' }))
-  t.equal(refused.tasks?.length, 0)
-  t.match(refused.failures?.[0]?.detail, /drain/i, 'the failure says why')
+  test.equal(refused.tasks?.length, 0)
+  test.match(refused.failures?.[0]?.detail, /drain/i, 'the failure says why')
   await ecs.send(new UpdateContainerInstancesStateCommand({ containerInstances: [peer.instanceArn], status: 'ACTIVE' }))
 
   const agent = clientOf(controller, controller.agentCredentials)
   const found = await agent.send(new DiscoverPollEndpointCommand({ containerInstance: peer.instanceArn }))
-  t.equal(found.endpoint, `${controller.endpoint}/acs`)
-  t.equal(found.telemetryEndpoint, `${controller.endpoint}/tcs`)
+  test.equal(found.endpoint, `${controller.endpoint}/acs`)
+  test.equal(found.telemetryEndpoint, `${controller.endpoint}/tcs`)
   const ran = await ecs.send(new RunTaskCommand({ taskDefinition: 'sleep' }))
   const task = ran.tasks?.[0]?.taskArn ?? ''
   await eventually('the payload', () => peer.tasks.get(task))
@@ -190,8 +190,8 @@ t.test('container instances and what agents call', async (t) => {
   await agent.send(
     new SubmitAttachmentStateChangesCommand({ attachments: [{ attachmentArn: 'arn:x', status: 'ATTACHED' }] }),
   )
-  await t.rejects(agent.send(new StopTaskCommand({ task })), { name: 'AccessDeniedException' })
-  await t.rejects(
+  await test.rejects(agent.send(new StopTaskCommand({ task })), { name: 'AccessDeniedException' })
+  await test.rejects(
     ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: peer.instanceArn })),
     InvalidParameterException,
     'not without force while a task runs',
@@ -203,13 +203,13 @@ t.test('container instances and what agents call', async (t) => {
   })
   await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: peer.instanceArn }))
   await eventually('the channel of a deregistered instance to be closed', () => peer.closeCode())
-  await t.rejects(peer.connect(false), /InactiveInstanceException/)
+  await test.rejects(peer.connect(false), /InactiveInstanceException/)
   const again = await agent.send(new RegisterContainerInstanceCommand({ totalResources, attributes: [] }))
-  t.not(again.containerInstance?.containerInstanceArn, peer.instanceArn)
+  test.not(again.containerInstance?.containerInstanceArn, peer.instanceArn)
 })
 
-t.test('what is modelled and not built says so', async (t) => {
-  await t.rejects(ecs.send(new ListServicesCommand({})), UnsupportedFeatureException)
+await t.test('what is modelled and not built says so', async (test) => {
+  await test.rejects(ecs.send(new ListServicesCommand({})), UnsupportedFeatureException)
 })
 
 function clientOf({ endpoint }: RunningController, credentials: Key): ECSClient {

@@ -76,7 +76,7 @@ export async function startAgentPeer(options: PeerOptions): Promise<AgentPeer> {
       { name: 'PORTS_UDP', type: 'STRINGSET', stringSetValue: [] },
     ],
   })
-  const instance = registered.json?.['containerInstance'] as { containerInstanceArn: string } | undefined
+  const instance = registered.json['containerInstance'] as { containerInstanceArn: string } | undefined
   if (instance === undefined) throw new Error(`registration failed: ${registered.text}`)
   const peer = new Peer(options, cluster, instance.containerInstanceArn)
   await peer.connect(true)
@@ -119,10 +119,16 @@ class Peer implements AgentPeer {
       sendCredentials: String(fullSync),
       seqNum: '1',
     })
-    const socket = await dial(`${String(discovered.json?.['endpoint'])}/ws?${query.toString()}`, this.#options.key)
+    const socket = await dial(
+      `${String(discovered.json['endpoint'])}/ws?${query.toString()}`,
+      this.#options.key,
+      (heard, text) => {
+        this.#socket = heard
+        this.#hear(text)
+      },
+    )
     this.#socket = socket
     this.#closeCode = undefined
-    socket.on('message', (data: Buffer) => this.#hear(data.toString('utf8')))
     socket.on('close', (code: number) => {
       if (this.#socket === socket) this.#closeCode = code
     })
@@ -195,8 +201,11 @@ class Peer implements AgentPeer {
   }
 }
 
-/** Opens a signed WebSocket; rejects with the status and the body of a refusal. */
-export function dial(url: string, key: Key): Promise<WebSocket> {
+/**
+ * Opens a signed WebSocket; rejects with the status and the body of a refusal. `hear` is told of every frame from the very
+ * first, which may come with the handshake's own answer.
+ */
+export function dial(url: string, key: Key, hear: (socket: WebSocket, text: string) => void): Promise<WebSocket> {
   const headers = signRequest({
     method: 'GET',
     url,
@@ -207,13 +216,9 @@ export function dial(url: string, key: Key): Promise<WebSocket> {
     now: Date.now(),
   })
   const socket = new WebSocket(url.replace(/^http/, 'ws'), { headers, perMessageDeflate: false })
+  socket.on('message', (data: Buffer) => hear(socket, data.toString('utf8')))
   return new Promise((done, fail) => {
-    // The listener for frames has to be there before the first one comes, so they wait until the dialler has it.
-    socket.on('upgrade', () => socket.pause())
-    socket.on('open', () => {
-      done(socket)
-      setImmediate(() => socket.resume())
-    })
+    socket.on('open', () => done(socket))
     socket.on('error', fail)
     socket.on('unexpected-response', (_request, response) => {
       let body = ''

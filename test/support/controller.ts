@@ -122,8 +122,8 @@ export interface RawAnswer {
   readonly status: number
   readonly headers: Headers
   readonly text: string
-  /** The body as JSON, or undefined where it is none. */
-  readonly json: Readonly<Record<string, unknown>> | undefined
+  /** The body as a JSON object; empty where it is none. */
+  readonly json: Readonly<Record<string, unknown>>
 }
 
 /** One signed ECS call by hand, for what no client would send. `body` goes out as it is. */
@@ -170,11 +170,11 @@ export async function getRest(endpoint: string, key: Key, path: string): Promise
 export async function send(url: string, init: RequestInit): Promise<RawAnswer> {
   const answer = await fetch(url, init)
   const text = await answer.text()
-  let json: RawAnswer['json']
+  let json: RawAnswer['json'] = {}
   try {
     json = JSON.parse(text) as RawAnswer['json']
   } catch {
-    json = undefined
+    // What is no JSON is judged by its text.
   }
   return { status: answer.status, headers: answer.headers, text, json }
 }
