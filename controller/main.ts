@@ -12,6 +12,7 @@ import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } 
 import { CredentialsError, loadCredentials } from './credentials.ts'
 import { instanceDecider } from './decide/instance.ts'
 import { taskDecider } from './decide/task.ts'
+import { taskDefinitionDecider } from './decide/task-definition.ts'
 import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
 import { createDefaultCluster } from './ecs/clusters.ts'
 import { operations } from './ecs/operations.ts'
@@ -58,7 +59,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
     historyKeepMs: config.stoppedTaskRetentionMs,
     onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
   })
-  const deciders = [taskDecider, instanceDecider]
+  const deciders = [taskDecider, instanceDecider, taskDefinitionDecider]
   const turn = await startTurn({ store, clock, world, log, deciders })
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()

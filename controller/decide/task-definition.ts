@@ -3,9 +3,9 @@
  * that no revision is ever given out twice.
  */
 import { parseTaskDefinitionName } from '../../proto/arn.ts'
+import type { Decider } from './decider.ts'
 import type { TaskDefinitionRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
-import type { Decider } from '../turn.ts'
 
 export const taskDefinitionDecider: Decider = {
   name: 'taskDefinition',

@@ -335,6 +335,7 @@ await t.test('RegisterTaskDefinition refuses, in words that name the member', as
 
 await t.test('RegisterTaskDefinition takes what comes close to a rule', async (test) => {
   const taken: readonly [string, Registration][] = [
+    ['the least Fargate task', onFargate()],
     ['memory for the task alone', { ...withContainer({ memory: undefined }), memory: '64' }],
     ['equal limits', withContainer({ memory: 64, memoryReservation: 64 })],
     ['two dynamic ports', withContainer({ portMappings: [{ containerPort: 80 }, { containerPort: 80 }] })],
@@ -353,7 +354,6 @@ await t.test('RegisterTaskDefinition takes what comes close to a rule', async (t
     ],
     ['a mounted volume', { ...withContainer(mounted('data')), volumes: [{ name: 'data', host: {} }] }],
     ['a limit without an end', withContainer({ ulimits: [{ name: 'nofile', softLimit: 5, hardLimit: -1 }] })],
-    ['the least Fargate task', onFargate()],
   ]
   for (const [what, input] of taken)
     test.equal(
