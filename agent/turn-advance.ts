@@ -115,10 +115,10 @@ const localSteps: LocalTable = {
     if (until !== undefined) task.wakeAt = Math.min(task.wakeAt ?? until, until)
   },
 
-  forget({ state, outbox, log }, task) {
-    for (const sequence of outbox.drop(task.payload.arn)) state.unsaved.delivered.add(sequence)
-    forgetTask(state, task.payload.arn)
-    log.info({ task: task.payload.arn }, 'task cleaned up')
+  forget({ state, outbox, log }, _task, { taskArn }) {
+    for (const sequence of outbox.drop(taskArn)) state.unsaved.delivered.add(sequence)
+    forgetTask(state, taskArn)
+    log.info({ task: taskArn }, 'task cleaned up')
   },
 }
 

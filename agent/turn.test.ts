@@ -1,6 +1,7 @@
-import t from 'tap'
+import { test } from 'tap'
 import { anAgent } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
+import type { PayloadTask } from '../proto/acs.ts'
 import { aPayloadContainer, aPayloadTask, clusterArn, instanceArn, taskArnOf } from '../test/support/payloads.ts'
 
 const one = taskArnOf(1)
@@ -14,7 +15,16 @@ async function stopped(agent: Agent, arn = one): Promise<void> {
   await agent.time.until(`${arn} is STOPPED`, () => agent.last(arn)?.status === 'STOPPED')
 }
 
-t.test('a task runs, is stopped, and says so', async (t) => {
+function withImage(number: number, image: string): PayloadTask {
+  return aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ image })] })
+}
+
+function withPort(number: number, hostPort: number): PayloadTask {
+  const portMappings = [{ containerPort: 80, hostPort, protocol: 'tcp' }] as const
+  return aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ portMappings })] })
+}
+
+await test('a task runs, is stopped, and says so', async (t) => {
   const agent = anAgent()
   agent.engine.local.set('busybox:1', { digest: 'sha256:abc', output: ['one', 'two'] })
   const container = aPayloadContainer({ portMappings: [{ containerPort: 80, hostPort: 0, protocol: 'tcp' }] })
@@ -48,7 +58,7 @@ t.test('a task runs, is stopped, and says so', async (t) => {
   t.same(agent.journal.load().tasks, [])
 })
 
-t.test('a payload that comes again changes nothing', async (t) => {
+await test('a payload that comes again changes nothing', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask()])
   agent.payload([aPayloadTask()])
@@ -69,7 +79,7 @@ t.test('a payload that comes again changes nothing', async (t) => {
   t.equal(agent.changes(one).length, told + 1, 'but the controller that asks is told once more')
 })
 
-t.test('an essential container that ends takes the others with it; one that is not does not', async (t) => {
+await test('an essential container that ends takes the others with it; one that is not does not', async (t) => {
   const agent = anAgent()
   agent.engine.local.set('quick:1', { exitsAfterMs: 1000, exitCode: 0 })
   const side = aPayloadContainer({ name: 'side', image: 'quick:1', essential: false })
@@ -92,7 +102,7 @@ t.test('an essential container that ends takes the others with it; one that is n
   t.equal(agent.engine.find('helper').status, 'exited')
 })
 
-t.test('dependsOn is obeyed in start and, backwards, in stop', async (t) => {
+await test('dependsOn is obeyed in start and, backwards, in stop', async (t) => {
   const agent = anAgent()
   agent.engine.local.set('init:1', { exitsAfterMs: 4000, exitCode: 0 })
   const init = aPayloadContainer({ name: 'init', image: 'init:1', essential: false })
@@ -122,11 +132,9 @@ t.test('dependsOn is obeyed in start and, backwards, in stop', async (t) => {
   })
 })
 
-t.test('what cannot run ends within seconds and says why', async (t) => {
+await test('what cannot run ends within seconds and says why', async (t) => {
   const agent = anAgent()
   agent.engine.local.set('broken:1', { startError: 'exec: "nope": executable file not found' })
-  const withImage = (number: number, image: string) =>
-    aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ image })] })
   agent.payload([withImage(1, 'missing:1'), withImage(2, 'broken:1')])
   agent.payload([aPayloadTask({ arn: taskArnOf(3), networkMode: 'awsvpc' })], { messageId: 'payload-2' })
   const started = agent.time.now()
@@ -153,7 +161,7 @@ t.test('what cannot run ends within seconds and says why', async (t) => {
   t.pass('a registry that was slow twice is asked a third time')
 })
 
-t.test('killed for memory is told apart from merely killed', async (t) => {
+await test('killed for memory is told apart from merely killed', async (t) => {
   const agent = anAgent()
   agent.payload([
     aPayloadTask(),
@@ -169,7 +177,7 @@ t.test('killed for memory is told apart from merely killed', async (t) => {
   t.equal(agent.last(taskArnOf(2))?.containers[0]?.reason, undefined)
 })
 
-t.test('a slow stop holds up no other task', async (t) => {
+await test('a slow stop holds up no other task', async (t) => {
   const agent = anAgent()
   agent.engine.local.set('stubborn:1', { ignoresTerm: true })
   const stubborn = aPayloadTask({
@@ -188,68 +196,7 @@ t.test('a slow stop holds up no other task', async (t) => {
   t.equal(agent.last(one)?.containers[0]?.exitCode, 137)
 })
 
-t.test('killed at any moment, the agent takes up where it was', async (t) => {
-  const containers = [
-    aPayloadContainer({ name: 'init', image: 'init:1', essential: false }),
-    aPayloadContainer({
-      dependsOn: [{ containerName: 'init', condition: 'SUCCESS' }],
-      portMappings: [{ containerPort: 80, protocol: 'tcp' }],
-    }),
-  ]
-  // Every millisecond of the way up, and then of the way down.
-  for (let killAfterMs = 0; killAfterMs < 120; killAfterMs += 1) {
-    const agent = anAgent()
-    agent.engine.local.set('init:1', { exitsAfterMs: 20, exitCode: 0 })
-    const task = aPayloadTask({ containers })
-    agent.payload([task])
-    await agent.time.pass(killAfterMs)
-    const acknowledged = agent.sent.some(({ type }) => type === 'AckRequest')
-    agent.kill()
-    agent.start()
-    if (!acknowledged) agent.payload([task])
-    await running(agent)
-    t.equal(agent.engine.created.length, 2, `created once each, killed after ${killAfterMs} ms`)
-    t.equal(agent.engine.started.length, 2, `started once each, killed after ${killAfterMs} ms`)
-
-    agent.payload([stopOf(one, { containers })], { seqNum: 2, messageId: 'payload-2' })
-    await agent.time.pass(killAfterMs % 40)
-    const stopHeard = agent.sent.some(
-      ({ type, message }) => type === 'AckRequest' && message['messageId'] === 'payload-2',
-    )
-    agent.kill()
-    agent.start()
-    if (!stopHeard) agent.payload([stopOf(one, { containers })], { seqNum: 2, messageId: 'payload-2' })
-    await stopped(agent)
-    t.equal(agent.engine.find('web').status, 'exited')
-    t.same(agent.errors, [])
-  }
-})
-
-t.test('a lost journal: what runs is adopted, and what ran is not run again', async (t) => {
-  const agent = anAgent()
-  const task = aPayloadTask()
-  agent.payload([task, aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'other' })] })])
-  await running(agent)
-  await running(agent, taskArnOf(2))
-  agent.kill()
-  agent.engine.containers.delete(agent.engine.find('other').id)
-  const { memoryJournal } = await import('../test/support/fake-turn.ts')
-  agent.start(memoryJournal())
-  await agent.time.pass(1000)
-  t.match(agent.turn.tasks(), [{ payload: { arn: one }, knownStatus: 'RUNNING' }])
-
-  agent.sent.length = 0
-  const known = { gantry: { knownStatus: 'RUNNING' } }
-  agent.payload([{ ...task, ...known }, aPayloadTask({ arn: taskArnOf(2), ...known })], { seqNum: 7 })
-  await stopped(agent, taskArnOf(2))
-  t.match(agent.last(taskArnOf(2))?.containers[0]?.reason, /^ContainerVanishedError/)
-  t.equal(agent.engine.created.length, 2)
-  agent.engine.exit('web', 4)
-  await stopped(agent)
-  t.equal(agent.last(one)?.containers[0]?.exitCode, 4)
-})
-
-t.test('a manifest stops what it does not list, in three steps', async (t) => {
+await test('a manifest stops what it does not list, in three steps', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask(), aPayloadTask({ arn: taskArnOf(2) })], { seqNum: 5 })
   await running(agent)
@@ -287,7 +234,7 @@ t.test('a manifest stops what it does not list, in three steps', async (t) => {
   t.equal(agent.engine.find('web').status, 'running', 'and an answer counts once')
 })
 
-t.test('other messages: heartbeat, update, another instance, the unknown', async (t) => {
+await test('other messages: heartbeat, update, another instance, the unknown', async (t) => {
   const agent = anAgent()
   await agent.time.pass(100)
   agent.frame('HeartbeatMessage', { healthy: true, messageId: 'beat' })
@@ -303,114 +250,35 @@ t.test('other messages: heartbeat, update, another instance, the unknown', async
   t.equal(agent.engine.created.length, 0)
 })
 
-t.test('state changes are in order, one at a time, and again until acknowledged', async (t) => {
-  const agent = anAgent()
-  agent.acknowledges = false
-  agent.payload([aPayloadTask()])
-  await running(agent)
-  agent.engine.exit('web', 0)
-  await agent.time.pass(5000)
-  t.same(agent.statuses(one), ['RUNNING'], 'STOPPED waits for the answer to RUNNING')
-  agent.turn.linkDown()
-  await agent.time.pass(5000)
-  agent.turn.linkUp()
-  await agent.time.pass(100)
-  t.same(agent.statuses(one), ['RUNNING', 'RUNNING'])
-  const [first, again] = agent.changes(one)
-  t.equal(again?.messageId, first?.messageId, 'the same change, not another')
-
-  agent.kill()
-  agent.start()
-  await agent.time.pass(100)
-  t.equal(agent.last(one)?.messageId, first?.messageId, 'even by another process')
-  agent.frame('GantryTaskStateAck', { messageId: first?.messageId })
-  await stopped(agent)
-  agent.frame('GantryTaskStateRefusal', { messageId: agent.last(one)?.messageId, reason: 'not your task' })
-  const told = agent.changes(one).length
-  await agent.time.pass(120_000)
-  t.equal(agent.changes(one).length, told, 'a refused change is not sent again')
-  t.same(agent.journal.load().outbox, [])
-})
-
-t.test('an engine that is away ends nothing; one that came back tells the truth', async (t) => {
-  const agent = anAgent()
-  agent.payload([aPayloadTask()])
-  await running(agent)
-  agent.engine.down = true
-  for (const watcher of [1]) agent.engine.restart(), void watcher
-  agent.payload([aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'late' })] })], { seqNum: 2 })
-  await agent.time.pass(90_000)
-  t.notOk(agent.statuses(one).includes('STOPPED'))
-  t.match(agent.last(taskArnOf(2))?.waitingFor, /^waits for Docker Engine to answer since \d+ s$/)
-  agent.engine.down = false
-  await stopped(agent)
-  t.equal(agent.last(one)?.containers[0]?.exitCode, 137)
-  await running(agent, taskArnOf(2))
-})
-
-t.test('answers that get lost do not make anything happen twice', async (t) => {
-  const agent = anAgent()
-  agent.engine.fail('createContainer', 'deadline', { afterDeed: true })
-  agent.engine.fail('startContainer', 'deadline', { afterDeed: true })
-  agent.payload([aPayloadTask()])
-  await running(agent)
-  t.equal(agent.engine.created.length, 1)
-  t.equal(agent.engine.started.length, 1)
-  agent.engine.fail('stopContainer', 'deadline', { afterDeed: true })
-  agent.payload([stopOf()], { seqNum: 2 })
-  await stopped(agent)
-
-  const two = taskArnOf(2)
-  agent.engine.fail('startContainer', 'deadline', { times: 3 })
-  agent.payload([aPayloadTask({ arn: two })], { seqNum: 3 })
-  await stopped(agent, two)
-  t.match(agent.last(two)?.containers[0]?.reason, /^DockerTimeoutError: Could not transition to started/)
-})
-
-t.test('host ports: static ones are never picked, taken ones are replaced', async (t) => {
+await test('host ports: static ones are never picked, taken ones are replaced', async (t) => {
   const agent = anAgent({}, [32769])
   agent.engine.busyPorts.add(32770)
-  const withPort = (number: number, hostPort: number) =>
-    aPayloadTask({
-      arn: taskArnOf(number),
-      containers: [aPayloadContainer({ portMappings: [{ containerPort: 80, hostPort, protocol: 'tcp' }] })],
-    })
   agent.payload([withPort(1, 0), withPort(2, 0), withPort(3, 32768)])
   for (const number of [1, 2, 3]) await running(agent, taskArnOf(number))
   const portOf = (number: number) => agent.last(taskArnOf(number))?.containers[0]?.networkBindings?.[0]?.hostPort
   t.equal(portOf(3), 32768)
   t.same(
-    [portOf(1), portOf(2)].toSorted(),
+    [portOf(1), portOf(2)].toSorted((a, b) => Number(a) - Number(b)),
     [32771, 32772],
     'neither the static, nor the listening, nor the refused one',
   )
   t.equal(agent.engine.containers.size, 3, 'what was made with a refused port is gone')
-  t.same(agent.turn.ownPorts().tcp.toSorted(), [32768, 32771, 32772])
+  t.same(
+    agent.turn.ownPorts().tcp.toSorted((a, b) => Number(a) - Number(b)),
+    [32768, 32771, 32772],
+  )
 
   agent.payload([withPort(4, 32768)], { seqNum: 2 })
   await stopped(agent, taskArnOf(4))
   t.match(agent.last(taskArnOf(4))?.containers[0]?.reason, /port is already allocated/)
 })
 
-t.test('a full disk: nothing new is started or acknowledged, and all of it later', async (t) => {
-  const agent = anAgent()
-  await agent.time.pass(100)
-  agent.journal.full = true
-  agent.payload([aPayloadTask()])
-  await agent.time.pass(10_000)
-  t.equal(agent.engine.created.length, 0)
-  t.notOk(agent.sent.some(({ type }) => type === 'AckRequest'))
-  agent.journal.full = false
-  await running(agent)
-  t.ok(agent.sent.some(({ type }) => type === 'AckRequest'))
-})
-
-t.test('many tasks at once: starts are capped', async (t) => {
+await test('many tasks at once: starts are capped', async (t) => {
   const agent = anAgent({ startsMax: 3 })
   agent.engine.latencyMs = 400
   let most = 0
   const starts = new Set<string>()
-  const start = agent.engine.startContainer
+  const start = agent.engine.startContainer.bind(agent.engine)
   agent.engine.startContainer = async (id) => {
     starts.add(id)
     most = Math.max(most, starts.size)

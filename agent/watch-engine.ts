@@ -70,10 +70,10 @@ async function streamEvents(options: EngineWatchOptions, signal: AbortSignal, lo
 
 function listRepeatedly(options: EngineWatchOptions, signal: AbortSignal) {
   let wanted = false
-  let wake: () => void = () => undefined
+  let wake: (() => void) | undefined
   const lookNow = (): void => {
     wanted = true
-    wake()
+    wake?.()
   }
   const run = async (): Promise<void> => {
     let retryMs = retryFirstMs
@@ -97,7 +97,7 @@ function listRepeatedly(options: EngineWatchOptions, signal: AbortSignal) {
       }
     }
   }
-  return { lookNow, wake: () => wake(), done: run() }
+  return { lookNow, wake: () => wake?.(), done: run() }
 }
 
 async function listOnce(options: EngineWatchOptions, signal: AbortSignal): Promise<boolean> {

@@ -116,11 +116,17 @@ function settleContainer(
   }
 }
 
+/** True where Docker is to be asked about the container first; without a name there is nothing to ask about. */
+export function awaitsLook(view: TaskView, name: string): boolean {
+  const { dockerId, dockerName } = factsOf(view.facts, name)
+  return view.look.has(name) && (dockerId ?? dockerName) !== undefined
+}
+
 /** True while the container might be coming up without us knowing: nothing may be concluded before that is clear. */
 export function mayBeMoving(view: TaskView, name: string): boolean {
   const status = view.observed.get(name)?.status
   return (
-    view.look.has(name) ||
+    awaitsLook(view, name) ||
     view.underway.has(`createContainer:${name}`) ||
     view.underway.has(`startContainer:${name}`) ||
     view.underway.has(`removeContainer:${name}`) ||

@@ -28,6 +28,8 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
     case 'exited':
     case 'dead':
       return foldEnd(identified, observed)
+    default:
+      return observed.status satisfies never
   }
 }
 

@@ -93,7 +93,7 @@ export function boundedLogLines(lines: readonly string[]): readonly string[] {
 
 function tailOf(line: string, bytesMax: number): string {
   if (utf8Length(line) <= bytesMax) return line
-  const characters = [...line].slice(-bytesMax)
+  const characters = Array.from(line).slice(-bytesMax)
   let bytes = characters.reduce((sum, character) => sum + utf8Length(character), 0)
   while (bytes > bytesMax) bytes -= utf8Length(characters.shift() ?? '')
   return characters.join('')

@@ -6,7 +6,7 @@ import type { PayloadContainer, PayloadVolume } from '../../proto/acs.ts'
 import { labels } from '../engine.ts'
 import type { CreateBody, ObservedContainer } from '../engine.ts'
 import { createBody } from './container.ts'
-import { factsOf, shouldStop, startGate, stopsBefore } from './lifecycle.ts'
+import { awaitsLook, factsOf, shouldStop, startGate, stopsBefore } from './lifecycle.ts'
 import { reportContent } from './report.ts'
 import type { HostView, Retry, TaskView } from './view.ts'
 
@@ -60,7 +60,7 @@ export interface LocalSteps {
   /** Nothing can be done before something happens, or before `until`. */
   wait: Wait
   /** Nothing is left of the task. */
-  forget: Readonly<Record<never, never>>
+  forget: { readonly taskArn: string }
 }
 
 type StepsOf<Steps> = { [Name in keyof Steps]: { readonly step: Name; readonly args: Steps[Name] } }[keyof Steps]
@@ -195,7 +195,7 @@ function containerSteps(
   const { name, image } = container
   const facts = factsOf(view.facts, name)
   if (facts.knownStatus !== 'PENDING') return []
-  if (view.look.has(name)) return [wait(`waits for Docker Engine to show container ${name}`, now)]
+  if (awaitsLook(view, name)) return [wait(`waits for Docker Engine to show container ${name}`, now)]
   const retry = retryWait(facts.retry, now, facts.imageReady ? `container ${name} to start` : `image ${image}`)
   if (retry !== undefined) return [retry]
   if (!facts.imageReady) {
@@ -268,7 +268,7 @@ function stoppedIsWhole(view: TaskView, now: number, host: HostView): boolean {
 }
 
 function endSteps(view: TaskView, now: number, host: HostView): Step[] {
-  const { payload, facts } = view
+  const { facts } = view
   if (facts.reported?.status !== 'STOPPED') {
     const asked = [...view.underway].find(([key]) => key.startsWith('collectLogs:'))?.[1]
     const until = asked === undefined ? adoptedUntil(view) : asked.since + collectLogsMs
@@ -278,15 +278,16 @@ function endSteps(view: TaskView, now: number, host: HostView): Step[] {
   if (facts.stoppedAcknowledgedAt === undefined) return []
   const cleanupAt = facts.stoppedAcknowledgedAt + host.cleanupWaitMs
   if (now < cleanupAt) return [wait('is kept until its cleanup', facts.stoppedAcknowledgedAt, cleanupAt)]
-  return cleanupSteps(view, now, payload.containers)
+  return cleanupSteps(view, now)
 }
 
 function adoptedUntil(view: TaskView): number | undefined {
   return view.facts.adopted ? view.facts.acceptedAt + adoptedGraceMs : undefined
 }
 
-function cleanupSteps(view: TaskView, now: number, containers: readonly PayloadContainer[]): Step[] {
-  const removals = containers.flatMap(({ name }): Step[] => {
+function cleanupSteps(view: TaskView, now: number): Step[] {
+  const { payload } = view
+  const removals = payload.containers.flatMap(({ name }): Step[] => {
     const { dockerId, removed, retry } = factsOf(view.facts, name)
     if (dockerId === undefined || removed === true) return []
     const again = retryWait(retry, now, `container ${name} to be removed`)
@@ -305,7 +306,7 @@ function cleanupSteps(view: TaskView, now: number, containers: readonly PayloadC
     const remove = { step: 'removeVolume', args: { volume, dockerName: facts.dockerName } } as const
     return again === undefined ? orWait(view, remove, `waits for volume ${volume} to be removed`) : [again]
   })
-  return volumes.length > 0 ? volumes : [{ step: 'forget', args: {} }]
+  return volumes.length > 0 ? volumes : [{ step: 'forget', args: { taskArn: payload.arn } }]
 }
 
 function wait(cause: string, since: number, until?: number): Step {

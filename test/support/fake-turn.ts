@@ -20,7 +20,6 @@ export function memoryJournal(): FakeJournal {
   const tasks = new Map<string, JournalContents['tasks'][number]>()
   const outbox = new Map<number, JournalContents['outbox'][number]>()
   let seqNum = -1
-  const clone = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T
   const journal: FakeJournal = {
     full: false,
     commits: 0,
@@ -154,7 +153,12 @@ export function anAgent(over: Partial<AgentTurnConfig> = {}, busyTcp: readonly n
 
 export { clusterArn, instanceArn }
 
+function clone<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value)) as T
+}
+
+function ignore(): void {}
+
 function logTo(errors: unknown[]): TurnLog {
-  const ignore = (): void => undefined
   return { debug: ignore, info: ignore, warn: ignore, error: (facts) => errors.push(facts) }
 }

@@ -1,0 +1,152 @@
+import { test } from 'tap'
+import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
+import type { Agent } from '../test/support/fake-turn.ts'
+import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+
+const one = taskArnOf(1)
+const stopOf = (arn = one, over = {}) => aPayloadTask({ arn, desiredStatus: 'STOPPED', ...over })
+
+async function running(agent: Agent, arn = one): Promise<void> {
+  await agent.time.until(`${arn} is RUNNING`, () => agent.last(arn)?.status === 'RUNNING')
+}
+
+async function stopped(agent: Agent, arn = one): Promise<void> {
+  await agent.time.until(`${arn} is STOPPED`, () => agent.last(arn)?.status === 'STOPPED')
+}
+
+await test('killed at any moment, the agent takes up where it was', async (t) => {
+  const containers = [
+    aPayloadContainer({ name: 'init', image: 'init:1', essential: false }),
+    aPayloadContainer({
+      dependsOn: [{ containerName: 'init', condition: 'SUCCESS' }],
+      portMappings: [{ containerPort: 80, protocol: 'tcp' }],
+    }),
+  ]
+  // Every millisecond of the way up, and then of the way down.
+  for (let killAfterMs = 0; killAfterMs < 120; killAfterMs += 1) {
+    const agent = anAgent()
+    agent.engine.local.set('init:1', { exitsAfterMs: 20, exitCode: 0 })
+    const task = aPayloadTask({ containers })
+    agent.payload([task])
+    await agent.time.pass(killAfterMs)
+    const acknowledged = agent.sent.some(({ type }) => type === 'AckRequest')
+    agent.kill()
+    agent.start()
+    if (!acknowledged) agent.payload([task])
+    await running(agent)
+    t.equal(agent.engine.created.length, 2, `created once each, killed after ${killAfterMs} ms`)
+    t.equal(agent.engine.started.length, 2, `started once each, killed after ${killAfterMs} ms`)
+
+    agent.payload([stopOf(one, { containers })], { seqNum: 2, messageId: 'payload-2' })
+    await agent.time.pass(killAfterMs % 40)
+    const stopHeard = agent.sent.some(
+      ({ type, message }) => type === 'AckRequest' && message['messageId'] === 'payload-2',
+    )
+    agent.kill()
+    agent.start()
+    if (!stopHeard) agent.payload([stopOf(one, { containers })], { seqNum: 2, messageId: 'payload-2' })
+    await stopped(agent)
+    t.equal(agent.engine.find('web').status, 'exited')
+    t.same(agent.errors, [])
+  }
+})
+
+await test('a lost journal: what runs is adopted, and what ran is not run again', async (t) => {
+  const agent = anAgent()
+  const task = aPayloadTask()
+  agent.payload([task, aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'other' })] })])
+  await running(agent)
+  await running(agent, taskArnOf(2))
+  agent.kill()
+  agent.engine.containers.delete(agent.engine.find('other').id)
+  agent.start(memoryJournal())
+  await agent.time.pass(1000)
+  t.match(agent.turn.tasks(), [{ payload: { arn: one }, knownStatus: 'RUNNING' }])
+
+  agent.sent.length = 0
+  const known = { gantry: { knownStatus: 'RUNNING' } }
+  agent.payload([{ ...task, ...known }, aPayloadTask({ arn: taskArnOf(2), ...known })], { seqNum: 7 })
+  await stopped(agent, taskArnOf(2))
+  t.match(agent.last(taskArnOf(2))?.containers[0]?.reason, /^ContainerVanishedError/)
+  t.equal(agent.engine.created.length, 2)
+  agent.engine.exit('web', 4)
+  await stopped(agent)
+  t.equal(agent.last(one)?.containers[0]?.exitCode, 4)
+})
+
+await test('state changes are in order, one at a time, and again until acknowledged', async (t) => {
+  const agent = anAgent()
+  agent.acknowledges = false
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  agent.engine.exit('web', 0)
+  await agent.time.pass(5000)
+  t.same(agent.statuses(one), ['RUNNING'], 'STOPPED waits for the answer to RUNNING')
+  agent.turn.linkDown()
+  await agent.time.pass(5000)
+  agent.turn.linkUp()
+  await agent.time.pass(100)
+  t.same(agent.statuses(one), ['RUNNING', 'RUNNING'])
+  const [first, again] = agent.changes(one)
+  t.equal(again?.messageId, first?.messageId, 'the same change, not another')
+
+  agent.kill()
+  agent.start()
+  await agent.time.pass(100)
+  t.equal(agent.last(one)?.messageId, first?.messageId, 'even by another process')
+  agent.frame('GantryTaskStateAck', { messageId: first?.messageId })
+  await stopped(agent)
+  agent.frame('GantryTaskStateRefusal', { messageId: agent.last(one)?.messageId, reason: 'not your task' })
+  const told = agent.changes(one).length
+  await agent.time.pass(120_000)
+  t.equal(agent.changes(one).length, told, 'a refused change is not sent again')
+  t.same(agent.journal.load().outbox, [])
+})
+
+await test('an engine that is away ends nothing; one that came back tells the truth', async (t) => {
+  const agent = anAgent()
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  agent.engine.down = true
+  agent.engine.restart()
+  agent.payload([aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'late' })] })], { seqNum: 2 })
+  await agent.time.pass(90_000)
+  t.notOk(agent.statuses(one).includes('STOPPED'))
+  t.match(agent.last(taskArnOf(2))?.waitingFor, /^waits for Docker Engine to answer since \d+ s$/)
+  agent.engine.down = false
+  await stopped(agent)
+  t.equal(agent.last(one)?.containers[0]?.exitCode, 137)
+  await running(agent, taskArnOf(2))
+})
+
+await test('answers that get lost do not make anything happen twice', async (t) => {
+  const agent = anAgent()
+  agent.engine.fail('createContainer', 'deadline', { afterDeed: true })
+  agent.engine.fail('startContainer', 'deadline', { afterDeed: true })
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  t.equal(agent.engine.created.length, 1)
+  t.equal(agent.engine.started.length, 1)
+  agent.engine.fail('stopContainer', 'deadline', { afterDeed: true })
+  agent.payload([stopOf()], { seqNum: 2 })
+  await stopped(agent)
+
+  const two = taskArnOf(2)
+  agent.engine.fail('startContainer', 'deadline', { times: 3 })
+  agent.payload([aPayloadTask({ arn: two })], { seqNum: 3 })
+  await stopped(agent, two)
+  t.match(agent.last(two)?.containers[0]?.reason, /^DockerTimeoutError: Could not transition to started/)
+})
+
+await test('a full disk: nothing new is started or acknowledged, and all of it later', async (t) => {
+  const agent = anAgent()
+  await agent.time.pass(100)
+  agent.journal.full = true
+  agent.payload([aPayloadTask()])
+  await agent.time.pass(10_000)
+  t.equal(agent.engine.created.length, 0)
+  t.notOk(agent.sent.some(({ type }) => type === 'AckRequest'))
+  agent.journal.full = false
+  await running(agent)
+  t.ok(agent.sent.some(({ type }) => type === 'AckRequest'))
+})
