@@ -339,6 +339,10 @@ await t.test('ports, volumes, order and restarts', async (test) => {
   ])
   test.match(payload, { pidMode: 'host', ipcMode: 'none', networkMode: 'bridge' })
   test.notOk('cpu' in payload || 'memory' in payload, 'a task without a size is told none')
+
+  const unlimited = { memory: undefined, memoryReservation: 32 }
+  test.equal(told(unlimited).container.memory, 0, 'no limit at all')
+  test.equal(told(unlimited, { memory: '512' }).container.memory, 512, 'no more than its task reserved')
 })
 
 await t.test('a task without one of its containers is a bug, and says which', async (test) => {

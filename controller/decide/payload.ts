@@ -56,8 +56,10 @@ function payloadContainer(
 ): PayloadContainer {
   const name = container.name ?? ''
   const override = task.overrides?.containerOverrides?.find((one) => one.name === name)
+  const taskMemory = task.overrides?.memory ?? definition.memory
   const memory = {
-    memory: override?.memory ?? container.memory,
+    // A container without a limit of its own may have all that its task reserved, and no more.
+    memory: override?.memory ?? container.memory ?? (taskMemory === undefined ? undefined : parseMemoryMiB(taskMemory)),
     memoryReservation: override?.memoryReservation ?? container.memoryReservation,
   }
   return {

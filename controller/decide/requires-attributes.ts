@@ -36,12 +36,8 @@ function taskAttributes(definition: TaskDefinition): string[] {
     ...(definition.proxyConfiguration === undefined ? [] : [capability('aws-appmesh')]),
     ...(isFilled(definition.inferenceAccelerators) ? [capability('task-eia')] : []),
     ...(definition.enableFaultInjection === true ? [capability('fault-injection')] : []),
-    ...(Number(definition.cpu ?? 0) > cpuUnitsOfFirstAgents ? [capability('increased-task-cpu-limit')] : []),
   ]
 }
-
-/** 10 vCPU: the largest task that agents took before they registered `increased-task-cpu-limit`. */
-const cpuUnitsOfFirstAgents = 10_240
 
 function taskRoleCapability(definition: TaskDefinition): string {
   return definition.networkMode === 'host' ? 'task-iam-role-network-host' : 'task-iam-role'
