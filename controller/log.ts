@@ -84,7 +84,13 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
       },
     },
   }
-  return destination === undefined ? pino(options) : pino(options, destination)
+  const log = destination === undefined ? pino(options) : pino(options, destination)
+  // Pino formats the bindings of the root alone. Children inherit this, so theirs pass the list as well.
+  const child = Reflect.get(log, 'child') as (this: Log, bindings: object, options?: object) => Log
+  log.child = function redactedChild(this: Log, bindings: object, options?: object) {
+    return child.call(this, redactObject(bindings), options)
+  } as typeof log.child
+  return log
 }
 
 function redactObject(value: object): Record<string, unknown> {
