@@ -9,7 +9,7 @@ export interface HostPorts {
 }
 
 /** How often the host's ports are looked at. */
-const lookIntervalMs = 10_000
+const lookIntervalMs = 5_000
 
 const tcpListen = '0A'
 /** Linux shows an unconnected UDP socket as closed. */
