@@ -6,8 +6,8 @@
  *   node bootstrap.mjs [--as-root] <script.ts | tool of node_modules/.bin> [arguments]
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
-import { constants as osConstants } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -76,14 +76,15 @@ function whatLacks() {
   return undefined
 }
 
-function pinnedNodeRuns() {
-  const wanted = readJson(join(root, 'package-lock.json'))?.packages?.['node_modules/node']?.version
-  try {
-    accessSync(pinnedNode, constants.X_OK)
-  } catch {
-    return false
-  }
-  return spawnSync(pinnedNode, ['--version'], { encoding: 'utf8' }).stdout?.trim() === `v${wanted}`
+/** What the pinned Node says of itself: its version, or why it doesn't run. */
+function askPinnedNode() {
+  if (!existsSync(pinnedNode)) return 'it is not there'
+  const { stdout, stderr, error } = spawnSync(pinnedNode, ['--version'], { encoding: 'utf8' })
+  return error?.message ?? (stdout.trim() || stderr.trim())
+}
+
+function isPinnedNode(answer) {
+  return answer === `v${readJson(join(root, 'package-lock.json'))?.packages?.['node_modules/node']?.version}`
 }
 
 /** npm ends an error with a page of usage; what went wrong stands before it. */
@@ -96,7 +97,11 @@ function withoutNoise(output) {
 function runStep(what, command, args, cwd) {
   const startedAt = Date.now()
   const seconds = () => Math.round((Date.now() - startedAt) / 1000)
-  const env = { ...process.env, PATH: `${dirname(hostNode())}${delimiter}${hostPath()}` }
+  const env = {
+    ...process.env,
+    DEBIAN_FRONTEND: 'noninteractive',
+    PATH: `${dirname(hostNode())}${delimiter}${hostPath()}`,
+  }
   // An outer `npm run` hands down what would tie this npm to the outer one's script and folder.
   for (const name of Object.keys(env)) {
     if (/^npm_(lifecycle|package|config_local_prefix|config_prefix$|command)/.test(name)) delete env[name]
@@ -116,7 +121,7 @@ function runStep(what, command, args, cwd) {
       clearInterval(tick)
       if (code !== 0) {
         fail(`this step failed (exit ${code}) after ${seconds()} s: ${command} ${args.join(' ')}\n${withoutNoise(output)}
-gantry: is the npm registry within reach? Try "npm ping", then run the same command again.`)
+gantry: are the npm registry and the Debian mirrors within reach? Mend that, then run the same command again.`)
       }
       process.stdout.write(`gantry:   done in ${seconds()} s\n`)
       resolve()
@@ -136,17 +141,25 @@ async function installWhatLacks() {
       root,
     )
   }
-  if (!pinnedNodeRuns()) {
+  if (isPinnedNode(askPinnedNode())) return
+  if (!/lib\w+\.so/.test(askPinnedNode())) {
     const { version } = readJson(join(modules, 'node', 'package.json')) ?? fail('npm did not install the package node.')
     const script = 'installArchSpecificPackage'
-    await runStep(
-      `fetching Node ${version}, which runs Gantry (150 MB) ...`,
-      hostNode(),
-      [script],
-      dirname(dirname(pinnedNode)),
-    )
-    if (!pinnedNodeRuns()) fail(`${pinnedNode} does not run on this machine (${process.arch}).`)
+    const directory = dirname(dirname(pinnedNode))
+    await runStep(`fetching Node ${version}, which runs Gantry (150 MB) ...`, hostNode(), [script], directory)
   }
+  if (askPinnedNode().includes('libatomic.so.1')) await installLibrary('libatomic1')
+  const answer = askPinnedNode()
+  if (!isPinnedNode(answer)) fail(`${pinnedNode} does not run on this machine (${process.arch}): ${answer}`)
+}
+
+/** A minimal Debian lacks a library that Node needs, so this one package can't wait for a script that runs on it. */
+async function installLibrary(name) {
+  const why = readJson(join(root, 'scripts', 'packages.json'))?.[name]
+  if (process.getuid() !== 0) fail(`${name} is missing (${why}). Install it as root: apt-get install ${name}`)
+  const install = `apt-get -q install -y --no-install-recommends ${name}`
+  const command = `${install} || { apt-get -q update && ${install}; }`
+  await runStep(`installing ${name} from Debian: ${why} ...`, 'sh', ['-c', command], root)
 }
 
 /** Runs the script in the foreground; signals go to it, and its end is ours. */
@@ -162,7 +175,7 @@ function runPinned(target, args) {
   process.on('SIGINT', () => {})
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGQUIT']) process.on(signal, () => child.kill(signal))
   child.on('error', (error) => fail(`${pinnedNode} did not start: ${error.message}`))
-  child.on('exit', (code, signal) => process.exit(code ?? 128 + (osConstants.signals[signal] ?? 0)))
+  child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)))
 }
 
 const args = process.argv.slice(2)

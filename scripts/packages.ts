@@ -1,6 +1,10 @@
-/** The Debian packages that Gantry's scripts may install: the one place that names them. */
+/**
+ * Installs Debian packages for the scripts. packages.json is the one place that names them: bootstrap.mjs reads it too,
+ * for what the pinned Node itself needs.
+ */
 import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import names from './packages.json' with { type: 'json' }
 import { ScriptError, lastLines, say, seconds } from './report.ts'
 import { runCommand } from './run-command.ts'
 
@@ -11,16 +15,12 @@ interface DebianPackage {
   readonly isPresent: () => boolean
 }
 
-const docker = { name: 'docker.io', why: 'Docker Engine, which runs the containers', isPresent: has('dockerd') }
-const iptables = { name: 'iptables', why: "the engine's port publishing", isPresent: has('iptables') }
-const iproute = { name: 'iproute2', why: "the engine's bridge", isPresent: has('ip') }
-const busybox = { name: 'busybox-static', why: 'the sample image', isPresent: () => staticBusybox() !== undefined }
-const awsCli = { name: 'awscli', why: 'the aws CLI as a judge in the API tests', isPresent: has('aws') }
-const registry = {
-  name: 'docker-registry',
-  why: 'a private registry for pull tests',
-  isPresent: has('docker-registry'),
-}
+const docker = describe('docker.io', has('dockerd'))
+const iptables = describe('iptables', has('iptables'))
+const iproute = describe('iproute2', has('ip'))
+const busybox = describe('busybox-static', () => staticBusybox() !== undefined)
+const awsCli = describe('awscli', has('aws'))
+const registry = describe('docker-registry', has('docker-registry'))
 
 export const enginePackages: readonly DebianPackage[] = [docker, iptables, iproute]
 export const samplePackages: readonly DebianPackage[] = [busybox]
@@ -31,6 +31,10 @@ export const engineTestPackages: readonly DebianPackage[] = [busybox, registry, 
 export function findProgram(name: string): string | undefined {
   const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
   return directories.map((directory) => join(directory, name)).find((path) => existsSync(path))
+}
+
+function describe(name: keyof typeof names, isPresent: () => boolean): DebianPackage {
+  return { name, why: names[name], isPresent }
 }
 
 function has(program: string): () => boolean {
