@@ -86,10 +86,11 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
   }
   const log = destination === undefined ? pino(options) : pino(options, destination)
   // Pino formats the bindings of the root alone. Children inherit this, so theirs pass the list as well.
-  const child = Reflect.get(log, 'child') as (this: Log, bindings: object, options?: object) => Log
-  log.child = function redactedChild(this: Log, bindings: object, options?: object) {
-    return child.call(this, redactObject(bindings), options)
-  } as typeof log.child
+  const child: unknown = Reflect.get(log, 'child')
+  if (typeof child !== 'function') throw new Error('the logger makes no children')
+  Reflect.set(log, 'child', function redactedChild(this: Log, bindings: object, ...rest: readonly unknown[]): unknown {
+    return Reflect.apply(child, this, [redactObject(bindings), ...rest])
+  })
   return log
 }
 
