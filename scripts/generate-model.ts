@@ -28,6 +28,14 @@ const simpleTypes: Readonly<Record<number, string>> = {
 const listOfSimple = 64
 const mapOfSimple = 128
 
+/**
+ * Members that the official agent sends and AWS's published model leaves out. Without the token, a registration whose
+ * answer was lost would make a second instance of the same host when the agent repeats it.
+ */
+const unpublishedMembers: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  RegisterContainerInstanceRequest: { clientToken: 'string' },
+}
+
 interface Structure {
   readonly members: Record<string, string>
   readonly required?: readonly string[]
@@ -62,6 +70,7 @@ export function generateModel(): string {
     if (schema[0] === kind.error) collectError(schema, collected, bindings)
   }
   checkBindings(bindings, collected)
+  addUnpublished(collected)
   return layOut(collected, new Map([...enums].filter(([name]) => isUsed(name, collected))))
 }
 
@@ -157,6 +166,14 @@ function checkBindings(bindings: EnumBindings, collected: Collected): void {
     if (target === undefined || !target.includes(enumName)) {
       throw new Error(`${place} is ${enumName} in the declarations and ${String(target)} in the schemas.`)
     }
+  }
+}
+
+function addUnpublished(collected: Collected): void {
+  for (const [name, members] of Object.entries(unpublishedMembers)) {
+    const structure = collected.structures.get(name)
+    if (structure === undefined) throw new Error(`The model has no shape ${name} to add members to.`)
+    collected.structures.set(name, { ...structure, members: { ...structure.members, ...members } })
   }
 }
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { containerInstanceArn } from '../../proto/arn.ts'
+import { readInput } from '../../proto/codec/json.ts'
 import type { ErrorCode } from '../../proto/errors.ts'
 import type { Input, Output } from '../../proto/model/types.ts'
 import {
@@ -120,7 +121,13 @@ await t.test(
 
 await t.test('a host never turns into two', async (test) => {
   const state = aState()
-  const first = register(state, { clientToken: 'token-1' })
+  const sent = readInput('RegisterContainerInstance', { clientToken: 'token-1' })
+  test.match(
+    sent,
+    { clientToken: 'token-1' },
+    "the token, which AWS's published model leaves out, is read off the wire",
+  )
+  const first = register(state, sent)
   const repeated = register(state, { clientToken: 'token-1' })
   test.equal(repeated.containerInstanceArn, first.containerInstanceArn, 'the same clientToken is the same instance')
   test.equal(repeated.version, 1, 'and a repeat changes nothing')
