@@ -96,10 +96,34 @@ export interface PayloadContainer {
     readonly restartAttemptPeriod?: number | undefined
   }
   readonly healthCheckType?: 'docker' | undefined
+  /** What the agent fetches with the task's execution role before the container starts. */
+  readonly secrets?: readonly PayloadSecret[] | undefined
+  readonly environmentFiles?: readonly { readonly value: string; readonly type: 's3' }[] | undefined
+  readonly registryAuthentication?: PayloadRegistryAuthentication | undefined
+  readonly firelensConfiguration?:
+    | { readonly type: string; readonly options?: Readonly<Record<string, string>> | undefined }
+    | undefined
   /** Docker's own `config` and `hostConfig`, each a JSON string, merged over the agent's few members. */
   readonly dockerConfig: { readonly version: string; readonly config: string; readonly hostConfig: string }
   /** A JSON string in which the official agent takes `command` and nothing else. */
   readonly overrides: string
+}
+
+export interface PayloadSecret {
+  readonly name: string
+  readonly valueFrom: string
+  readonly type: 'ENVIRONMENT_VARIABLE'
+  readonly provider: 'ssm' | 'asm'
+  readonly region: string
+  readonly target: 'CONTAINER' | 'LOG_DRIVER'
+}
+
+export interface PayloadRegistryAuthentication {
+  readonly type: 'ecr' | 'asm'
+  readonly ecrAuthData?:
+    | { readonly registryId: string; readonly region: string; readonly useExecutionRole: boolean }
+    | undefined
+  readonly asmAuthData?: { readonly credentialsParameter: string; readonly region: string } | undefined
 }
 
 export interface PayloadPortMapping {
@@ -133,6 +157,7 @@ export interface PayloadVolume {
         readonly labels?: Readonly<Record<string, string>> | undefined
       }
     | undefined
+  readonly efsVolumeConfiguration?: object | undefined
 }
 
 export interface PayloadCredentials {

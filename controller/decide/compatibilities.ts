@@ -3,7 +3,7 @@
  * Source: the ECS developer guide, "Task definition differences" for Fargate, external and managed instances.
  */
 import type { ContainerDefinition, TaskDefinition } from '../../proto/model/types.ts'
-import { isEcrImage } from './requires-attributes.ts'
+import { ecrRegistryOf } from './requires-attributes.ts'
 import { isFargateSize } from './task-size.ts'
 
 type Compatibility = NonNullable<TaskDefinition['compatibilities']>[number]
@@ -135,7 +135,7 @@ function fargateLinuxProblem(container: ContainerDefinition): string | undefined
 function fargateRoleProblem(container: ContainerDefinition, executionRoleArn: string | undefined): string | undefined {
   if (executionRoleArn !== undefined) return undefined
   if (container.logConfiguration?.logDriver === 'awslogs') return needsExecutionRole('log driver awslogs')
-  if (isEcrImage(container.image)) return needsExecutionRole('ECR images')
+  if (ecrRegistryOf(container.image) !== undefined) return needsExecutionRole('ECR images')
   return undefined
 }
 

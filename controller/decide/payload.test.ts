@@ -345,6 +345,43 @@ await t.test('ports, volumes, order and restarts', async (test) => {
   test.equal(told(unlimited, { memory: '512' }).container.memory, 512, 'no more than its task reserved')
 })
 
+await t.test('what has to be fetched is told, so that no agent starts a container without it', async (test) => {
+  const secret = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:db'
+  const { container, payload } = told(
+    {
+      image: '123456789012.dkr.ecr.eu-west-1.amazonaws.com/web:1',
+      secrets: [
+        { name: 'A', valueFrom: '/parameter' },
+        { name: 'B', valueFrom: secret },
+      ],
+      environmentFiles: [{ value: 'arn:aws:s3:::bucket/web.env', type: 's3' }],
+      logConfiguration: { logDriver: 'splunk', secretOptions: [{ name: 'splunk-token', valueFrom: '/token' }] },
+      firelensConfiguration: { type: 'fluentbit', options: { a: 'b' } },
+    },
+    { volumes: [{ name: 'efs', efsVolumeConfiguration: { fileSystemId: 'fs-1' } }] },
+  )
+  const fetched = { type: 'ENVIRONMENT_VARIABLE', region: 'us-east-1', target: 'CONTAINER' }
+  test.match(container, {
+    secrets: [
+      { ...fetched, name: 'A', valueFrom: '/parameter', provider: 'ssm' },
+      { ...fetched, name: 'B', valueFrom: secret, provider: 'asm', region: 'eu-west-1' },
+      { ...fetched, name: 'splunk-token', valueFrom: '/token', provider: 'ssm', target: 'LOG_DRIVER' },
+    ],
+    environmentFiles: [{ value: 'arn:aws:s3:::bucket/web.env', type: 's3' }],
+    registryAuthentication: {
+      type: 'ecr',
+      ecrAuthData: { registryId: '123456789012', region: 'eu-west-1', useExecutionRole: false },
+    },
+    firelensConfiguration: { type: 'fluentbit', options: { a: 'b' } },
+  })
+  test.same(payload.volumes, [{ name: 'efs', type: 'efs', efsVolumeConfiguration: { fileSystemId: 'fs-1' } }])
+  const { container: behindPassword } = told({ repositoryCredentials: { credentialsParameter: secret } })
+  test.same(behindPassword.registryAuthentication, {
+    type: 'asm',
+    asmAuthData: { credentialsParameter: secret, region: 'eu-west-1' },
+  })
+})
+
 await t.test('a task without one of its containers is a bug, and says which', async (test) => {
   const definition = aTaskDefinition()
   test.throws(() => payloadTask(aTask({ containers: [] }), definition, ours), /has no container 'app'/)

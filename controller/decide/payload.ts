@@ -12,6 +12,7 @@ import type {
 import type { ContainerDefinition, ContainerOverride, PortMapping, Volume } from '../../proto/model/types.ts'
 import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { dockerConfig, dockerHostConfig } from './docker-config.ts'
+import { payloadFetched } from './payload-fetched.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
 const cpuUnitsPerVcpu = 1024
@@ -22,6 +23,7 @@ const remoteApiAttribute = 'com.amazonaws.ecs.capability.docker-remote-api.1.'
 export interface PayloadReceiver {
   /** True where the agent registered `gantry.protocol`: it alone is sent Gantry's own members. */
   readonly gantryProtocol: boolean
+  /** Where a secret that is named without an ARN is looked up. */
   readonly region: string
 }
 
@@ -43,7 +45,9 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
     ...(definition.ipcMode !== undefined && { ipcMode: definition.ipcMode }),
     group: task.group,
     ...(service !== undefined && { serviceName: service }),
-    containers: definition.containerDefinitions.map((container) => payloadContainer(container, task, definition)),
+    containers: definition.containerDefinitions.map((container) =>
+      payloadContainer(container, task, definition, to.region),
+    ),
     volumes: (definition.volumes ?? []).map(payloadVolume),
     ...(to.gantryProtocol && { gantry: { knownStatus: task.lastStatus } }),
   }
@@ -53,6 +57,7 @@ function payloadContainer(
   container: ContainerDefinition,
   task: TaskRow,
   definition: TaskDefinitionRow,
+  region: string,
 ): PayloadContainer {
   const name = container.name ?? ''
   const override = task.overrides?.containerOverrides?.find((one) => one.name === name)
@@ -79,6 +84,7 @@ function payloadContainer(
       readOnly: source.readOnly ?? false,
     })),
     ...payloadOrder(container),
+    ...payloadFetched(container, definition, region),
     dockerConfig: {
       version: remoteApiVersion(definition),
       config: JSON.stringify(dockerConfig(container)),
@@ -159,7 +165,8 @@ function payloadVolume(volume: Volume): PayloadVolume {
   const name = volume.name ?? ''
   const docker = volume.dockerVolumeConfiguration
   if (docker !== undefined) return { name, type: 'docker', dockerVolumeConfiguration: { scope: 'task', ...docker } }
-  if (volume.efsVolumeConfiguration !== undefined) return { name, type: 'efs' }
+  const efs = volume.efsVolumeConfiguration
+  if (efs !== undefined) return { name, type: 'efs', efsVolumeConfiguration: efs }
   const sourcePath = volume.host?.sourcePath
   return { name, type: 'host', host: sourcePath === undefined ? {} : { sourcePath } }
 }

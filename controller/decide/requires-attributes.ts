@@ -62,18 +62,19 @@ function containerAttributes(container: ContainerDefinition, definition: TaskDef
   ]
 }
 
-const ecrImage = /^\d{12}\.dkr[.-]ecr[.-][a-z0-9.-]+\//
+const ecrImage = /^(\d{12})\.dkr[.-]ecr[.-](?:fips\.)?([a-z0-9-]+)\.[a-z0-9.-]+\//
 
-/** True where the image is in a registry of Amazon ECR, which asks for AWS credentials. */
-export function isEcrImage(image: string | undefined): boolean {
-  return image !== undefined && ecrImage.test(image)
+/** The registry of an image in Amazon ECR, which asks for AWS credentials; undefined for any other image. */
+export function ecrRegistryOf(image: string | undefined): { registryId: string; region: string } | undefined {
+  const [, registryId, region] = ecrImage.exec(image ?? '') ?? []
+  return registryId === undefined || region === undefined ? undefined : { registryId, region }
 }
 
 function imageAttributes(container: ContainerDefinition, definition: TaskDefinition): string[] {
   if (container.repositoryCredentials !== undefined) {
     return [capability('private-registry-authentication.secretsmanager')]
   }
-  if (!isEcrImage(container.image)) return []
+  if (ecrRegistryOf(container.image) === undefined) return []
   const pulledByRole = definition.executionRoleArn === undefined ? [] : [capability('execution-role-ecr-pull')]
   return [legacy('ecr-auth'), ...pulledByRole]
 }
