@@ -1,0 +1,84 @@
+/** Debian's `aws` command as the judge of the main flows: the lines that the README tells people to paste. */
+import { execFile } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { startAgentPeer } from '../support/agent-peer.ts'
+import { startController } from '../support/controller.ts'
+
+const run = promisify(execFile)
+const aws = findAws()
+const controller = await startController()
+t.teardown(() => controller.stop())
+const peer = await startAgentPeer({
+  endpoint: controller.endpoint,
+  key: controller.agentCredentials,
+  gantryProtocol: true,
+})
+
+await t.test('from an empty cluster to a task that ran and stopped', async (test) => {
+  test.match(await ecs('list-clusters'), { clusterArns: [/cluster\/default$/] })
+  const containers = JSON.stringify([
+    { name: 'main', image: 'busybox', memory: 64, portMappings: [{ containerPort: 80 }] },
+  ])
+  const registered = await ecs('register-task-definition', '--family', 'web', '--container-definitions', containers)
+  test.match(registered, { taskDefinition: { revision: 1, status: 'ACTIVE', compatibilities: ['EXTERNAL', 'EC2'] } })
+  test.match(await ecs('list-container-instances'), { containerInstanceArns: [peer.instanceArn] })
+
+  const ran = await ecs('run-task', '--task-definition', 'web', '--count', '2')
+  const arns = (ran['tasks'] as readonly { taskArn: string }[]).map(({ taskArn }) => taskArn)
+  test.equal(arns.length, 2)
+  await ecs('wait', 'tasks-running', '--tasks', ...arns)
+  test.match(await ecs('describe-tasks', '--tasks', ...arns), {
+    tasks: [{ lastStatus: 'RUNNING' }, { lastStatus: 'RUNNING' }],
+  })
+  test.same(((await ecs('list-tasks'))['taskArns'] as string[]).toSorted(), arns.toSorted())
+  test.match(await ecs('describe-clusters'), {
+    clusters: [{ runningTasksCount: 2, registeredContainerInstancesCount: 1 }],
+  })
+
+  for (const task of arns) await ecs('stop-task', '--task', task, '--reason', 'enough')
+  await ecs('wait', 'tasks-stopped', '--tasks', ...arns)
+  test.match(await ecs('describe-tasks', '--tasks', ...arns), {
+    tasks: [{ stoppedReason: 'enough', containers: [{ exitCode: 143 }] }, {}],
+  })
+})
+
+await t.test('errors reach the terminal in words', async (test) => {
+  await test.rejects(ecs('describe-task-definition', '--task-definition', 'nobody'), /\(ClientException\)/)
+  await test.rejects(ecs('list-tasks', '--cluster', 'nope'), {
+    stderr: /\(ClusterNotFoundException\).*Cluster not found/,
+  })
+  await test.rejects(ecs('list-services'), /\(UnsupportedFeatureException\).*ListServices/)
+})
+
+async function ecs(...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
+  const { stdout } = await run(aws, ['--endpoint-url', controller.endpoint, 'ecs', ...args], {
+    env: {
+      PATH: process.env['PATH'],
+      HOME: controller.dataDir,
+      AWS_SHARED_CREDENTIALS_FILE: join(controller.dataDir, 'root-credentials'),
+      AWS_DEFAULT_REGION: 'us-east-1',
+      AWS_PAGER: '',
+    },
+  })
+  return stdout.trim() === '' ? {} : (JSON.parse(stdout) as Readonly<Record<string, unknown>>)
+}
+
+/** Debian's own first; a shim of a Python version manager answers to the same name and may hold nothing. */
+function findAws(): string {
+  const directories = ['/usr/bin', ...(process.env['PATH'] ?? '').split(':').filter((each) => !each.includes('/shims'))]
+  const found = directories.map((directory) => join(directory, 'aws')).find(isExecutable)
+  if (found === undefined) throw new Error('there is no aws command: apt-get install -y --no-install-recommends awscli')
+  return found
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
