@@ -35,10 +35,12 @@ const schema = `
  * Opens `journal.db` in the directory, which is made if missing. Throws a JournalError where it can't be used:
  * `newer` means that a later agent wrote it, and this one must not touch it.
  */
-export function openJournal(directory: string): Journal {
+export function openJournal(directory: string, limits: { readonly pagesMax?: number } = {}): Journal {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'journal.db')
   const database = guarded(path, 'open', () => openDatabase(path))
+  // SQLite then behaves as on a full disk; it also bounds a journal that is to stay small.
+  if (limits.pagesMax !== undefined) database.exec(`pragma max_page_count = ${limits.pagesMax}`)
   const write = statements(database)
   return {
     load: () => guarded(path, 'read', () => readContents(database)),

@@ -258,13 +258,13 @@ await test('host ports: static ones are never picked, taken ones are replaced', 
   const portOf = (number: number) => agent.last(taskArnOf(number))?.containers[0]?.networkBindings?.[0]?.hostPort
   t.equal(portOf(3), 32768)
   t.same(
-    [portOf(1), portOf(2)].toSorted((a, b) => Number(a) - Number(b)),
+    [portOf(1), portOf(2)].toSorted((a = 0, b = 0) => a - b),
     [32771, 32772],
     'neither the static, nor the listening, nor the refused one',
   )
   t.equal(agent.engine.containers.size, 3, 'what was made with a refused port is gone')
   t.same(
-    agent.turn.ownPorts().tcp.toSorted((a, b) => Number(a) - Number(b)),
+    agent.turn.ownPorts().tcp.toSorted((a = 0, b = 0) => a - b),
     [32768, 32771, 32772],
   )
 

@@ -17,8 +17,10 @@ type Members = Readonly<Record<string, unknown>>
 export function readPayloadTask(value: unknown): ReadTask | undefined {
   if (!isMembers(value) || typeof value['arn'] !== 'string' || value['arn'] === '') return undefined
   const containers = value['containers']
+  // Credentials stay out of the journal; nothing here uses them yet.
+  const { roleCredentials: _role, executionRoleCredentials: _execution, ...kept } = value
   const task = {
-    ...value,
+    ...kept,
     taskClusterArn: textOf(value['taskClusterArn']),
     family: textOf(value['family']),
     version: textOf(value['version']),
@@ -58,14 +60,18 @@ function readContainer(value: Members): PayloadContainer {
     essential: value['essential'] !== false,
     cpu: typeof value['cpu'] === 'number' ? value['cpu'] : 0,
     memory: typeof value['memory'] === 'number' ? value['memory'] : 0,
-    environment: isMembers(value['environment']) ? value['environment'] : {},
-    links: listOf(value['links']),
-    mountPoints: listOf(value['mountPoints']),
+    command: textsOf(value['command']),
+    entryPoint: textsOf(value['entryPoint']),
+    environment: environmentOf(value['environment']),
+    links: listOf(value['links']).filter((link) => typeof link === 'string'),
+    mountPoints: listOf(value['mountPoints']).filter(isMembers),
     portMappings: listOf(value['portMappings'])
       .filter(isMembers)
       .map((mapping) => ({ ...mapping, protocol: mapping['protocol'] === 'udp' ? 'udp' : 'tcp' })),
-    volumesFrom: listOf(value['volumesFrom']),
-    dependsOn: listOf(value['dependsOn']),
+    volumesFrom: listOf(value['volumesFrom']).filter(isMembers),
+    dependsOn: listOf(value['dependsOn']).filter(isMembers),
+    startTimeout: secondsOf(value['startTimeout']),
+    stopTimeout: secondsOf(value['stopTimeout']),
     dockerConfig: {
       version: textOf(dockerConfig['version']),
       config: textOf(dockerConfig['config']) || '{}',
@@ -164,6 +170,20 @@ function isNamed(value: unknown): value is Members & { readonly name: string } {
 
 function listOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
+}
+
+/** Undefined where it is absent or no list of texts: an image's own command then stands. */
+function textsOf(value: unknown): readonly string[] | undefined {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string') ? value : undefined
+}
+
+function environmentOf(value: unknown): Readonly<Record<string, string>> {
+  if (!isMembers(value)) return {}
+  return Object.fromEntries(Object.entries(value).map(([name, text]) => [name, textOf(text)]))
+}
+
+function secondsOf(value: unknown): number | undefined {
+  return typeof value === 'number' && value >= 0 ? value : undefined
 }
 
 function textOf(value: unknown): string {

@@ -1,0 +1,364 @@
+import fc from 'fast-check'
+import { test } from 'tap'
+import { aPayloadContainer, aPayloadTask, instanceArn } from '../../test/support/payloads.ts'
+import type { PayloadTask } from '../../proto/acs.ts'
+import type { ObservedContainer } from '../engine.ts'
+import { admitTask, chooseDockerName, readmitTask } from './admission.ts'
+import { factsOf, settle, shouldStop, withContainer } from './lifecycle.ts'
+import { foldObservation } from './observation.ts'
+import { afterStep } from './outcomes.ts'
+import type { Outcome } from './outcomes.ts'
+import { boundedLogLines } from './report.ts'
+import { afterStart, newStartLimit, startSlotsFree } from './start-limit.ts'
+import { nextSteps, stepKey } from './steps.ts'
+import type { EngineStep, EngineSteps, Step } from './steps.ts'
+import { freshContainer } from './view.ts'
+import type { ContainerFacts, HostView, TaskFacts, TaskView } from './view.ts'
+
+const start = 1_800_000_000_000
+
+const host: HostView = {
+  cluster: 'default',
+  containerInstanceArn: instanceArn,
+  engineAnswers: true,
+  engineSilentSince: start,
+  startSlotsFree: 8,
+  pullBehavior: 'default',
+  stopTimeoutSeconds: 30,
+  cleanupWaitMs: 1000,
+}
+
+function aView(payload: PayloadTask, over: Partial<TaskView> = {}): TaskView {
+  const facts = admitTask(payload, undefined, start)
+  return { payload, facts, observed: new Map(), underway: new Map(), look: new Map(), ...over }
+}
+
+function withFacts(view: TaskView, name: string, over: Partial<ContainerFacts>): TaskView {
+  return { ...view, facts: withContainer(view.facts, name, { ...factsOf(view.facts, name), ...over }) }
+}
+
+function stepsOf(view: TaskView, now = start, over: Partial<HostView> = {}): readonly Step[] {
+  const facts = settle(view, now, host.pullBehavior)
+  return nextSteps({ ...view, facts }, now, { ...host, ...over })
+}
+
+function namesOf(steps: readonly Step[]): readonly string[] {
+  return steps.map(({ step }) => step)
+}
+
+await test('one container goes through image, name, create and start, one step at a time', (t) => {
+  const view = aView(aPayloadTask())
+  t.match(stepsOf(view), [{ step: 'pullImage', args: { container: 'web', image: 'busybox:1' } }])
+  const pulled = withFacts(view, 'web', { imageReady: true })
+  t.match(stepsOf(pulled), [{ step: 'prepareContainer', args: { container: 'web' } }])
+  const named = withFacts(pulled, 'web', { dockerName: 'ecs-hello-3-web-1' })
+  t.match(stepsOf(named), [{ step: 'createContainer', args: { dockerName: 'ecs-hello-3-web-1' } }])
+  const created = withFacts(named, 'web', { dockerId: 'id' })
+  t.match(stepsOf(created), [{ step: 'startContainer', args: { dockerId: 'id' } }])
+
+  const underway = new Map([['startContainer:web', { since: start - 12_000 }]])
+  const waiting = stepsOf({ ...created, underway })
+  t.match(waiting[0], { step: 'wait', args: { cause: 'waits for container web to start', since: start - 12_000 } })
+  t.notOk(namesOf(waiting).includes('startContainer'), 'a step under way is not taken again')
+  t.match(stepsOf(created, start, { startSlotsFree: 0 }), [{ step: 'wait', args: { cause: /other containers/ } }])
+  t.match(stepsOf(created, start, { engineAnswers: false }), [{ step: 'wait', args: { cause: /Docker Engine/ } }])
+  t.end()
+})
+
+await test('what dependsOn asks for, condition by condition', (t) => {
+  const cases: readonly (readonly [string, Partial<ContainerFacts>, 'starts' | 'waits' | 'fails'])[] = [
+    ['START', {}, 'waits'],
+    ['START', { knownStatus: 'RUNNING', started: true }, 'starts'],
+    ['START', { knownStatus: 'STOPPED', started: true, exitCode: 1 }, 'starts'],
+    ['START', { knownStatus: 'STOPPED', started: false }, 'fails'],
+    ['COMPLETE', { knownStatus: 'RUNNING', started: true }, 'waits'],
+    ['COMPLETE', { knownStatus: 'STOPPED', started: true, exitCode: 7 }, 'starts'],
+    ['SUCCESS', { knownStatus: 'RUNNING', started: true }, 'waits'],
+    ['SUCCESS', { knownStatus: 'STOPPED', started: true, exitCode: 0 }, 'starts'],
+    ['SUCCESS', { knownStatus: 'STOPPED', started: true, exitCode: 7 }, 'fails'],
+    ['HEALTHY', { knownStatus: 'RUNNING', started: true, healthStatus: 'UNKNOWN' }, 'waits'],
+    ['HEALTHY', { knownStatus: 'RUNNING', started: true, healthStatus: 'HEALTHY' }, 'starts'],
+    ['HEALTHY', { knownStatus: 'STOPPED', started: true, exitCode: 0 }, 'fails'],
+    ['HEALTHY', { knownStatus: 'RUNNING', started: true, startedAt: start - 60_000 }, 'fails'],
+  ]
+  const healthCheck = { version: '', config: '{"Healthcheck":{"Test":["CMD","true"]}}', hostConfig: '{}' }
+  const db = aPayloadContainer({ name: 'db', essential: false, dockerConfig: healthCheck, startTimeout: 60 })
+  for (const [condition, facts, expected] of cases) {
+    const web = aPayloadContainer({ dependsOn: [{ containerName: 'db', condition: condition as 'START' }] })
+    const ready = withFacts(aView(aPayloadTask({ containers: [web, db] })), 'web', { imageReady: true })
+    const view = withFacts(ready, 'db', {
+      imageReady: true,
+      lastLogLines: [],
+      dockerId: 'db',
+      dockerName: 'db',
+      ...facts,
+    })
+    const settled = factsOf(settle(view, start, 'default'), 'web')
+    const prepares = namesOf(stepsOf(view)).includes('prepareContainer')
+    const label = `${condition} with ${JSON.stringify(facts)} ${expected}`
+    t.equal(prepares, expected === 'starts', label)
+    t.equal(settled.knownStatus, expected === 'fails' ? 'STOPPED' : 'PENDING', label)
+    if (expected === 'fails') t.match(settled, { exitCode: 143, reason: /dependency graph/ }, label)
+  }
+  t.end()
+})
+
+await test('a pull that fails: whose end it is depends on the pull behaviour', (t) => {
+  const side = aPayloadContainer({ name: 'side', essential: false })
+  const view = aView(aPayloadTask({ containers: [aPayloadContainer(), side] }))
+  const failed = afterStep(view.facts, {
+    step: { step: 'pullImage', args: { container: 'side', image: 'x' } },
+    outcome: { ok: false, failure: { kind: 'notFound', message: 'manifest unknown' } },
+    startedAt: start,
+    now: start + 5,
+  }).facts
+  t.match(failed, { pullStartedAt: start, pullStoppedAt: start + 5 })
+  t.match(factsOf(failed, 'side'), { knownStatus: 'STOPPED', reason: /^CannotPullContainerError: / })
+  t.equal(shouldStop(view.payload, failed, 'default'), false)
+  t.equal(shouldStop(view.payload, failed, 'always'), true)
+  t.end()
+})
+
+await test('desire only moves forward, and a task that ran is not started without a trace of it', (t) => {
+  const payload = aPayloadTask()
+  const stopped = readmitTask(admitTask(payload, undefined, start), { ...payload, desiredStatus: 'STOPPED' }, start)
+  t.equal(stopped.desiredStatus, 'STOPPED')
+  t.equal(readmitTask(stopped, payload, start).desiredStatus, 'STOPPED')
+  const lost = admitTask({ ...payload, gantry: { knownStatus: 'RUNNING' } }, undefined, start)
+  t.match(settle(aView(payload, { facts: lost }), start, 'default'), { knownStatus: 'STOPPED' })
+  const fresh = admitTask({ ...payload, gantry: { knownStatus: 'PENDING' } }, undefined, start)
+  t.match(settle(aView(payload, { facts: fresh }), start, 'default'), { knownStatus: 'PENDING' })
+  t.equal(chooseDockerName(payload, 'web', 0), chooseDockerName(payload, 'web', 0))
+  t.not(chooseDockerName(payload, 'web', 0), chooseDockerName(payload, 'web', 1))
+  t.end()
+})
+
+await test('output is bounded to the newest lines, and starts to what the host bears', (t) => {
+  const lines = Array.from({ length: 50 }, (_, index) => `line ${index}`)
+  t.same(boundedLogLines(lines), lines.slice(-20))
+  const long = boundedLogLines(['é'.repeat(5000), 'end'])
+  t.equal(long.at(-1), 'end')
+  t.ok(Buffer.byteLength(long.join('\n')) <= 4096)
+  t.ok(Buffer.byteLength(long.join('\n')) > 4000)
+
+  let limit = newStartLimit(8)
+  t.equal(startSlotsFree(limit, 3), 5)
+  for (let index = 0; index < 20; index += 1) limit = afterStart(limit, 10_000, false)
+  t.equal(startSlotsFree(limit, 0), 2)
+  for (let index = 0; index < 100; index += 1) limit = afterStart(limit, 100, false)
+  t.equal(startSlotsFree(limit, 0), 8)
+  t.end()
+})
+
+// ---- laws, on random tasks with random answers ----------------------------------------------------------------------
+
+/** A container as a pure Docker has it. */
+interface Held {
+  readonly id: string
+  status: 'created' | 'running' | 'exited'
+  exitCode: number | undefined
+}
+
+interface Model {
+  readonly payload: PayloadTask
+  facts: TaskFacts
+  readonly held: Map<string, Held>
+  readonly underway: Map<string, { since: number }>
+  readonly look: Map<string, number>
+  readonly observed: Map<string, ObservedContainer>
+  creates: number
+  hints: number
+  now: number
+}
+
+const tasks = fc
+  .array(fc.record({ essential: fc.boolean(), after: fc.nat(3), condition: fc.nat(2) }), { minLength: 1, maxLength: 4 })
+  .map((shapes) =>
+    aPayloadTask({
+      containers: shapes.map(({ essential, after, condition }, index) =>
+        aPayloadContainer({
+          name: `c${index}`,
+          essential: essential || index === 0,
+          // Only on earlier ones, so that there is no cycle.
+          dependsOn:
+            after < index
+              ? [
+                  {
+                    containerName: `c${after}`,
+                    condition: (['START', 'COMPLETE', 'SUCCESS'] as const)[condition] ?? 'START',
+                  },
+                ]
+              : [],
+        }),
+      ),
+    }),
+  )
+
+const laws = fc.record({
+  payload: tasks,
+  choices: fc.array(fc.nat(999), { minLength: 10, maxLength: 120 }),
+  stopAt: fc.nat(60),
+})
+
+await test('laws: deciding is stable, nothing is made or started twice, and every task ends', (t) => {
+  let stops = 0
+  fc.assert(
+    fc.property(laws, ({ payload, choices, stopAt }) => {
+      const model = newModel(payload)
+      for (const [index, choice] of choices.entries()) {
+        if (index === stopAt) model.facts = { ...model.facts, desiredStatus: 'STOPPED' }
+        turnOnce(model, choice)
+      }
+      model.facts = { ...model.facts, desiredStatus: 'STOPPED' }
+      for (let index = 0; index < 200 && model.facts.knownStatus !== 'STOPPED'; index += 1) turnOnce(model, 0)
+      if (model.facts.knownStatus !== 'STOPPED') throw new Error(`it never ends: ${JSON.stringify(model.facts)}`)
+      for (let index = 0; index < 60; index += 1) turnOnce(model, 0)
+      for (const held of model.held.values()) if (held.status === 'running') throw new Error('something runs on')
+      stops += 1
+    }),
+    { numRuns: 300 },
+  )
+  t.equal(stops, 300)
+  t.end()
+})
+
+function newModel(payload: PayloadTask): Model {
+  return {
+    payload,
+    facts: admitTask(payload, undefined, start),
+    held: new Map(),
+    underway: new Map(),
+    look: new Map(),
+    observed: new Map(),
+    creates: 0,
+    hints: 0,
+    now: start,
+  }
+}
+
+/** Decides, checks the laws, lets one step be answered in one of the possible ways, and lets some time pass. */
+function turnOnce(model: Model, choice: number): void {
+  model.now += 1000 + (choice % 7) * 1000
+  const before = model.facts
+  model.facts = settle(model, model.now, 'default')
+  if (settle(model, model.now, 'default') !== model.facts) throw new Error('settling twice changes something')
+  checkForward(before, model.facts)
+  const steps = nextSteps(model, model.now, host)
+  const again = nextSteps(model, model.now, host)
+  if (JSON.stringify(steps) !== JSON.stringify(again)) throw new Error('deciding twice differs')
+  for (const step of steps) {
+    if (step.step === 'startContainer' && shouldStop(model.payload, model.facts, 'default')) {
+      throw new Error('a start after the stop was desired')
+    }
+  }
+  const prepare = steps.find((step) => step.step === 'prepareContainer')
+  if (prepare !== undefined) {
+    const { container } = prepare.args
+    const named = { ...factsOf(model.facts, container), dockerName: `name-${container}` }
+    model.facts = withContainer(model.facts, container, named)
+    return
+  }
+  const engineSteps = steps.filter((step): step is EngineStep => !['wait', 'report', 'forget'].includes(step.step))
+  const chosen = engineSteps[choice % Math.max(1, engineSteps.length)]
+  if (chosen !== undefined) answerStep(model, chosen, choice)
+  else if (choice % 5 === 1) somethingExits(model, choice)
+}
+
+function checkForward(before: TaskFacts, after: TaskFacts): void {
+  const order = ['PENDING', 'RUNNING', 'STOPPED']
+  if (order.indexOf(after.knownStatus) < order.indexOf(before.knownStatus)) throw new Error('the task went backwards')
+  for (const [name, facts] of Object.entries(after.containers)) {
+    const earlier = before.containers[name] ?? freshContainer
+    if (order.indexOf(facts.knownStatus) < order.indexOf(earlier.knownStatus)) throw new Error(`${name} went backwards`)
+  }
+}
+
+function answerStep(model: Model, step: EngineStep, choice: number): void {
+  const before = model.facts
+  const outcome = outcomeOf(model, step, choice)
+  const after = afterStep(model.facts, { step, outcome, startedAt: model.now - 10, now: model.now })
+  model.facts = after.facts
+  if (step.step === 'inspectContainer' && outcome.ok) model.look.delete(step.args.container)
+  if (after.observed !== undefined) {
+    const { container, shown } = after.observed
+    if (shown === undefined) model.observed.delete(container)
+    else model.observed.set(container, shown)
+  }
+  if (after.look !== undefined) model.look.set(after.look, ++model.hints)
+  checkForward(before, model.facts)
+  if (stepKey(step) === '') throw new Error('a step without a key')
+}
+
+/** 0: it works. 1: it works and the answer is lost. 2: no answer and no deed. 3: refused. */
+function outcomeOf(model: Model, step: EngineStep, choice: number): Outcome<keyof EngineSteps> {
+  const way = choice % 4
+  const fails = (kind: 'deadline' | 'refused'): Outcome<keyof EngineSteps> => {
+    return { ok: false, failure: { kind, message: 'as planned' } }
+  }
+  if (way === 2) return fails('deadline')
+  if (way === 3 && step.step !== 'inspectContainer' && step.step !== 'stopContainer') return fails('refused')
+  const answer = doDeed(model, step)
+  return way === 1 ? fails('deadline') : { ok: true, answer }
+}
+
+function doDeed(model: Model, step: EngineStep): never {
+  const held = 'container' in step.args ? model.held.get(step.args.container) : undefined
+  switch (step.step) {
+    case 'pullImage':
+      return { digest: undefined, pulled: true } as never
+    case 'createContainer': {
+      // The executor answers with what has the name already; making a second one would be the crime.
+      if (held !== undefined) return held.id as never
+      model.creates += 1
+      if (model.creates > model.payload.containers.length) throw new Error('more containers than the task has')
+      const made: Held = { id: `id-${step.args.container}`, status: 'created', exitCode: undefined }
+      model.held.set(step.args.container, made)
+      return made.id as never
+    }
+    case 'startContainer':
+      if (held === undefined) throw new Error('a start without a container')
+      if (held.status === 'exited') throw new Error('a container that ended is started again')
+      held.status = 'running'
+      return undefined as never
+    case 'stopContainer':
+      if (held?.status === 'running') Object.assign(held, { status: 'exited', exitCode: 143 })
+      return undefined as never
+    case 'inspectContainer':
+      return (held === undefined ? undefined : shownOf(model, step.args.container, held)) as never
+    case 'collectLogs':
+      return [] as never
+    default:
+      return undefined as never
+  }
+}
+
+function somethingExits(model: Model, choice: number): void {
+  for (const [name, held] of model.held) {
+    if (held.status !== 'running') continue
+    Object.assign(held, { status: 'exited', exitCode: choice % 2 })
+    model.look.set(name, ++model.hints)
+    const shown = shownOf(model, name, held)
+    model.facts = withContainer(model.facts, name, foldObservation(factsOf(model.facts, name), shown))
+    return
+  }
+}
+
+function shownOf(model: Model, name: string, held: Held): ObservedContainer {
+  return {
+    id: held.id,
+    name: `name-${name}`,
+    image: 'busybox:1',
+    imageId: 'sha256:1',
+    labels: {},
+    status: held.status,
+    exitCode: held.exitCode,
+    createdAt: model.now,
+    startedAt: held.status === 'created' ? undefined : model.now,
+    finishedAt: held.status === 'exited' ? model.now : undefined,
+    oomKilled: false,
+    error: '',
+    health: undefined,
+    ports: [],
+    networkMode: 'bridge',
+  }
+}
