@@ -4,7 +4,7 @@
  */
 import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import names from './packages.json' with { type: 'json' }
+import reasons from './packages.json' with { type: 'json' }
 import { ScriptError, lastLines, say, seconds } from './report.ts'
 import { runCommand } from './run-command.ts'
 
@@ -33,8 +33,8 @@ export function findProgram(name: string): string | undefined {
   return directories.map((directory) => join(directory, name)).find((path) => existsSync(path))
 }
 
-function describe(name: keyof typeof names, isPresent: () => boolean): DebianPackage {
-  return { name, why: names[name], isPresent }
+function describe(name: keyof typeof reasons, isPresent: () => boolean): DebianPackage {
+  return { name, why: reasons[name], isPresent }
 }
 
 function has(program: string): () => boolean {
