@@ -1,0 +1,185 @@
+import * as fc from 'fast-check'
+import t from 'tap'
+import { aCall, anInstance, aState, aTask, aTaskDefinition, aWorld, testNow } from '../../test/support/builders.ts'
+import { aMemoryStore } from '../../test/support/memory-store.ts'
+import { instanceHandlers } from '../ecs/instances.ts'
+import { acknowledgePayload, agentConnected, agentDisconnected, applyTaskStateChange } from '../ecs/submit.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import { startTurn, type TurnInput } from '../turn.ts'
+import { decideUntilQuiet, markDirty } from '../turn-deciders.ts'
+import { writesOf } from '../state/store.ts'
+import { instanceDecider } from './instance.ts'
+import { retain, retentionDefaults } from './retention.ts'
+import { taskDecider } from './task.ts'
+
+const deciders = [taskDecider, instanceDecider]
+const quietLog = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const instances = [0, 1].map((at) => anInstance({ instanceId: `${at}`.padStart(32, '1'), agentConnected: false }))
+const taskIds = ['a', 'b', 'c'].map((letter) => letter.repeat(32))
+
+const someStep = fc.record({
+  kind: fc.constantFrom(
+    'run',
+    'run',
+    'report',
+    'report',
+    'report',
+    'stop',
+    'ack',
+    'connect',
+    'disconnect',
+    'leave',
+    'tick',
+  ),
+  instance: fc.constantFrom(...instances.map(({ instanceId }) => instanceId)),
+  taskId: fc.constantFrom(...taskIds),
+  status: fc.constantFrom('PENDING', 'RUNNING', 'STOPPED'),
+  passMs: fc.constantFrom(0, 1000, 3_600_000),
+})
+type Step = typeof someStep extends fc.Arbitrary<infer S> ? S : never
+
+/** Each step as the input that the controller would post for it; one that makes no sense now is refused or does nothing. */
+function inputFor(step: Step): TurnInput<unknown> {
+  return { name: step.kind, run: (tx, now) => take(tx, step, now) }
+}
+
+function take(tx: Transaction, { kind, instance, taskId, status }: Step, now: number): unknown {
+  const task = tx.get('task', taskId)
+  switch (kind) {
+    case 'run':
+      if (task !== undefined || tx.get('instance', instance)?.status !== 'ACTIVE') return undefined
+      return tx.put('task', taskId, aTask({ taskId, instanceId: instance, createdAt: now }))
+    case 'stop':
+      if (task === undefined || task.lastStatus === 'STOPPED') return undefined
+      return tx.put('task', taskId, { ...task, desiredStatus: 'STOPPED', stopCode: 'UserInitiated' })
+    case 'report': {
+      const containers = [{ containerName: 'app', status, exitCode: 0 }]
+      return (
+        task &&
+        applyTaskStateChange(tx, { instanceId: instance, change: { task: task.taskArn, status, containers } }, now)
+      )
+    }
+    case 'ack':
+      return acknowledgePayload(tx, instance, new Map([[taskId, task?.seqNum ?? 0]]), now)
+    case 'connect':
+      return agentConnected(tx, instance, {}, now)
+    case 'disconnect':
+      return agentDisconnected(tx, instance, now)
+    case 'leave':
+      return instanceHandlers.DeregisterContainerInstance.handle(
+        tx,
+        { containerInstance: instance, force: true },
+        aCall({ now }),
+        aWorld(),
+      )
+    default:
+      return retain(tx, retentionDefaults, now)
+  }
+}
+
+/** What must hold in every committed state, whatever happened; undefined where it does. */
+function violation(reader: Reader): string | undefined {
+  for (const task of reader.all('task')) {
+    const instance = reader.get('instance', task.instanceId)
+    if (instance === undefined) {
+      if (task.lastStatus === 'STOPPED') continue
+      return `live task ${task.taskId} is on an instance that is gone`
+    }
+    if (task.seqNum > instance.seqNum) return `task ${task.taskId} has a number that its instance never gave`
+    if (task.lastStatus === 'STOPPED') continue
+    if (instance.status === 'INACTIVE') return `live task ${task.taskId} is on an INACTIVE instance`
+    if (task.seqNum === 0) return `task ${task.taskId} will never be told to its agent`
+    const connectivity = instance.agentConnected ? 'CONNECTED' : 'DISCONNECTED'
+    if (task.connectivity !== connectivity) return `task ${task.taskId} shows ${task.connectivity}, not ${connectivity}`
+  }
+  const numbers = reader.all('task').map((task) => `${task.instanceId}/${task.seqNum}`)
+  const told = numbers.filter((text) => !text.endsWith('/0'))
+  return new Set(told).size < told.length ? `a number was given twice: ${told.join()}` : undefined
+}
+
+/** The rows that change when every row is decided once more; none, where deciding came to rest. */
+function undecided(reader: Reader, now: number): readonly string[] {
+  const state = aState()
+  for (const table of ['cluster', 'instance', 'task'] as const) {
+    const keyOf = { cluster: 'clusterName', instance: 'instanceId', task: 'taskId' }[table]
+    state.apply(
+      reader.all(table).map((row) => ({ table, key: String(Reflect.get(row, keyOf)), before: undefined, row })),
+    )
+  }
+  const overlay = state.begin()
+  const dirty = new Map()
+  markDirty(dirty, [...state.rowsAsChanges('instance'), ...state.rowsAsChanges('task')])
+  decideUntilQuiet(deciders, { overlay, dirty, now, world: aWorld(), log: quietLog }, 1000)
+  return overlay.changes().map(({ table, key }) => `${table}/${key}`)
+}
+
+await t.test(
+  'whatever happens in whatever order, the invariants hold, numbers only rise, and deciding rests',
+  async (test) => {
+    let stoppedSeen = 0
+    let orphansSeen = 0
+    await fc.assert(
+      fc.asyncProperty(fc.array(someStep, { minLength: 5, maxLength: 40 }), async (steps) => {
+        let now = testNow
+        const seed = aState({ instance: instances, taskDefinition: [aTaskDefinition()] })
+        const rows = (['cluster', 'instance', 'taskDefinition'] as const).flatMap((table) => seed.rowsAsChanges(table))
+        const store = aMemoryStore(writesOf(rows))
+        const turn = await startTurn({
+          store,
+          clock: { now: () => now },
+          world: aWorld(),
+          log: quietLog,
+          deciders,
+          schedule: queueMicrotask,
+        })
+        const highest = new Map<string, number>()
+        for (const step of steps) {
+          now += step.passMs
+          const refusal: unknown = await turn.submit(inputFor(step)).then(
+            () => undefined,
+            (error: unknown) => error,
+          )
+          if (refusal instanceof Error && refusal.name === 'ServerException') throw refusal
+          const broken = violation(turn.reader)
+          if (broken !== undefined) throw new Error(`${broken}, after ${step.kind}`)
+          const rest = undecided(turn.reader, now)
+          if (rest.length > 0)
+            throw new Error(`${rest.join()} would be decided otherwise a second time, after ${step.kind}`)
+          for (const { instanceId, seqNum } of turn.reader.all('instance')) {
+            if (seqNum < (highest.get(instanceId) ?? 0)) throw new Error(`the numbers of ${instanceId} went back`)
+            highest.set(instanceId, seqNum)
+          }
+        }
+        stoppedSeen += turn.reader.count('task', 'stopped', 'STOPPED')
+        orphansSeen += turn.reader
+          .all('task')
+          .filter(({ stoppedReason }) => /by force/.test(stoppedReason ?? '')).length
+        await turn.close()
+      }),
+      { numRuns: 80 },
+    )
+    test.ok(
+      stoppedSeen > 20 && orphansSeen > 5,
+      `${stoppedSeen} stopped tasks, ${orphansSeen} of them orphaned by force`,
+    )
+  },
+)
+
+await t.test('the invariants can fail', async (test) => {
+  const [instance] = instances
+  const live = aTask({ instanceId: instance?.instanceId ?? '', seqNum: 1, connectivity: 'DISCONNECTED' })
+  const wrong = [
+    { task: [live] },
+    { instance, task: [{ ...live, seqNum: 9 }] },
+    { instance: { ...anInstance(), ...instance, status: 'INACTIVE' as const }, task: [live] },
+    { instance, task: [{ ...live, seqNum: 0 }] },
+    { instance, task: [{ ...live, connectivity: 'CONNECTED' as const }] },
+    { instance, task: [live, { ...live, taskId: 'twin' }] },
+  ]
+  for (const { instance: row, task } of wrong) {
+    const state = aState({ instance: row === undefined ? [] : [row], task })
+    test.type(violation(state), 'string')
+  }
+  test.equal(violation(aState({ instance: instance === undefined ? [] : [instance], task: [live] })), undefined)
+  test.not(undecided(aState({ instance: instances, task: [{ ...live, seqNum: 0 }] }), testNow).length, 0)
+})
