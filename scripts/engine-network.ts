@@ -50,11 +50,16 @@ function linkFlavour(binaries: string, program: string): void {
 /** Makes the bridge, or takes it up where it still is. Gives its address, such as `172.20.0.1/16`. */
 export async function makeBridge(bridge: string, addressBefore: string | undefined): Promise<string> {
   const address = addressBefore ?? freeSubnet(readFileSync('/proc/net/route', 'utf8'))
-  if (existsSync(`/sys/class/net/${bridge}`)) return address
+  if (await hasInterface(bridge)) return address
   await ip(['link', 'add', bridge, 'type', 'bridge'])
   await ip(['address', 'add', address, 'dev', bridge])
   await ip(['link', 'set', bridge, 'up'])
   return address
+}
+
+/** Asked of the kernel and not of /sys, which may show the interfaces of another network namespace. */
+async function hasInterface(name: string): Promise<boolean> {
+  return (await runCommand(findProgram('ip') ?? 'ip', ['link', 'show', 'dev', name])).code === 0
 }
 
 async function ip(args: readonly string[]): Promise<void> {
@@ -103,7 +108,7 @@ export async function removeHostNetwork(bridge: string, binaries: string, before
   await runCommand(findProgram('ip') ?? 'ip', ['link', 'delete', bridge])
   const env = { PATH: `${binaries}:${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` }
   const iptables = (args: readonly string[]) => runCommand('iptables', args, { env })
-  const isAlone = !existsSync('/sys/class/net/docker0')
+  const isAlone = !(await hasInterface('docker0'))
   for (const table of ['nat', 'filter']) {
     const { output } = await iptables(['-t', table, '-S'])
     const lines = output.split('\n')
