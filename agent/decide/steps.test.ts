@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { test } from 'tap'
 import { aPayloadContainer, aPayloadTask, instanceArn } from '../../test/support/payloads.ts'
 import type { PayloadTask } from '../../proto/acs.ts'
@@ -292,13 +292,14 @@ function answerStep(model: Model, step: EngineStep, choice: number): void {
 /** 0: it works. 1: it works and the answer is lost. 2: no answer and no deed. 3: refused. */
 function outcomeOf(model: Model, step: EngineStep, choice: number): Outcome<keyof EngineSteps> {
   const way = choice % 4
-  const fails = (kind: 'deadline' | 'refused'): Outcome<keyof EngineSteps> => {
-    return { ok: false, failure: { kind, message: 'as planned' } }
-  }
   if (way === 2) return fails('deadline')
   if (way === 3 && step.step !== 'inspectContainer' && step.step !== 'stopContainer') return fails('refused')
   const answer = doDeed(model, step)
   return way === 1 ? fails('deadline') : { ok: true, answer }
+}
+
+function fails(kind: 'deadline' | 'refused'): Outcome<keyof EngineSteps> {
+  return { ok: false, failure: { kind, message: 'as planned' } }
 }
 
 function doDeed(model: Model, step: EngineStep): never {
