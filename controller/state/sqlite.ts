@@ -215,6 +215,8 @@ class SqliteStore implements Store {
     return new Promise((resolve) => {
       const worker = new Worker(new URL('./sqlite-checkpoint.ts', import.meta.url), {
         workerData: { foldPath: this.#path, throughRevision },
+        // What the worker leaves in the process's memory is mostly its young generation.
+        resourceLimits: { maxYoungGenerationSizeMb: 4 },
       })
       worker.once('error', (error) => {
         this.#options.onFoldFailure?.(error instanceof Error ? error : new Error(String(error)))
