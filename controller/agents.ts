@@ -63,7 +63,9 @@ export function startAgents(services: AgentsServices): Agents {
         handshake = checkHandshake(services, request)
       } catch (error) {
         const refusal = asApiError(error, 'handshake')
-        log.warn({ code: refusal.code, path: request.url?.split('?')[0], err: error }, 'refused a channel')
+        const facts = { code: refusal.code, path: request.url?.split('?')[0], reason: refusal.message }
+        if (refusal.httpStatus >= 500) log.error({ ...facts, err: error }, 'refused a channel')
+        else log.warn(facts, 'refused a channel')
         metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
         refuse(socket, refusal)
         return

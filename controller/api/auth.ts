@@ -9,6 +9,8 @@ import type { ControllerCredentials } from '../credentials.ts'
 export interface Principal {
   readonly kind: 'root' | 'agent'
   readonly arn: string
+  /** The service that the signature is scoped to. */
+  readonly service: string
 }
 
 /** A request as it came: the signature covers these very bytes. */
@@ -50,7 +52,7 @@ export function createAuthenticator(
     [root.accessKeyId, root.secretAccessKey],
     [agent.accessKeyId, agent.secretAccessKey],
   ])
-  const principals = new Map<string, Principal>([
+  const principals = new Map<string, Omit<Principal, 'service'>>([
     [root.accessKeyId, { kind: 'root', arn: `arn:aws:iam::${place.account}:root` }],
     [agent.accessKeyId, { kind: 'agent', arn: `arn:aws:iam::${place.account}:user/gantry-agent` }],
   ])
@@ -61,12 +63,6 @@ export function createAuthenticator(
       if (principal === undefined) {
         throw new ApiError('UnrecognizedClientException', 'The security token included in the request is invalid.')
       }
-      if (verified.service !== 'ecs') {
-        throw new ApiError(
-          'InvalidSignatureException',
-          `Credential should be scoped to correct service: 'ecs'. It is scoped to '${verified.service}'.`,
-        )
-      }
       if (verified.region !== place.region) {
         throw new ApiError(
           'InvalidSignatureException',
@@ -74,13 +70,22 @@ export function createAuthenticator(
             `serves '${place.region}': set AWS_DEFAULT_REGION or --region to it.`,
         )
       }
-      return principal
+      return { ...principal, service: verified.service }
     },
   }
 }
 
-/** Throws AccessDeniedException in AWS's words, naming principal, action and resource. */
+/**
+ * Throws InvalidSignatureException for a call that was signed for another service, and AccessDeniedException in AWS's
+ * words, naming principal, action and resource.
+ */
 export function authorize(principal: Principal, action: string, resource = '*'): void {
+  if (principal.service !== 'ecs') {
+    throw new ApiError(
+      'InvalidSignatureException',
+      `Credential should be scoped to correct service: 'ecs'. It is scoped to '${principal.service}'.`,
+    )
+  }
   if (principal.kind === 'root' || agentActions.has(action)) return
   throw new ApiError(
     'AccessDeniedException',

@@ -5,6 +5,7 @@
 import { fastifySwagger } from '@fastify/swagger'
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError, isApiError } from '../../proto/errors.ts'
+import { authorize } from './auth.ts'
 import { asApiError } from './rpc.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestTasks } from './rest-tasks.ts'
@@ -68,6 +69,7 @@ function checkCaller(services: ServerServices, request: FastifyRequest): void {
   const { method, headers } = request
   const signed = { method, path: request.raw.url ?? '/', headers, body }
   const principal = services.authenticator.authenticate(signed, services.clock.now())
+  authorize(principal, action)
   if (principal.kind !== 'root') {
     throw new ApiError(
       'AccessDeniedException',

@@ -47,9 +47,7 @@ await t.test('from an empty cluster to a task that ran and stopped', async (test
 
 await t.test('errors reach the terminal in words', async (test) => {
   await test.rejects(ecs('describe-task-definition', '--task-definition', 'nobody'), /\(ClientException\)/)
-  await test.rejects(ecs('list-tasks', '--cluster', 'nope'), {
-    stderr: /\(ClusterNotFoundException\).*Cluster not found/,
-  })
+  await test.rejects(ecs('list-tasks', '--cluster', 'nope'), /\(ClusterNotFoundException\).*Cluster not found/)
   await test.rejects(ecs('list-services'), /\(UnsupportedFeatureException\).*ListServices/)
 })
 

@@ -24,6 +24,9 @@ t.teardown(() => controller.stop())
 const { endpoint, credentials: root, agentCredentials: agentKey } = controller
 const target = 'AmazonEC2ContainerServiceV20141113.ListClusters'
 const json = 'application/x-amz-json-1.1'
+/** Falls silent after its first report: by the end of this file its silence has been noticed. */
+const silent = await startAgentPeer({ endpoint, key: agentKey, answersHeartbeats: false })
+const silentTask = await startTaskOn(silent)
 
 await t.test('bodies that are wrong', async (test) => {
   const cases: readonly (readonly [string, string | object, string, RegExp])[] = [
@@ -50,7 +53,9 @@ await t.test('bodies that are wrong', async (test) => {
 await t.test('targets, types and paths that are not there', async (test) => {
   const unknown = await callEcs(endpoint, root, 'MakeCoffee')
   checkError(test, 'an unknown operation', unknown, 'UnknownOperationException', /MakeCoffee/)
-  const otherService = { headers: { 'x-amz-target': 'AmazonSSM.GetParameter' } }
+  const wrongScope = await callEcs(endpoint, root, 'ListClusters', {}, { service: 'ssm' })
+  checkError(test, 'a scope of another service', wrongScope, 'InvalidSignatureException', /scoped to 'ssm'/, 403)
+  const otherService = { headers: { 'x-amz-target': 'AmazonSSM.GetParameter' }, service: 'ssm' }
   const ssm = await callEcs(endpoint, root, 'x', {}, otherService)
   checkError(test, 'another service', ssm, 'UnknownOperationException', /AmazonSSM.GetParameter/)
   const text = await callEcs(endpoint, root, 'ListClusters', {}, { headers: { 'content-type': 'text/plain' } })
@@ -227,6 +232,28 @@ await t.test('a full disk: refused whole and said so, read on, and taken up agai
   test.same(names.toSorted(), expected.toSorted(), 'all that was answered, and nothing else')
 })
 
+await t.test('a silent agent: its tasks never look fresh', async (test) => {
+  const lost = await eventually(
+    'the silence to be noticed',
+    async () => {
+      const answer = await callEcs(endpoint, root, 'DescribeContainerInstances', {
+        containerInstances: [silent.instanceArn],
+      })
+      const [instance] = answer.json['containerInstances'] as readonly { agentConnected: boolean }[]
+      return instance?.agentConnected === false ? instance : undefined
+    },
+    30_000,
+  )
+  test.ok(lost)
+  const described = await callEcs(endpoint, root, 'DescribeTasks', { tasks: [silentTask] })
+  test.match(described.json['tasks'], [{ lastStatus: 'RUNNING', connectivity: 'DISCONNECTED', connectivityAt: Number }])
+  const shown = await getRest(endpoint, root, `/v1/tasks/${silentTask.split('/').at(-1)}`)
+  test.match(shown.json, { fresh: false, connectivity: 'DISCONNECTED', silentForMs: Number, reportAgeMs: Number })
+  const input = { taskDefinition: 'silent', containerInstances: [silent.instanceArn] }
+  const refused = await callEcs(endpoint, root, 'StartTask', input)
+  test.match(refused.json, { tasks: [], failures: [{ reason: 'AGENT' }] })
+})
+
 await t.test('after all that: alive, ready, honest in its documents, and no secret in its log', async (test) => {
   test.equal((await send(`${endpoint}/healthz`, {})).status, 200)
   test.equal((await send(`${endpoint}/readyz`, {})).status, 200)
@@ -260,6 +287,16 @@ function hearNothing(): void {
 
 function arnsOf(answer: RawAnswer): readonly string[] {
   return (answer.json['tasks'] as readonly { taskArn: string }[]).map(({ taskArn }) => taskArn)
+}
+
+async function startTaskOn(peer: AgentPeer): Promise<string> {
+  const containerDefinitions = [{ name: 'main', image: 'x', memory: 16 }]
+  await callEcs(endpoint, root, 'RegisterTaskDefinition', { family: 'silent', containerDefinitions })
+  const input = { taskDefinition: 'silent', containerInstances: [peer.instanceArn] }
+  const [task] = arnsOf(await callEcs(endpoint, root, 'StartTask', input))
+  if (task === undefined) throw new Error('the task was not placed')
+  await eventually('the task to run', async () => ((await statusOf(task)) === 'RUNNING' ? true : undefined))
+  return task
 }
 
 async function statusOf(task: string): Promise<string | undefined> {

@@ -132,7 +132,7 @@ export async function callEcs(
   key: Key,
   operation: string,
   body: string | object = {},
-  extra: { readonly headers?: Readonly<Record<string, string>>; readonly now?: number } = {},
+  extra: { readonly headers?: Readonly<Record<string, string>>; readonly now?: number; readonly service?: string } = {},
 ): Promise<RawAnswer> {
   const text = typeof body === 'string' ? body : JSON.stringify(body)
   const headers = signRequest({
@@ -146,7 +146,7 @@ export async function callEcs(
     body: text,
     credentials: key,
     region,
-    service: 'ecs',
+    service: extra.service ?? 'ecs',
     now: extra.now ?? Date.now(),
   })
   return send(`${endpoint}/`, { method: 'POST', headers, body: text })
