@@ -19,7 +19,7 @@ const kind = { list: 1, map: 2, structure: 3, union: 4, operation: 9, error: -3 
 /** Schemas of simple types are numbers; a list or a map of one is the number with a bit set. */
 const simpleTypes: Readonly<Record<number, string>> = {
   0: 'string',
-  1: 'number',
+  1: 'integer',
   2: 'boolean',
   4: 'timestamp',
   15: 'document',
@@ -34,6 +34,23 @@ const mapOfSimple = 128
  */
 const unpublishedMembers: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   RegisterContainerInstanceRequest: { clientToken: 'string' },
+}
+
+/**
+ * The few members that take a fraction: the schemas know one kind of number, and a port or a size in MiB of 80.5 must
+ * not pass. Source: the ECS API reference, members of type Double.
+ */
+const doubleMembers: Readonly<Record<string, readonly string[]>> = {
+  CanaryConfiguration: ['canaryPercent'],
+  DaemonDeploymentConfiguration: ['drainPercent'],
+  LinearConfiguration: ['stepPercent'],
+  ManagedApplicationAutoScalingPolicy: ['targetValue'],
+  MemoryGiBPerVCpuRequest: ['min', 'max'],
+  NetworkBandwidthGbpsRequest: ['min', 'max'],
+  Resource: ['doubleValue'],
+  Scale: ['value'],
+  ServiceRevisionSummary: ['requestedTestTrafficWeight', 'requestedProductionTrafficWeight'],
+  TotalLocalStorageGBRequest: ['min', 'max'],
 }
 
 interface Structure {
@@ -71,6 +88,7 @@ export function generateModel(): string {
   }
   checkBindings(bindings, collected)
   addUnpublished(collected)
+  markDoubles(collected)
   return layOut(collected, new Map([...enums].filter(([name]) => isUsed(name, collected))))
 }
 
@@ -174,6 +192,17 @@ function addUnpublished(collected: Collected): void {
     const structure = collected.structures.get(name)
     if (structure === undefined) throw new Error(`The model has no shape ${name} to add members to.`)
     collected.structures.set(name, { ...structure, members: { ...structure.members, ...members } })
+  }
+}
+
+function markDoubles(collected: Collected): void {
+  for (const [name, members] of Object.entries(doubleMembers)) {
+    for (const member of members) {
+      const target = collected.structures.get(name)?.members
+      if (target?.[member] !== 'integer')
+        throw new Error(`The model has no number ${name}.${member} to take fractions.`)
+      target[member] = 'double'
+    }
   }
 }
 

@@ -32,7 +32,8 @@ export function createReaders(model: ShapeModel): Compile<Reader> {
     map: mapReader,
     string: () => readString,
     enum: enumReader,
-    number: () => readNumber,
+    integer: () => readInteger,
+    double: () => readNumber,
     boolean: () => readBoolean,
     timestamp: () => readTimestamp,
     blob: () => readBlob,
@@ -100,6 +101,12 @@ function enumReader(values: readonly string[]): Reader {
     if (allowed.has(text)) return text
     throw refusal(within, `${pathOf(within, key)} must be one of ${values.join(', ')}, not '${text.slice(0, 80)}'.`)
   }
+}
+
+function readInteger(value: unknown, within: Place, key: string | number): number {
+  const number = readNumber(value, within, key)
+  if (Number.isSafeInteger(number)) return number
+  throw wrongType(within, key, 'a whole number', value)
 }
 
 function readNumber(value: unknown, within: Place, key: string | number): number {
@@ -178,6 +185,11 @@ function describe(value: unknown): string {
   if (value === null || value === undefined) return 'null'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'an object'
-  if (typeof value === 'number') return Number.isFinite(value) ? 'a number' : 'a number beyond all bounds'
+  if (typeof value === 'number') return describeNumber(value)
   return typeof value === 'string' ? 'this string' : 'true or false'
+}
+
+function describeNumber(value: number): string {
+  if (Math.abs(value) > Number.MAX_SAFE_INTEGER) return 'a number beyond all bounds'
+  return Number.isInteger(value) ? 'a number' : 'a fraction'
 }

@@ -18,7 +18,9 @@ export interface Builders<T> {
   readonly map: (value: T) => T
   readonly string: () => T
   readonly enum: (values: readonly string[]) => T
-  readonly number: () => T
+  /** Whole, and exact in a JSON number. */
+  readonly integer: () => T
+  readonly double: () => T
   readonly boolean: () => T
   readonly timestamp: () => T
   readonly blob: () => T
@@ -31,7 +33,8 @@ export type Compile<T> = (target: Target) => T
 export function createCompiler<T>(model: ShapeModel, builders: Builders<T>): Compile<T> {
   const simple: Readonly<Record<string, () => T>> = {
     string: builders.string,
-    number: builders.number,
+    integer: builders.integer,
+    double: builders.double,
     boolean: builders.boolean,
     timestamp: builders.timestamp,
     blob: builders.blob,

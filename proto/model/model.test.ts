@@ -21,7 +21,7 @@ await test('it holds every operation, with shapes for what goes in and out', asy
 })
 
 await test('every target is a simple type or a shape that is there', async (t) => {
-  const simple = new Set(['string', 'number', 'boolean', 'timestamp', 'blob', 'document'])
+  const simple = new Set(['string', 'integer', 'double', 'boolean', 'timestamp', 'blob', 'document'])
   const { structures, lists, maps, enums, errors } = ecsModel
   const missing = [...Object.values(structures), ...Object.values(errors)]
     .flatMap(({ members }) => Object.values(members))
@@ -55,7 +55,7 @@ await test('it knows what ECS requires, and the types of what it takes', async (
     containers: 'Containers',
     launchType: 'LaunchType',
     enableExecuteCommand: 'boolean',
-    version: 'number',
+    version: 'integer',
   })
   t.equal(ecsModel.structures['ContainerDefinition']?.members['dockerLabels'], '{string}')
   t.equal(ecsModel.structures['ContainerDefinition']?.members['command'], '[string]')

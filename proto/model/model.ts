@@ -6,7 +6,7 @@ import ecs from './ecs.json' with { type: 'json' }
 import type { OperationName } from './types.ts'
 
 /**
- * What a member is: `string`, `number`, `boolean`, `timestamp`, `blob`, `document`; `[X]` for a list of X and `{X}` for
+ * What a member is: `string`, `integer`, `double`, `boolean`, `timestamp`, `blob`, `document`; `[X]` for a list of X and `{X}` for
  * a map to X; or the name of a structure, a list, a map or an enum.
  */
 export type Target = string
