@@ -20,7 +20,7 @@ type FrameHandler = (context: FrameContext, message: Message) => void
 
 const handlers: Readonly<Record<string, FrameHandler>> = {
   HeartbeatMessage({ state }, { messageId }) {
-    state.replies.push({ type: 'HeartbeatAckRequest', message: { messageId } })
+    state.promptReplies.push({ type: 'HeartbeatAckRequest', message: { messageId } })
   },
   PayloadMessage: onPayload,
   TaskManifestMessage: onManifest,
@@ -121,7 +121,7 @@ function refuseUpdate({ state, config }: FrameContext, { messageId, clusterArn }
     messageId,
     reason: 'Updates are disabled',
   }
-  state.replies.push({ type: 'NackRequest', message })
+  state.promptReplies.push({ type: 'NackRequest', message })
 }
 
 /** An answer to a STOPPED report, of either kind, is the end of what the controller needs to hear about the task. */

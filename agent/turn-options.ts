@@ -69,6 +69,6 @@ export interface AgentTurn {
   tasks(): readonly TurnTask[]
   /** Host ports of tcp and udp that this agent's live tasks hold or will hold. */
   ownPorts(): { readonly tcp: readonly number[]; readonly udp: readonly number[] }
-  /** Stops deciding and watching; containers go on. Resolves when nothing of the turn runs any more. */
+  /** Stops deciding and watching; containers go on, and what the engine was asked for is left to itself. */
   close(): Promise<void>
 }

@@ -143,9 +143,14 @@ await test('a full disk: nothing new is started or acknowledged, and all of it l
   await agent.time.pass(100)
   agent.journal.full = true
   agent.payload([aPayloadTask()])
+  agent.frame('HeartbeatMessage', { healthy: true, messageId: 'beat' })
   await agent.time.pass(10_000)
   t.equal(agent.engine.created.length, 0)
   t.notOk(agent.sent.some(({ type }) => type === 'AckRequest'))
+  t.ok(
+    agent.sent.some(({ type }) => type === 'HeartbeatAckRequest'),
+    'the host is not lost',
+  )
   agent.journal.full = false
   await running(agent)
   t.ok(agent.sent.some(({ type }) => type === 'AckRequest'))

@@ -26,8 +26,10 @@ export interface TurnState {
   seqNum: number
   /** The manifest that a TaskStopVerificationAck may name, once. */
   lastManifestId: string | undefined
-  /** Frames that may go out only after the next commit. */
+  /** Frames that promise something, and so go out only after the next commit. */
   readonly replies: { readonly type: string; readonly message: object }[]
+  /** Frames that promise nothing: a full disk must not make the host look lost. */
+  readonly promptReplies: { readonly type: string; readonly message: object }[]
   /** Counts looks at the engine, so that their answers can be put in order. */
   lookCount: number
   readonly unsaved: Unsaved
@@ -49,6 +51,7 @@ export function newTurnState(): TurnState {
     seqNum: -1,
     lastManifestId: undefined,
     replies: [],
+    promptReplies: [],
     lookCount: 0,
     unsaved: {
       payloads: new Set(),

@@ -19,6 +19,15 @@ function withImage(number: number, image: string): PayloadTask {
   return aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ image })] })
 }
 
+/** RUNNING or STOPPED, whichever a task of the image `app:1` comes to first. */
+async function outcomeOf(agent: Agent, number: number): Promise<string | undefined> {
+  agent.payload([withImage(number, 'app:1')], { seqNum: number })
+  await agent.time.until('it runs or ends', () =>
+    ['RUNNING', 'STOPPED'].includes(agent.last(taskArnOf(number))?.status ?? ''),
+  )
+  return agent.last(taskArnOf(number))?.status
+}
+
 function withPort(number: number, hostPort: number): PayloadTask {
   const portMappings = [{ containerPort: 80, hostPort, protocol: 'tcp' }] as const
   return aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ portMappings })] })
@@ -289,4 +298,34 @@ await test('many tasks at once: starts are capped', async (t) => {
   for (const { arn } of tasks) await running(agent, arn)
   t.equal(most, 3)
   t.equal(agent.engine.started.length, 12)
+})
+
+await test('each pull behaviour asks its registry as it should, and makes do or not', async (t) => {
+  const cached = anAgent({ pullBehavior: 'default' })
+  cached.engine.local.set('app:1', { digest: 'sha256:old' })
+  t.equal(await outcomeOf(cached, 1), 'RUNNING', 'default makes do with what is here')
+  cached.engine.registry.set('app:1', { digest: 'sha256:new' })
+  await outcomeOf(cached, 2)
+  await outcomeOf(cached, 3)
+  t.same(cached.engine.pulled, ['app:1'], 'and pulls what is newer, once')
+  t.equal(cached.last(taskArnOf(3))?.containers[0]?.imageDigest, 'sha256:new')
+  t.equal(cached.last(taskArnOf(3))?.pullStartedAt, undefined)
+
+  const always = anAgent({ pullBehavior: 'always' })
+  always.engine.local.set('app:1', { digest: 'sha256:old' })
+  t.equal(await outcomeOf(always, 1), 'STOPPED', 'always does not make do')
+
+  const once = anAgent({ pullBehavior: 'once' })
+  once.engine.local.set('app:1', {})
+  once.engine.registry.set('app:1', { digest: 'sha256:new' })
+  await outcomeOf(once, 1)
+  once.kill()
+  once.engine.registry.clear()
+  once.start()
+  t.equal(
+    await outcomeOf(once, 2),
+    'RUNNING',
+    'what this agent pulled, even in an earlier life, is not asked for again',
+  )
+  t.same(once.engine.pulled, ['app:1'])
 })

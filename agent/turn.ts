@@ -54,7 +54,9 @@ export function startAgentTurn(options: AgentTurnOptions): AgentTurn {
     linkDown: () => turn.setLinked(false),
     tasks: () => turn.tasks(),
     ownPorts: () => turn.ownPorts(),
-    close: async () => turn.close(),
+    async close() {
+      turn.close()
+    },
   }
 }
 
@@ -64,7 +66,6 @@ class Turn {
   readonly #outbox: Outbox
   readonly #executors: Executors
   readonly #inbox: (() => void)[] = []
-  readonly #performing = new Set<Promise<void>>()
   readonly #ports: { searchFrom: number }
   #watch: EngineWatch | undefined
   #startLimit: StartLimit
@@ -118,6 +119,7 @@ class Turn {
       this.#outbox.linkDown()
       // What was to be answered will be asked again on the next connection.
       this.#state.replies.length = 0
+      this.#state.promptReplies.length = 0
     })
   }
 
@@ -132,11 +134,11 @@ class Turn {
     return { tcp: [...tcp], udp: [...udp] }
   }
 
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true
     this.#cancelPass?.()
     this.#cancelWake?.()
-    await this.#watch?.close()
+    this.#watch?.close()
   }
 
   #submit(input: () => void): void {
@@ -161,11 +163,18 @@ class Turn {
         this.#state.dirty.add(task.payload.arn)
       }
     }
-    if (saved && this.#linked) for (const { type, message } of this.#state.replies.splice(0)) send(type, message)
+    this.#reply(saved)
     const resendAt = this.#linked
       ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
       : undefined
     this.#armWake(now, [resendAt, saved ? undefined : now + journalRetryMs])
+  }
+
+  #reply(saved: boolean): void {
+    const { replies, promptReplies } = this.#state
+    if (!this.#linked) return
+    const due = [...promptReplies.splice(0), ...(saved ? replies.splice(0) : [])]
+    for (const { type, message } of due) this.#options.send(type, message)
   }
 
   #decide(now: number): readonly PlannedStep[] {
@@ -218,15 +227,13 @@ class Turn {
     const startedAt = clock.now()
     const look = this.#nextLook()
     log.debug({ task: task.payload.arn, step: stepKey(step) }, 'step begins')
-    const performing = perform(this.#executors, step)
+    void perform(this.#executors, step)
       .catch((error: unknown): Outcome<keyof EngineSteps> => {
         log.error({ task: task.payload.arn, step: stepKey(step), err: error }, 'a step failed in an unforeseen way')
         const message = error instanceof Error ? error.message : String(error)
         return { ok: false, failure: { kind: 'refused', message } }
       })
       .then((outcome) => this.#submit(() => this.#finish(task, step, outcome, startedAt, look)))
-      .finally(() => this.#performing.delete(performing))
-    this.#performing.add(performing)
   }
 
   #finish(

@@ -10,7 +10,8 @@ import type { Timers } from './timers.ts'
 export interface EngineWatch {
   /** Lists soon; calls while a list is under way become one more list. */
   lookNow(): void
-  close(): Promise<void>
+  /** Nothing is called back any more; a call that the engine still owes an answer is not waited for. */
+  close(): void
 }
 
 export interface EngineWatchOptions {
@@ -33,14 +34,13 @@ const afterOpeningMs = 1000
 export function watchEngine(options: EngineWatchOptions): EngineWatch {
   const closing = new AbortController()
   const lists = listRepeatedly(options, closing.signal)
-  const streaming = streamEvents(options, closing.signal, lists.lookNow)
+  void streamEvents(options, closing.signal, lists.lookNow)
   lists.lookNow()
   return {
     lookNow: lists.lookNow,
-    async close() {
+    close() {
       closing.abort()
       lists.wake()
-      await Promise.all([streaming, lists.done])
     },
   }
 }
@@ -97,7 +97,8 @@ function listRepeatedly(options: EngineWatchOptions, signal: AbortSignal) {
       }
     }
   }
-  return { lookNow, wake: () => wake?.(), done: run() }
+  void run()
+  return { lookNow, wake: () => wake?.() }
 }
 
 async function listOnce(options: EngineWatchOptions, signal: AbortSignal): Promise<boolean> {
