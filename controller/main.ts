@@ -1,155 +1,41 @@
 /**
- * The controller program: reads the environment, takes the data directory, recovers the state, and serves until a
- * signal ends it. The only file here that touches `process`.
+ * Starts the controller. Nothing imports this file; here alone the environment is read and the process ended.
+ *
+ * The process first replaces itself, once and under its own pid, to be lighter: a cache of compiled code spares it the
+ * TypeScript stripper and the compiler's memory, and a small young generation fits a program that is mostly idle
+ * (docs/decisions/0003-lighter-processes.md).
  */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
-import type { Clock, World } from '../proto/world.ts'
-import { startAgents } from './agents.ts'
-import { createAuthenticator } from './api/auth.ts'
-import { startServer } from './api/server.ts'
-import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
-import { CredentialsError, loadCredentials } from './credentials.ts'
-import { instanceDecider } from './decide/instance.ts'
-import { taskDecider } from './decide/task.ts'
-import { taskDefinitionDecider } from './decide/task-definition.ts'
-import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
-import { createDefaultCluster } from './ecs/clusters.ts'
-import { operations } from './ecs/operations.ts'
-import { startHousekeeping } from './housekeeping.ts'
-import { createLog, type Log } from './log.ts'
-import { createMetrics } from './metrics.ts'
-import { openSqliteStore } from './state/sqlite.ts'
-import { startTurn, type Turn } from './turn.ts'
 
-/** The longest that a clean end may take before the process ends anyway; the next start recovers. */
-const closeTimeoutMs = 10_000
+const lightly = '--max-semi-space-size=1'
+const program = new URL('./program.ts', import.meta.url).href
 
-const clock: Clock = { now: () => Date.now() }
-
-async function main(): Promise<void> {
-  const { config, unknownVariables } = readConfig(process.env)
-  const log = createLog(config.logLevel)
-  endOnBug(log)
-  for (const variable of unknownVariables) log.warn({ variable }, `${variable} is not a setting of the controller`)
-  const running = await start(config, log)
-  let ending = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (ending) return
-      ending = true
-      log.info({ signal }, 'closing')
-      setTimeout(() => process.exit(1), closeTimeoutMs).unref()
-      running.close().then(
-        () => process.exit(0),
-        (error: unknown) => {
-          log.error({ err: error }, 'closing failed; the next start recovers')
-          process.exit(1)
-        },
-      )
-    })
-  }
+if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
+  const args = [lightly, ...process.execArgv, ...process.argv.slice(1)]
+  process.execve(process.execPath, [process.execPath, ...args], withCompileCache(process.env))
 }
 
-async function start(config: Config, log: Log): Promise<{ close(): Promise<void> }> {
-  const lock = lockDirectory(config.dataDir)
-  const credentials = await loadCredentials(config.dataDir)
-  const world = createWorld(config)
-  const store = await openSqliteStore(config.dataDir, {
-    historyKeepMs: config.stoppedTaskRetentionMs,
-    onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
-  })
-  const deciders = [taskDecider, instanceDecider, taskDefinitionDecider]
-  const turn = await startTurn({ store, clock, world, log, deciders })
-  await createClusterAtFirstStart(turn)
-  const metrics = createMetrics()
-  const authenticator = createAuthenticator(credentials, config)
-  const agents = startAgents({ turn, clock, world, authenticator, log, metrics })
-  const server = await startServer({
-    operations,
-    turn,
-    clock,
-    world,
-    authenticator,
-    log,
-    metrics,
-    advertise: config.advertise,
-    listen: config.listen,
-    upgrade: agents.upgrade,
-    lastHeardAt: agents.lastHeardAt,
-  })
-  const housekeeping = startHousekeeping({ turn, log, config })
-  announce(log, server.address, config)
-  return {
-    async close() {
-      await housekeeping.close()
-      await agents.close()
-      await server.close()
-      await turn.close()
-      lock.release()
-      log.info('closed')
-    },
-  }
-}
+const { runController } = await import('./program.ts')
+await runController(process.env, (code) => process.exit(code))
+flushCompileCache()
 
-/** A cluster that an operator deleted stays deleted: only an empty state gets the default one. */
-async function createClusterAtFirstStart(turn: Turn): Promise<void> {
-  if (turn.reader.all('cluster').length > 0) return
-  await turn.submit({ name: 'createDefaultCluster', run: (tx, now, world) => createDefaultCluster(tx, now, world) })
-}
-
-function announce(log: Log, address: ListenAddress, config: Config): void {
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host
-  const url = `http://${host}:${address.port}`
-  if (!isLoopback(address.host)) {
-    log.warn(
-      { address: url },
-      'listening beyond this machine, without TLS: calls are signed, but anyone on the network path can read them',
-    )
+/** The cache is beside the data, and so as private as they are: who could write there could run code. */
+function withCompileCache(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const directory = env['GANTRY_DATA_DIR']
+  if (directory === undefined || env['NODE_COMPILE_CACHE'] !== undefined) return env
+  const cache = join(directory, 'compile-cache')
+  const cached = { ...env, NODE_COMPILE_CACHE: cache }
+  if (existsSync(cache)) return cached
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+  } catch {
+    // The program itself meets the same error, and explains it.
+    return env
   }
-  const reach = isLoopback(address.host)
-    ? 'listening on loopback only, so agents of other machines cannot connect (GANTRY_LISTEN changes that)'
-    : 'listening without TLS'
-  const files = {
-    rootCredentials: join(config.dataDir, 'root-credentials'),
-    agentCredentials: join(config.dataDir, 'agent-credentials'),
-  }
-  log.info({ address: url, region: config.region, account: config.account, files }, `ready at ${url}, ${reach}`)
+  // The first start fills the cache in a child, so that what the compiler takes goes with the child.
+  spawnSync(process.execPath, [lightly, '--input-type=module', '-e', `await import('${program}')`], { env: cached })
+  return cached
 }
-
-function createWorld({ region, account }: Config): World {
-  return {
-    region,
-    account,
-    random: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
-    hex: (digits) =>
-      randomBytes(Math.ceil(digits / 2))
-        .toString('hex')
-        .slice(0, digits),
-    uuid: () => randomUUID(),
-  }
-}
-
-/** After a bug nothing in memory can be trusted; what was answered is on disk, and starting is recovering. */
-function endOnBug(log: Log): void {
-  for (const kind of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.on(kind, (error: unknown) => {
-      log.fatal({ err: error }, 'ended by a bug; start the controller again: it recovers from its data directory')
-      process.exit(1)
-    })
-  }
-}
-
-function explainStart(error: unknown): string {
-  if (error instanceof ConfigError || error instanceof CredentialsError || error instanceof DirectoryLockedError) {
-    return error.message
-  }
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE') return 'Another program listens on the address of GANTRY_LISTEN: end it or choose another.'
-  return error instanceof Error ? error.message : String(error)
-}
-
-main().catch((error: unknown) => {
-  createLog('error').fatal({ err: error }, `the controller can't start: ${explainStart(error)}`)
-  process.exit(1)
-})

@@ -1,0 +1,290 @@
+/**
+ * The agent: one per host. Wires the parts together. `main.ts` runs it.
+ *
+ * Exit codes, as the official agent's: 0 told to end, 1 start me again, 5 do not (a person has to look).
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { instanceAttributes } from './attributes.ts'
+import { configFileDefault, configFileVariable, readConfig } from './config.ts'
+import type { AgentConfig } from './config.ts'
+import type { PortRange } from './config-values.ts'
+import { credentialsSource } from './credentials.ts'
+import type { CredentialsSource } from './credentials.ts'
+import { lockDirectory } from './directory-lock.ts'
+import type { DirectoryLock } from './directory-lock.ts'
+import { defaultEngineLimits } from './docker-limits.ts'
+import { openDocker } from './docker.ts'
+import type { Journal } from './decide/journal-records.ts'
+import { openApi } from './ecs-api.ts'
+import type { CallApi } from './ecs-api.ts'
+import type { Engine, EngineInfo } from './engine.ts'
+import { hostFacts, kernelPortRange } from './host-facts.ts'
+import type { HostFacts } from './host-facts.ts'
+import { listeningPorts, startHostPortsReporter } from './host-ports.ts'
+import { readIdentity } from './identity.ts'
+import { startIntrospection } from './introspection.ts'
+import { openJournal } from './journal.ts'
+import { startLink } from './link.ts'
+import type { Link } from './link.ts'
+import { openLog } from './log.ts'
+import type { Log } from './log.ts'
+import { registryAuthFor } from './registry-auth.ts'
+import { ClusterMismatch, endpointDiscovery, registerInstance } from './register.ts'
+import { realTimers } from './timers.ts'
+import { startAgentTurn } from './turn.ts'
+import type { AgentTurn } from './turn.ts'
+
+const exitRetry = 1
+const exitForGood = 5
+const version = readVersion()
+const clock = { now: () => Date.now() }
+const startsMax = 8
+
+/** Ends the process, with this exit code. */
+export type Exit = (code: number) => never
+
+/** Resolves once the agent is registered and its channel is being kept. A start that fails says why and ends. */
+export async function runAgent(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
+  let log = openLog('info')
+  try {
+    const { config, warnings } = readConfig(env, readConfigFile(env[configFileVariable]))
+    log = openLog(config.logLevel)
+    for (const warning of warnings) log.warn({}, warning)
+    await run(config, lockDirectory(config.dataDirectory), log, exit)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    log.fatal({ stack: error instanceof Error ? error.stack : undefined }, message)
+    exit(error instanceof ClusterMismatch ? exitForGood : exitRetry)
+  }
+}
+
+/** What all parts are made from, once the engine has answered. */
+interface Base {
+  readonly config: AgentConfig
+  readonly log: Log
+  readonly host: HostFacts
+  readonly engine: Engine
+  readonly engineInfo: EngineInfo
+  readonly portRange: PortRange
+  readonly journal: Journal
+  readonly credentials: CredentialsSource
+  readonly callApi: CallApi
+  /** The link, once there is one. */
+  readonly channel: { link: Link | undefined }
+}
+
+async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exit): Promise<void> {
+  const ends: (() => unknown)[] = [() => lock.release()]
+  endOnSignal(ends, log, exit)
+  const base = await prepare(config, log)
+  ends.unshift(() => base.journal.close())
+
+  // A host that was registered before looks after its tasks at once: the controller may be away.
+  let containerInstanceArn = readIdentity(config.dataDirectory)?.containerInstanceArn
+  let turn = containerInstanceArn === undefined ? undefined : await startTurn(base, containerInstanceArn)
+  ends.unshift(() => turn?.close())
+  const introspection = await startIntrospection({
+    address: config.introspectionOffHost ? '0.0.0.0' : '127.0.0.1',
+    port: config.introspectionPort,
+    metadata: () => ({ cluster: config.cluster, containerInstanceArn, version }),
+    tasks: () => turn?.tasks() ?? [],
+  })
+  ends.unshift(() => introspection.close())
+
+  const registered = await register(base)
+  if (turn === undefined || registered !== containerInstanceArn) {
+    containerInstanceArn = registered
+    await turn?.close()
+    turn = await startTurn(base, registered)
+  }
+  const closeChannel = openChannel(base, registered, { turn, introspection: introspection.port, exit })
+  ends.unshift(closeChannel)
+}
+
+async function prepare(config: AgentConfig, log: Log): Promise<Base> {
+  const engine = openDocker(config.dockerHost, {
+    ...defaultEngineLimits,
+    createMs: config.containerCreateTimeoutMs,
+    startMs: config.containerStartTimeoutMs,
+    digestMs: config.manifestPullTimeoutMs,
+  })
+  const [host, engineInfo] = await Promise.all([hostFacts(), answeringEngine(engine, config, log)])
+  const portRange = config.dynamicHostPortRange ?? kernelPortRange()
+  const credentials = credentialsSource(config)
+  const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
+  const journal = openJournal(config.dataDirectory)
+  const channel = { link: undefined }
+  return { config, log, host, engine, engineInfo, portRange, journal, credentials, callApi, channel }
+}
+
+async function register(base: Base): Promise<string> {
+  const { config, log, host, callApi } = base
+  return registerInstance({
+    config,
+    host,
+    attributes: instanceAttributes(config, host, base.engineInfo, base.portRange),
+    callApi,
+    timers: realTimers,
+    log,
+    uuid: randomUUID,
+    random: Math.random,
+  })
+}
+
+async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
+  const { config, log, engine, journal, portRange, channel } = base
+  return startAgentTurn({
+    engine,
+    journal,
+    clock,
+    timers: realTimers,
+    world: worldOf(containerInstanceArn),
+    log,
+    config: {
+      cluster: config.cluster,
+      containerInstanceArn,
+      pullBehavior: config.imagePullBehavior,
+      pullTimeoutMs: config.imagePullTimeoutMs,
+      pullInactivityMs: config.imagePullInactivityTimeoutMs,
+      stopTimeoutSeconds: Math.ceil(config.containerStopTimeoutMs / 1000),
+      cleanupWaitMs: config.taskCleanupWaitMs,
+      dynamicHostPortRange: portRange,
+      reservedTcpPorts: [...config.reservedTcpPorts, config.introspectionPort],
+      reservedUdpPorts: config.reservedUdpPorts,
+      startsMax,
+    },
+    registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
+    busyPorts: listeningPorts,
+    send: (type, message) => channel.link?.send(type, message) ?? false,
+  })
+}
+
+/** Opens the control channel and keeps it; answers how to close it. */
+function openChannel(
+  base: Base,
+  containerInstanceArn: string,
+  { turn, introspection, exit }: { readonly turn: AgentTurn; readonly introspection: number; readonly exit: Exit },
+): () => void {
+  const { config, log, host, callApi, channel } = base
+  const { cluster } = config
+  const hostPorts = startHostPortsReporter({
+    timers: realTimers,
+    uuid: randomUUID,
+    ownPorts: () => turn.ownPorts(),
+    send: (type, message) => channel.link?.send(type, message) ?? false,
+  })
+  const ready = once(() =>
+    log.info(
+      { containerInstanceArn, cluster, cpus: host.cpus, memoryMiB: host.memoryMiB, introspection },
+      'Gantry agent ready: registered, and connected to its controller.',
+    ),
+  )
+  channel.link = startLink({
+    discover: endpointDiscovery({ callApi, containerInstanceArn, cluster, now: clock.now }),
+    cluster,
+    containerInstanceArn,
+    agentVersion: version,
+    agentHash: 'gantry',
+    dockerVersion: base.engineInfo.engineVersion,
+    region: config.region,
+    credentials: base.credentials,
+    now: clock.now,
+    random: Math.random,
+    timers: realTimers,
+    log,
+    onFrame: (frame) => turn.onFrame(frame),
+    onConnected() {
+      turn.linkUp()
+      hostPorts.report()
+      ready()
+    },
+    onDisconnected: () => turn.linkDown(),
+    async registerAgain() {
+      if ((await register(base)) === containerInstanceArn) return
+      log.fatal({ containerInstanceArn }, 'This host is another container instance now; the agent has to start anew.')
+      exit(exitRetry)
+    },
+  })
+  return () => {
+    hostPorts.close()
+    channel.link?.close()
+  }
+}
+
+/** Waits for an engine that answers, and says once in a while what it waits for. */
+async function answeringEngine(engine: Engine, config: AgentConfig, log: Log): Promise<EngineInfo> {
+  for (let waitMs = 500; ; waitMs = Math.min(waitMs * 1.5, 30_000)) {
+    try {
+      return await engine.info()
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      log.error({ dockerHost: config.dockerHost, retryInMs: waitMs }, message)
+      await new Promise((resolve) => setTimeout(resolve, waitMs))
+    }
+  }
+}
+
+/** Containers go on; the next agent in this directory takes them up again. */
+function endOnSignal(ends: readonly (() => unknown)[], log: Log, exit: Exit): void {
+  const end = once((signal: string) => {
+    log.info({ signal }, 'Gantry agent ends; the containers go on.')
+    // What hangs is left behind: the journal is durable at every instant.
+    setTimeout(() => exit(0), 2_000)
+    endAll(ends).then(
+      () => exit(0),
+      () => exit(0),
+    )
+  })
+  process.on('SIGTERM', () => end('SIGTERM'))
+  process.on('SIGINT', () => end('SIGINT'))
+}
+
+async function endAll(ends: readonly (() => unknown)[]): Promise<void> {
+  for (const end of ends) await end()
+}
+
+/** Region and account are the controller's own, and stand in the ARN that it gave. */
+function worldOf(containerInstanceArn: string) {
+  const [, , , region = '', account = ''] = containerInstanceArn.split(':')
+  return {
+    region,
+    account,
+    random: Math.random,
+    hex: (digits: number) =>
+      randomBytes(Math.ceil(digits / 2))
+        .toString('hex')
+        .slice(0, digits),
+    uuid: (): string => randomUUID(),
+  }
+}
+
+function readConfigFile(named: string | undefined): string {
+  try {
+    return readFileSync(named ?? configFileDefault, 'utf8')
+  } catch (error) {
+    if (named === undefined && (error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw new Error(
+      `The configuration file ${named ?? configFileDefault} can't be read. Make it readable, or remove it.`,
+      {
+        cause: error,
+      },
+    )
+  }
+}
+
+function readVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+function once<Arguments extends readonly unknown[]>(
+  work: (...given: Arguments) => void,
+): (...given: Arguments) => void {
+  let done = false
+  return (...given) => {
+    if (done) return
+    done = true
+    work(...given)
+  }
+}

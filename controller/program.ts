@@ -1,0 +1,163 @@
+/**
+ * The controller program: reads the environment, takes the data directory, recovers the state, and serves until a
+ * signal ends it. `main.ts` runs it.
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import type { Clock, World } from '../proto/world.ts'
+import { startAgents } from './agents.ts'
+import { createAuthenticator } from './api/auth.ts'
+import { startServer } from './api/server.ts'
+import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
+import { CredentialsError, loadCredentials } from './credentials.ts'
+import { instanceDecider } from './decide/instance.ts'
+import { taskDecider } from './decide/task.ts'
+import { taskDefinitionDecider } from './decide/task-definition.ts'
+import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
+import { createDefaultCluster } from './ecs/clusters.ts'
+import { operations } from './ecs/operations.ts'
+import { startHousekeeping } from './housekeeping.ts'
+import { createLog, type Log } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import { openSqliteStore } from './state/sqlite.ts'
+import { startTurn, type Turn } from './turn.ts'
+
+/** The longest that a clean end may take before the process ends anyway; the next start recovers. */
+const closeTimeoutMs = 10_000
+
+const clock: Clock = { now: () => Date.now() }
+
+/** Ends the process, with this exit code. */
+export type Exit = (code: number) => never
+
+/** Resolves once the controller is ready. A start that fails says why and ends the process with 1. */
+export async function runController(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
+  try {
+    await serve(env, exit)
+  } catch (error) {
+    createLog('error').fatal({ err: error }, `the controller can't start: ${explainStart(error)}`)
+    exit(1)
+  }
+}
+
+async function serve(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
+  const { config, unknownVariables } = readConfig(env)
+  const log = createLog(config.logLevel)
+  endOnBug(log, exit)
+  for (const variable of unknownVariables) log.warn({ variable }, `${variable} is not a setting of the controller`)
+  const running = await start(config, log)
+  let ending = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (ending) return
+      ending = true
+      log.info({ signal }, 'closing')
+      setTimeout(() => exit(1), closeTimeoutMs).unref()
+      running.close().then(
+        () => exit(0),
+        (error: unknown) => {
+          log.error({ err: error }, 'closing failed; the next start recovers')
+          exit(1)
+        },
+      )
+    })
+  }
+}
+
+async function start(config: Config, log: Log): Promise<{ close(): Promise<void> }> {
+  const lock = lockDirectory(config.dataDir)
+  const credentials = await loadCredentials(config.dataDir)
+  const world = createWorld(config)
+  const store = await openSqliteStore(config.dataDir, {
+    historyKeepMs: config.stoppedTaskRetentionMs,
+    onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
+  })
+  const deciders = [taskDecider, instanceDecider, taskDefinitionDecider]
+  const turn = await startTurn({ store, clock, world, log, deciders })
+  await createClusterAtFirstStart(turn)
+  const metrics = createMetrics()
+  const authenticator = createAuthenticator(credentials, config)
+  const agents = startAgents({ turn, clock, world, authenticator, log, metrics })
+  const server = await startServer({
+    operations,
+    turn,
+    clock,
+    world,
+    authenticator,
+    log,
+    metrics,
+    advertise: config.advertise,
+    listen: config.listen,
+    upgrade: agents.upgrade,
+    lastHeardAt: agents.lastHeardAt,
+  })
+  const housekeeping = startHousekeeping({ turn, log, config })
+  announce(log, server.address, config)
+  return {
+    async close() {
+      await housekeeping.close()
+      await agents.close()
+      await server.close()
+      await turn.close()
+      lock.release()
+      log.info('closed')
+    },
+  }
+}
+
+/** A cluster that an operator deleted stays deleted: only an empty state gets the default one. */
+async function createClusterAtFirstStart(turn: Turn): Promise<void> {
+  if (turn.reader.all('cluster').length > 0) return
+  await turn.submit({ name: 'createDefaultCluster', run: (tx, now, world) => createDefaultCluster(tx, now, world) })
+}
+
+function announce(log: Log, address: ListenAddress, config: Config): void {
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host
+  const url = `http://${host}:${address.port}`
+  if (!isLoopback(address.host)) {
+    log.warn(
+      { address: url },
+      'listening beyond this machine, without TLS: calls are signed, but anyone on the network path can read them',
+    )
+  }
+  const reach = isLoopback(address.host)
+    ? 'listening on loopback only, so agents of other machines cannot connect (GANTRY_LISTEN changes that)'
+    : 'listening without TLS'
+  const files = {
+    rootCredentials: join(config.dataDir, 'root-credentials'),
+    agentCredentials: join(config.dataDir, 'agent-credentials'),
+  }
+  log.info({ address: url, region: config.region, account: config.account, files }, `ready at ${url}, ${reach}`)
+}
+
+function createWorld({ region, account }: Config): World {
+  return {
+    region,
+    account,
+    random: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
+    hex: (digits) =>
+      randomBytes(Math.ceil(digits / 2))
+        .toString('hex')
+        .slice(0, digits),
+    uuid: () => randomUUID(),
+  }
+}
+
+/** After a bug nothing in memory can be trusted; what was answered is on disk, and starting is recovering. */
+function endOnBug(log: Log, exit: Exit): void {
+  for (const kind of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(kind, (error: unknown) => {
+      log.fatal({ err: error }, 'ended by a bug; start the controller again: it recovers from its data directory')
+      exit(1)
+    })
+  }
+}
+
+function explainStart(error: unknown): string {
+  if (error instanceof ConfigError || error instanceof CredentialsError || error instanceof DirectoryLockedError) {
+    return error.message
+  }
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE') return 'Another program listens on the address of GANTRY_LISTEN: end it or choose another.'
+  return error instanceof Error ? error.message : String(error)
+}
