@@ -1,4 +1,4 @@
-/** The Engine interface, held to one contract on the real Docker Engine; and docker.ts against an engine that misbehaves. */
+/** The Engine interface: one contract for the real engine and the simulation's fake; and docker.ts on a bad day. */
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { mkdtempSync } from 'node:fs'
@@ -10,15 +10,40 @@ import { openDocker } from '../../agent/docker.ts'
 import { defaultEngineLimits } from '../../agent/docker-limits.ts'
 import { EngineError, labels } from '../../agent/engine.ts'
 import type { Engine, EngineErrorKind, EngineEvent } from '../../agent/engine.ts'
+import { realTimers } from '../../agent/timers.ts'
+import { fakeEngine } from '../support/fake-engine.ts'
+import { fakeTime } from '../support/fake-time.ts'
+import type { FakeTime } from '../support/fake-time.ts'
 import { busyboxImage, engineHost, removeContainersWithLabel } from '../support/engine.ts'
 
 const mark = `contract-${process.pid}`
+tap.setTimeout(120_000)
+/** The fake on the clock on the wall. */
+const realTime: FakeTime = { ...fakeTime(), ...realTimers, now: Date.now }
 const pull = { timeoutMs: 30_000, inactivityMs: 30_000 }
 
 await tap.test('the contract, on the real engine', async (suite) => {
   const image = await busyboxImage()
   suite.teardown(async () => removeContainersWithLabel(`${labels.taskArn}=${mark}`))
-  await engineContract(suite, openDocker(engineHost()), image)
+  await engineContract(suite, openDocker(engineHost()), {
+    sleeper: running(image, ['sleep', '600']),
+    brief: running(image, ['true']),
+    refused: running(image, ['/no/such/program']),
+    image,
+  })
+})
+
+await tap.test('the contract, on the fake', async (suite) => {
+  const engine = fakeEngine(realTime)
+  engine.local.set('lab/sleeper:1', { ignoresTerm: true })
+  engine.local.set('lab/brief:1', { exitsAfterMs: 1 })
+  engine.local.set('lab/refused:1', { startError: 'exec: "/no/such/program": no such file or directory' })
+  await engineContract(suite, engine, {
+    sleeper: inFake('lab/sleeper:1'),
+    brief: inFake('lab/brief:1'),
+    refused: inFake('lab/refused:1'),
+    image: 'lab/sleeper:1',
+  })
 })
 
 await tap.test('what only a real engine shows', async (suite) => {
@@ -41,7 +66,7 @@ await tap.test('what only a real engine shows', async (suite) => {
   })
 
   await suite.test('the last lines of both streams, with and without a terminal', async (t) => {
-    const script = 'for i in $(seq 1 30); do echo "line $i"; done; echo "{\\"a\\":1}" >&2'
+    const script = 'for i in $(seq 1 30); do echo "line $i"; done; sleep 0.3; echo "{\\"a\\":1}" >&2'
     const plain = await engine.createContainer(`${mark}-logs`, running(image, ['sh', '-c', script]))
     await engine.startContainer(plain)
     await until(async () => (await engine.inspectContainer(plain))?.status === 'exited')
@@ -150,8 +175,18 @@ await tap.test('an engine that is not there, or that misbehaves', async (suite) 
   })
 })
 
+type Subject = Readonly<Record<string, unknown>>
+
+/** Bodies of containers that run on and ignore SIGTERM, that end at once, and that can't start; and the first's image. */
+interface Subjects {
+  readonly sleeper: Subject
+  readonly brief: Subject
+  readonly refused: Subject
+  readonly image: string
+}
+
 /** What every engine must do; the fake of the simulation is held to the same. */
-async function engineContract(suite: Test, engine: Engine, image: string): Promise<void> {
+async function engineContract(suite: Test, engine: Engine, given: Subjects): Promise<void> {
   await suite.test('it answers and describes itself', async (t) => {
     await engine.ping()
     const info = await engine.info()
@@ -160,9 +195,9 @@ async function engineContract(suite: Test, engine: Engine, image: string): Promi
   })
 
   await suite.test('a container goes from created over running to exited and away', async (t) => {
-    const id = await engine.createContainer(`${mark}-life`, running(image, ['sleep', '600']))
+    const id = await engine.createContainer(`${mark}-life`, given.sleeper)
     const created = await engine.inspectContainer(`${mark}-life`)
-    t.match(created, { id, name: `${mark}-life`, status: 'created', image })
+    t.match(created, { id, name: `${mark}-life`, status: 'created', image: given.image })
     t.equal(created?.startedAt, undefined)
 
     await engine.startContainer(id)
@@ -184,25 +219,27 @@ async function engineContract(suite: Test, engine: Engine, image: string): Promi
   })
 
   await suite.test('each refusal has its kind', async (t) => {
-    await engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600']))
-    const twice = await failure(engine.createContainer(`${mark}-twice`, running(image, ['sleep', '600'])))
+    await engine.createContainer(`${mark}-twice`, given.sleeper)
+    const twice = await failure(engine.createContainer(`${mark}-twice`, given.sleeper))
     t.equal(twice.kind, 'conflict')
-    const missing = await failure(engine.createContainer(`${mark}-missing`, running('gantry-test/none:1', ['true'])))
+    const missing = await failure(
+      engine.createContainer(`${mark}-missing`, { ...given.sleeper, Image: 'gantry-test/none:1' }),
+    )
     t.equal(missing.kind, 'notFound')
     t.equal((await failure(engine.startContainer('no-such-container'))).kind, 'notFound')
-    const bad = await engine.createContainer(`${mark}-bad`, running(image, ['/no/such/program']))
+    const bad = await engine.createContainer(`${mark}-bad`, given.refused)
     const refusal = await failure(engine.startContainer(bad))
     t.equal(refusal.kind, 'refused')
     t.match(refusal.message, /no such file or directory/)
     t.equal(await engine.inspectImage('gantry-test/none:1'), undefined)
-    t.match((await engine.inspectImage(image))?.id, /^sha256:/)
+    t.match((await engine.inspectImage(given.image))?.id, /^sha256:/)
   })
 
   await suite.test('events name what changed, until the watch is ended', async (t) => {
     const seen: EngineEvent[] = []
     const abort = new AbortController()
     const watching = engine.watch((event) => seen.push(event), abort.signal)
-    const id = await engine.createContainer(`${mark}-watched`, running(image, ['true']))
+    const id = await engine.createContainer(`${mark}-watched`, given.brief)
     await engine.startContainer(id)
     await until(async () => seen.some((event) => event.containerId === id && event.action === 'die'))
     abort.abort()
@@ -220,6 +257,10 @@ async function engineContract(suite: Test, engine: Engine, image: string): Promi
 
 function running(image: string, command: readonly string[]): Record<string, unknown> {
   return { Image: image, Cmd: command, Labels: { [labels.taskArn]: mark } }
+}
+
+function inFake(image: string): Subject {
+  return { ...running(image, []), HostConfig: { NetworkMode: 'bridge' } }
 }
 
 function publishing(image: string, hostPort: string): Record<string, unknown> {

@@ -212,7 +212,6 @@ function start(state: State, engine: { readonly latencyMs: number }, id: string)
   if (container.status === 'running') return
   const image = state.local.get(container.image) ?? {}
   if (image.startError !== undefined) {
-    container.exitCode = 127
     container.error = image.startError
     throw new EngineError('refused', `Error response from daemon: ${image.startError}`)
   }
@@ -225,7 +224,14 @@ function start(state: State, engine: { readonly latencyMs: number }, id: string)
   }
   const starts = container.starts + 1
   const health = image.health === undefined ? undefined : { status: image.health, output: '' }
-  Object.assign(container, { status: 'running', startedAt: state.time.now(), exitCode: 0, ports, starts, health })
+  Object.assign(container, {
+    status: 'running',
+    startedAt: state.time.now(),
+    exitCode: undefined,
+    ports,
+    starts,
+    health,
+  })
   state.started.push(id)
   emit(state, id, 'start')
   if (image.exitsAfterMs === undefined) return
