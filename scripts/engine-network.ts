@@ -9,6 +9,12 @@ import { findProgram } from './packages.ts'
 import { ScriptError, lastLines } from './report.ts'
 import { runCommand } from './run-command.ts'
 
+/** A bridge of the host with its address, such as `172.20.0.1/16`. */
+export interface Bridge {
+  readonly name: string
+  readonly address: string
+}
+
 export interface HostNetworkBefore {
   readonly ipForward: string
   readonly forwardPolicy: string
@@ -104,8 +110,8 @@ export async function noteHostNetwork(): Promise<HostNetworkBefore> {
  * Removes the bridge, the rules that name it and, unless another engine's bridge is there, Docker's own chains; then
  * puts back what `noteHostNetwork` found.
  */
-export async function removeHostNetwork(bridge: string, binaries: string, before: HostNetworkBefore): Promise<void> {
-  await runCommand(findProgram('ip') ?? 'ip', ['link', 'delete', bridge])
+export async function removeHostNetwork(bridge: Bridge, binaries: string, before: HostNetworkBefore): Promise<void> {
+  await runCommand(findProgram('ip') ?? 'ip', ['link', 'delete', bridge.name])
   const env = { PATH: `${binaries}:${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` }
   const iptables = (args: readonly string[]) => runCommand('iptables', args, { env })
   const isAlone = !(await hasInterface('docker0'))
@@ -124,6 +130,10 @@ export async function removeHostNetwork(bridge: string, binaries: string, before
   writeFileSync(forwardSwitch, before.ipForward)
 }
 
-function isOurRule(line: string, bridge: string, isAlone: boolean): boolean {
-  return line.split(' ').includes(bridge) || (isAlone && / -j DOCKER/.test(line))
+/** A killed engine leaves rules of its containers' addresses, which name no bridge. */
+function isOurRule(line: string, bridge: Bridge, isAlone: boolean): boolean {
+  const [first, second] = bridge.address.split('.')
+  const words = line.split(' ')
+  const isOfOurNetwork = words.some((word) => word.startsWith(`${first}.${second}.`))
+  return words.includes(bridge.name) || isOfOurNetwork || (isAlone && / -j DOCKER/.test(line))
 }

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } 
 import { join } from 'node:path'
 import { type EngineVersion, askVersion, listContainers, removeContainer } from './engine-api.ts'
 import {
+  type Bridge,
   type HostNetworkBefore,
   chooseIptables,
   makeBridge,
@@ -27,7 +28,7 @@ export interface FoundEngine {
 interface EngineRecord {
   readonly pid: number
   /** The host's bridge that it uses; absent when the engine has a network namespace of its own. */
-  readonly bridge?: { readonly name: string; readonly address: string } | undefined
+  readonly bridge?: Bridge | undefined
   readonly networkBefore?: HostNetworkBefore | undefined
 }
 
@@ -181,7 +182,7 @@ export async function removeEngine(directory: string): Promise<number | undefine
   await endLeftovers(directory)
   await unmountUnder(directory)
   if (record?.bridge !== undefined && record.networkBefore !== undefined) {
-    await removeHostNetwork(record.bridge.name, join(directory, 'bin'), record.networkBefore)
+    await removeHostNetwork(record.bridge, join(directory, 'bin'), record.networkBefore)
   }
   rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   return containers.length

@@ -60,3 +60,26 @@ export function environmentOf(pid: number): string {
     return ''
   }
 }
+
+/** A process among all that ever had this pid: by the machine's boot and the tick at which it began. */
+export interface ProcessIdentity {
+  readonly pid: number
+  readonly began: string
+}
+
+/** Undefined for one that is gone. */
+export function identify(pid: number): ProcessIdentity | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // The second field is the name in parentheses and may hold anything; the start is the twentieth after it.
+    const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    return { pid, began: `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}` }
+  } catch {
+    return undefined
+  }
+}
+
+/** A pid of a former boot may be anyone's now, even that of whoever asks. */
+export function isSameProcess(identity: ProcessIdentity): boolean {
+  return isRunning(identity.pid) && identify(identity.pid)?.began === identity.began
+}

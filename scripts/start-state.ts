@@ -1,14 +1,14 @@
 /** What a start notes for `npm run stop`, in `state.json`: its programs and its engine. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import type { Home } from './home.ts'
-import { commandLineOf, endProcess, isRunning } from './processes.ts'
+import { type ProcessIdentity, endProcess, isSameProcess } from './processes.ts'
 import { say } from './report.ts'
 
 export interface StartState {
-  readonly supervisorPid: number
+  readonly supervisor: ProcessIdentity | undefined
   readonly dockerHost: string
   /** The controller and the agent, each in a session of its own, so that they can outlive a killed supervisor. */
-  readonly programs: Readonly<Record<string, number | undefined>>
+  readonly programs: Readonly<Record<string, ProcessIdentity | undefined>>
 }
 
 export function readState(home: Home): StartState | undefined {
@@ -21,24 +21,19 @@ export function writeState(home: Home, state: StartState): void {
   renameSync(`${home.state}.new`, home.state)
 }
 
-/** A pid that a former boot used may be anyone's now, so the arguments decide whose process it is. */
-function runsOurs(pid: number, file: string): boolean {
-  return isRunning(pid) && commandLineOf(pid).includes(file)
-}
-
-/** The supervisor that runs, if one does. */
+/** The pid of the supervisor that runs, if one does. */
 export function runningSupervisor(home: Home): number | undefined {
-  const pid = readState(home)?.supervisorPid
-  return pid !== undefined && runsOurs(pid, 'scripts/start.ts') ? pid : undefined
+  const supervisor = readState(home)?.supervisor
+  return supervisor !== undefined && isSameProcess(supervisor) ? supervisor.pid : undefined
 }
 
 /** Ends a controller or an agent whose supervisor was killed; gives how many there were. */
 export async function endOrphans(home: Home): Promise<number> {
   let ended = 0
-  for (const [name, pid] of Object.entries(readState(home)?.programs ?? {})) {
-    if (pid === undefined || !runsOurs(pid, `${name}/main.ts`)) continue
-    say(`ending the ${name} (pid ${pid}) that a killed supervisor left behind`)
-    await endProcess(pid, 15_000)
+  for (const [name, program] of Object.entries(readState(home)?.programs ?? {})) {
+    if (program === undefined || !isSameProcess(program)) continue
+    say(`ending the ${name} (pid ${program.pid}) that a killed supervisor left behind`)
+    await endProcess(program.pid, 15_000)
     ended += 1
   }
   return ended

@@ -11,6 +11,7 @@ import { type CallApi, openApi } from '../agent/ecs-api.ts'
 import { type FoundEngine, ensureEngine } from './engine.ts'
 import { type Addresses, type Home, controllerEnvironment, readAddresses, readHome, repository } from './home.ts'
 import { findProgram } from './packages.ts'
+import { identify } from './processes.ts'
 import { ScriptError, runScript, say, seconds } from './report.ts'
 import { type RunningSample, makeSampleImage, runSample } from './sample.ts'
 import { endOrphans, runningSupervisor, writeState } from './start-state.ts'
@@ -184,9 +185,9 @@ async function main(): Promise<number> {
   const programs: Supervised[] = []
   const note = () =>
     writeState(home, {
-      supervisorPid: process.pid,
+      supervisor: identify(process.pid),
       dockerHost: engine.dockerHost,
-      programs: Object.fromEntries(programs.map((program) => [program.name, program.pid()])),
+      programs: Object.fromEntries(programs.map((program) => [program.name, identify(program.pid() ?? 0)])),
     })
   note()
   try {
