@@ -90,10 +90,10 @@ export function startAgents(services: AgentsServices): Agents {
 /** Throws ApiError: unsigned, not allowed, no such channel, or an instance that may not dial. */
 function checkHandshake(services: AgentsServices, request: IncomingMessage): Handshake {
   const path = request.url ?? '/'
-  const url = new URL(path, 'http://controller')
-  const channel = channelOf(url.pathname)
-  if (channel === undefined) {
-    throw new ApiError('ResourceNotFoundException', `There is no channel at ${url.pathname.slice(0, 100)}.`)
+  const url = URL.parse(path, 'http://controller')
+  const channel = url === null ? undefined : channelOf(url.pathname)
+  if (url === null || channel === undefined) {
+    throw new ApiError('ResourceNotFoundException', `There is no channel at ${path.slice(0, 100)}.`)
   }
   const { headers, method } = request
   const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0) }

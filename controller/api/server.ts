@@ -45,6 +45,7 @@ export async function startServer(services: ServerServices): Promise<Server> {
     genReqId: () => randomUUID(),
     routerOptions: { maxParamLength: 2048 },
     clientErrorHandler: answerBrokenHttp,
+    frameworkErrors: answerBrokenPath,
     // Some HTTP clients offer an upgrade to HTTP/2 with every request; only a WebSocket's is taken up.
     http: { shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket' },
   })
@@ -112,6 +113,26 @@ function asRefusal(error: FastifyError, requestId: string): ApiError {
 function pathOf(request: FastifyRequest): string {
   const path = (request.raw.url ?? '/').split('?')[0] ?? '/'
   return path.length > 100 ? `${path.slice(0, 100)}...` : path
+}
+
+/** A path that the router itself refuses: a broken percent-encoding, or a member that is too long. */
+function answerBrokenPath(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  const refusal = new ApiError(
+    'InvalidParameterException',
+    `The path ${pathOf(request)} can't be read: it is no valid URL.`,
+    {
+      cause: error,
+    },
+  )
+  const isRest = pathOf(request).startsWith('/v1/')
+  const shown = isRest
+    ? { code: refusal.code, message: refusal.message }
+    : { __type: refusal.code, message: refusal.message }
+  void reply
+    .code(refusal.httpStatus)
+    .header('x-amzn-RequestId', request.id)
+    .header('content-type', isRest ? 'application/json' : 'application/x-amz-json-1.1')
+    .send(Buffer.from(JSON.stringify(shown)))
 }
 
 /** Bytes that are not HTTP at all: there is no request to answer, so the answer is written by hand. */

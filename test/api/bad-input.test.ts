@@ -75,6 +75,11 @@ await t.test('targets, types and paths that are not there', async (test) => {
   test.match([restless.status, restless.json], [404, { code: 'ResourceNotFoundException' }])
   const noTask = await getRest(endpoint, root, '/v1/tasks/none')
   test.match([noTask.status, noTask.json], [404, { code: 'ResourceNotFoundException', message: /no task/ }])
+  for (const path of ['/v1/tasks/%ZZ', `/v1/tasks/${'a'.repeat(5000)}`]) {
+    const broken = await send(`${endpoint}${path}`, {})
+    test.match([broken.status, broken.json], [400, { code: 'InvalidParameterException', message: /no valid URL/ }])
+  }
+  checkError(test, 'a broken path', await send(`${endpoint}/%ZZ`, {}), 'InvalidParameterException', /no valid URL/)
   const badPage = await getRest(endpoint, root, '/v1/clusters?maxResults=0')
   test.match([badPage.status, badPage.json], [400, { code: 'InvalidParameterException', message: /maxResults/ }])
   test.match(await rawHttp('NONSENSE\r\n\r\n'), /^HTTP\/1.1 400 [^]*SerializationException/)

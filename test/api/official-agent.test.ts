@@ -86,14 +86,14 @@ await t.test('what the conversation left in the state', async (test) => {
   })
 })
 
-await t.test('a real amazon-ecs-agent, where GANTRY_OFFICIAL_AGENT names one', async (test) => {
-  const binary = process.env['GANTRY_OFFICIAL_AGENT']
-  if (binary === undefined) {
-    test.comment('not run: GANTRY_OFFICIAL_AGENT names no amazon-ecs-agent binary')
-    return
-  }
-  await runOfficialAgent(test, binary)
-})
+const officialAgent = process.env['GANTRY_OFFICIAL_AGENT']
+if (officialAgent === undefined) {
+  t.comment('skipped: a real amazon-ecs-agent against this controller; GANTRY_OFFICIAL_AGENT names no binary')
+} else {
+  await t.test('a real amazon-ecs-agent takes a task and reports on it', (test) =>
+    runOfficialAgent(test, officialAgent),
+  )
+}
 
 async function playRequest(event: RecordedEvent): Promise<RawAnswer> {
   const operation = event.headers?.['X-Amz-Target']?.split('.')[1] ?? ''
