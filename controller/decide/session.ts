@@ -5,17 +5,8 @@
  * Desired state is level-triggered: what is due is computed from the rows (`seqNum` against `acknowledgedSeqNum`), so a
  * lost frame, a lost ack or a restart of either side needs no special case.
  */
-import {
-  type Frame,
-  type HeartbeatMessage,
-  type PayloadMessage,
-  type PayloadTask,
-  payloadTasksMax,
-  type TaskIdentifier,
-  type TaskManifestMessage,
-  type TaskStopVerificationAck,
-} from '../../proto/acs.ts'
-import { clusterArn, idOf } from '../../proto/arn.ts'
+import type { Frame, HeartbeatMessage, TaskIdentifier, TaskStopVerificationAck } from '../../proto/acs.ts'
+import { idOf } from '../../proto/arn.ts'
 import type { World } from '../../proto/world.ts'
 import {
   acknowledgePayload,
@@ -25,7 +16,6 @@ import {
   applyHostReport,
   applyTaskStateChange,
 } from '../ecs/submit.ts'
-import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import {
   readAck,
@@ -34,7 +24,7 @@ import {
   readTaskStateChange,
   type Unreadable,
 } from './agent-messages.ts'
-import { payloadTask } from './payload.ts'
+import { duePayloads, manifestFor, type SentTasks, type SessionView } from './session-payloads.ts'
 
 export const heartbeatIntervalMs = 5000
 /** Heartbeats without a sign of life after which the agent counts as disconnected. */
@@ -43,8 +33,6 @@ export const heartbeatsMissedMax = 3
 export const reconnectGraceMs = 15_000
 /** After the controller's own start nothing is declared lost before agents had time to come back. */
 export const startGraceMs = 60_000
-/** What an agent did not acknowledge is sent again after this time. */
-export const resendAfterMs = 10_000
 /** Payloads whose ack is awaited; older ones are forgotten, and a late ack of them with it. */
 const payloadsRememberedMax = 256
 
@@ -60,7 +48,7 @@ export interface Session {
   /** Id of the manifest that this session sent, whose stop candidates it will verify. */
   readonly manifestId: string | undefined
   /** For each task what was last sent, and when. */
-  readonly sent: ReadonlyMap<string, { readonly seqNum: number; readonly at: number }>
+  readonly sent: SentTasks
   /** Message id -> the tasks that its ack acknowledges, each with the sequence number that was sent. */
   readonly payloads: ReadonlyMap<string, ReadonlyMap<string, number>>
 }
@@ -94,13 +82,6 @@ export type SessionEffect =
 export interface SessionStep {
   readonly session: Session
   readonly effects: readonly SessionEffect[]
-}
-
-/** The committed state and the sources of time and ids that a step may read. */
-export interface SessionView {
-  readonly reader: Reader
-  readonly world: World
-  readonly now: number
 }
 
 export function openSession(instanceId: string, now: number): Session {
@@ -311,92 +292,20 @@ function hearHostReport(session: Session, frame: Frame): SessionStep {
 function sendDue(session: Session, view: SessionView): SessionStep {
   const instance = view.reader.get('instance', session.instanceId)
   if (instance === undefined || instance.status === 'INACTIVE') return closeInactive(session)
-  const due = view.reader
-    .find('task', 'liveByInstance', session.instanceId)
-    .filter((task) => isDue(task, session, view.now))
-    .toSorted((one, other) => one.seqNum - other.seqNum)
-  if (due.length === 0) return { session, effects: [] }
-  const sent = new Map(session.sent)
+  const due = duePayloads(instance, session.sent, view)
+  if (due === undefined) return { session, effects: [] }
   const payloads = new Map(session.payloads)
-  const effects: SessionEffect[] = []
-  for (let at = 0; at < due.length; at += payloadTasksMax) {
-    const rows = due.slice(at, at + payloadTasksMax)
-    for (const row of rows) sent.set(row.taskId, { seqNum: row.seqNum, at: view.now })
-    const { tasks, failures } = payloadTasks(rows, instance, view)
-    effects.push(...failures)
-    if (tasks.length === 0) continue
-    const message = payloadMessage(instance, tasks, rows, view)
-    payloads.set(message.messageId, new Map(rows.map(({ taskId, seqNum }) => [taskId, seqNum])))
-    effects.push(send('PayloadMessage', message))
-  }
+  for (const { message, seqNums } of due.payloads) payloads.set(message.messageId, seqNums)
   for (const messageId of payloads.keys()) {
     if (payloads.size <= payloadsRememberedMax) break
     payloads.delete(messageId)
   }
-  for (const taskId of sent.keys()) {
-    const row = view.reader.get('task', taskId)
-    if (row === undefined || row.lastStatus === 'STOPPED') sent.delete(taskId)
-  }
-  return { session: { ...session, sent, payloads }, effects }
-}
-
-function isDue(task: TaskRow, session: Session, now: number): boolean {
-  if (task.seqNum <= task.acknowledgedSeqNum) return false
-  const sent = session.sent.get(task.taskId)
-  return sent === undefined || sent.seqNum < task.seqNum || now - sent.at >= resendAfterMs
-}
-
-/** A row that can't be told fails alone: the others of its message still go out. */
-function payloadTasks(
-  rows: readonly TaskRow[],
-  instance: InstanceRow,
-  { reader, world }: SessionView,
-): { readonly tasks: readonly PayloadTask[]; readonly failures: readonly SessionEffect[] } {
-  const tasks: PayloadTask[] = []
-  const failures: SessionEffect[] = []
-  for (const row of rows) {
-    try {
-      const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
-      if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
-      tasks.push(payloadTask(row, definition, { gantryProtocol: instance.gantryProtocol, region: world.region }))
-    } catch (error) {
-      failures.push(log('error', 'a task cannot be sent to its agent', { err: error, task: row.taskArn }))
-    }
-  }
-  return { tasks, failures }
-}
-
-function payloadMessage(
-  instance: InstanceRow,
-  tasks: readonly PayloadTask[],
-  rows: readonly TaskRow[],
-  { now, world }: SessionView,
-): PayloadMessage {
-  const seqNum = Math.max(...rows.map((row) => row.seqNum))
   return {
-    clusterArn: clusterArn(world, instance.clusterName),
-    containerInstanceArn: instance.containerInstanceArn,
-    messageId: world.uuid(),
-    generatedAt: now,
-    seqNum,
-    timeline: seqNum,
-    tasks,
-  }
-}
-
-function manifestFor(instance: InstanceRow, { reader, world, now }: SessionView): TaskManifestMessage {
-  const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
-  return {
-    clusterArn: clusterArn(world, instance.clusterName),
-    containerInstanceArn: instance.containerInstanceArn,
-    messageId: world.uuid(),
-    generatedAt: now,
-    timeline: instance.seqNum,
-    tasks: tasks.map(({ taskArn, clusterArn: taskClusterArn, desiredStatus }) => ({
-      taskArn,
-      taskClusterArn,
-      desiredStatus,
-    })),
+    session: { ...session, sent: due.sent, payloads },
+    effects: [
+      ...due.failures.map((facts) => log('error', 'a task cannot be sent to its agent', facts)),
+      ...due.payloads.map(({ message }) => send('PayloadMessage', message)),
+    ],
   }
 }
 

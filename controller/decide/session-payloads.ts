@@ -1,0 +1,122 @@
+/**
+ * What an instance's agent is to be told right now: the manifest of all its tasks, and payloads of those that it has not
+ * acknowledged.
+ */
+import { type PayloadMessage, type PayloadTask, payloadTasksMax, type TaskManifestMessage } from '../../proto/acs.ts'
+import { clusterArn, idOf } from '../../proto/arn.ts'
+import type { World } from '../../proto/world.ts'
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import type { Reader } from '../state/transaction.ts'
+import { payloadTask } from './payload.ts'
+
+/** What an agent did not acknowledge is sent again after this time. */
+export const resendAfterMs = 10_000
+
+/** The committed state and the sources of time and ids that a session may read. */
+export interface SessionView {
+  readonly reader: Reader
+  readonly world: World
+  /** Epoch milliseconds. */
+  readonly now: number
+}
+
+/** Task id -> what was last sent of it, and when. */
+export type SentTasks = ReadonlyMap<string, { readonly seqNum: number; readonly at: number }>
+
+export interface DuePayloads {
+  readonly sent: SentTasks
+  /** Each with the tasks that its ack acknowledges, and their sequence numbers. */
+  readonly payloads: readonly { readonly message: PayloadMessage; readonly seqNums: ReadonlyMap<string, number> }[]
+  /** Tasks that can't be told, for the log. */
+  readonly failures: readonly { readonly err: unknown; readonly task: string }[]
+}
+
+/** In the order of their sequence numbers, at most ten tasks a message; undefined where nothing is due. */
+export function duePayloads(instance: InstanceRow, known: SentTasks, view: SessionView): DuePayloads | undefined {
+  const due = view.reader
+    .find('task', 'liveByInstance', instance.instanceId)
+    .filter((task) => isDue(task, known, view.now))
+    .toSorted((one, other) => one.seqNum - other.seqNum)
+  if (due.length === 0) return undefined
+  const sent = new Map([...known].filter(([taskId]) => isLive(view.reader.get('task', taskId))))
+  const payloads: DuePayloads['payloads'][number][] = []
+  const failures: DuePayloads['failures'][number][] = []
+  for (let at = 0; at < due.length; at += payloadTasksMax) {
+    const rows = due.slice(at, at + payloadTasksMax)
+    for (const row of rows) sent.set(row.taskId, { seqNum: row.seqNum, at: view.now })
+    const told = payloadTasks(rows, instance, view)
+    failures.push(...told.failures)
+    if (told.tasks.length === 0) continue
+    // An ack stands for what was told, never for a task that could not be.
+    const toldArns = new Set(told.tasks.map(({ arn }) => arn))
+    const toldRows = rows.filter(({ taskArn }) => toldArns.has(taskArn))
+    const seqNums = new Map(toldRows.map(({ taskId, seqNum }) => [taskId, seqNum]))
+    payloads.push({ message: payloadMessage(instance, told.tasks, rows, view), seqNums })
+  }
+  return { sent, payloads, failures }
+}
+
+/** All live tasks of the instance; its timeline is the number that this connect was given. */
+export function manifestFor(instance: InstanceRow, { reader, world, now }: SessionView): TaskManifestMessage {
+  const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
+  return {
+    clusterArn: clusterArn(world, instance.clusterName),
+    containerInstanceArn: instance.containerInstanceArn,
+    messageId: world.uuid(),
+    generatedAt: now,
+    timeline: instance.seqNum,
+    tasks: tasks.map(({ taskArn, clusterArn: taskClusterArn, desiredStatus }) => ({
+      taskArn,
+      taskClusterArn,
+      desiredStatus,
+    })),
+  }
+}
+
+function isDue(task: TaskRow, known: SentTasks, now: number): boolean {
+  if (task.seqNum <= task.acknowledgedSeqNum) return false
+  const sent = known.get(task.taskId)
+  return sent === undefined || sent.seqNum < task.seqNum || now - sent.at >= resendAfterMs
+}
+
+function isLive(task: TaskRow | undefined): boolean {
+  return task !== undefined && task.lastStatus !== 'STOPPED'
+}
+
+/** A row that can't be told fails alone: the others of its message still go out. */
+function payloadTasks(
+  rows: readonly TaskRow[],
+  instance: InstanceRow,
+  { reader, world }: SessionView,
+): { readonly tasks: readonly PayloadTask[]; readonly failures: DuePayloads['failures'] } {
+  const tasks: PayloadTask[] = []
+  const failures: DuePayloads['failures'][number][] = []
+  for (const row of rows) {
+    try {
+      const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
+      if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
+      tasks.push(payloadTask(row, definition, { gantryProtocol: instance.gantryProtocol, region: world.region }))
+    } catch (error) {
+      failures.push({ err: error, task: row.taskArn })
+    }
+  }
+  return { tasks, failures }
+}
+
+function payloadMessage(
+  instance: InstanceRow,
+  tasks: readonly PayloadTask[],
+  rows: readonly TaskRow[],
+  { now, world }: SessionView,
+): PayloadMessage {
+  const seqNum = Math.max(...rows.map((row) => row.seqNum))
+  return {
+    clusterArn: clusterArn(world, instance.clusterName),
+    containerInstanceArn: instance.containerInstanceArn,
+    messageId: world.uuid(),
+    generatedAt: now,
+    seqNum,
+    timeline: seqNum,
+    tasks,
+  }
+}
