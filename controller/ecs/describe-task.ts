@@ -1,5 +1,5 @@
 /** How a task shows in answers: ECS's members alone, and what its instance knows of the connection to it. */
-import { clusterNameInArn, idOf, taskArn } from '../../proto/arn.ts'
+import { clusterNameInArn, idOf, isArn, taskArn } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { Container, Failure, Input, Output, Task } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
@@ -89,7 +89,8 @@ export function describeTasks(reader: Reader, input: Input<'DescribeTasks'>, wor
   for (const idOrArn of wanted) {
     const row = findTask(reader, cluster, idOrArn)
     if (row === undefined) {
-      failures.push({ arn: taskArn(world, cluster.clusterName, idOf(idOrArn)), reason: 'MISSING' })
+      const arn = isArn(idOrArn) ? idOrArn : taskArn(world, cluster.clusterName, idOrArn)
+      failures.push({ arn, reason: 'MISSING' })
     } else tasks.push(describeTask(reader, row, input.include ?? []))
   }
   return { tasks, failures }
@@ -103,7 +104,9 @@ export function findTask(reader: Reader, cluster: ClusterRow, idOrArn: string): 
   checkClusterOf(idOrArn, cluster)
   const taskId = idOf(idOrArn)
   const row = reader.get('task', taskId) ?? reader.history.task(taskId)
-  return row?.clusterName === cluster.clusterName ? row : undefined
+  if (row?.clusterName !== cluster.clusterName) return undefined
+  // The old ARN format has no cluster in it; a whole one must be this task's own, region and account included.
+  return clusterNameInArn(idOrArn) === undefined || row.taskArn === idOrArn ? row : undefined
 }
 
 /** For every parameter that takes an id or an ARN within a cluster. */

@@ -107,7 +107,7 @@ function placementOf(request: TaskRequest, input: Input<'RunTask'>): PlacementRe
         `there are ${constraints.length}.`,
     )
   }
-  checkConstraints(input.placementConstraints ?? [])
+  checkConstraints(constraints)
   const launchType = input.launchType === 'EC2' || input.launchType === 'EXTERNAL' ? input.launchType : undefined
   checkCompatibility(definition, launchType)
   return { definition, overrides, group, launchType, constraints, strategies: checkStrategies(input.placementStrategy) }

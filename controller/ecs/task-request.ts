@@ -38,7 +38,6 @@ export function readTaskRequest(reader: Reader, cluster: ClusterRow, input: Shar
   const definition = requireTaskDefinition(reader, input.taskDefinition)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
   checkNetworkMode(definition, input)
-  checkConstraints(definition.placementConstraints ?? [])
   return {
     cluster,
     definition,

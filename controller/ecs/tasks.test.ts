@@ -326,6 +326,9 @@ await t.test('StartTask goes where it is told, or says why not, for each instanc
       ['6', 'MISSING', undefined],
     ],
   )
+  const placementConstraints = [{ type: 'memberOf' as const, expression: 'attribute:a == b' }]
+  const pinned = aState({ instance: [host('1')], taskDefinition: [aTaskDefinition({ placementConstraints })] })
+  test.equal(startTask(pinned, {}).tasks?.length, 1, 'constraints are for what is placed, and this is not')
   test.match(
     refusal(() => startTask(state, { containerInstances: [] })),
     /^InvalidParameterException: Container instances cannot be empty/,
@@ -400,6 +403,11 @@ await t.test('DescribeTasks tells MISSING apart, reads the history, and leaks no
     include: ['TAGS'],
   })
   test.same(failures, [{ arn: `arn:aws:ecs:us-east-1:123456789012:task/default/${'f'.repeat(32)}`, reason: 'MISSING' }])
+  const elsewhere = live.taskArn.replace('us-east-1', 'eu-west-1')
+  test.same(describeTasks(state, { tasks: [elsewhere] }), {
+    tasks: [],
+    failures: [{ arn: elsewhere, reason: 'MISSING' }],
+  })
   test.match(tasks[0], { connectivity: 'DISCONNECTED', connectivityAt: testNow + 5000, tags: [] })
   test.match(tasks[1], { lastStatus: 'STOPPED', tags: [{ key: 'a', value: 'b' }] })
   const text = JSON.stringify(describeTask(state, withLog, ['TAGS']))
