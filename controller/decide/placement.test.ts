@@ -12,7 +12,7 @@ import {
 import type { ContainerDefinition, PortMapping } from '../../proto/model/types.ts'
 import type { State } from '../state/state.ts'
 import type { InstanceRow, ReservedResources, TaskDefinitionRow } from '../state/tables.ts'
-import { explainPlacement, failuresOf, placeTask } from './placement.ts'
+import { failuresOf, placeTask } from './placement.ts'
 import { type PlacementRequest, placementCandidates } from './placement-candidates.ts'
 import { instanceResources, reservedTcpPorts, taskDemand } from './resources.ts'
 
@@ -339,12 +339,6 @@ await t.test('dynamic ports run out', async (test) => {
   const request = aRequest({ definition: definitionWith({ portMappings: [{ containerPortRange: '1-2' }] }) })
   const state = aState({ instance: hosts(1, { dynamicPorts: { first: 40000, last: 40002 }, hostUdpPorts: [] }) })
   test.same(transcript(state, request, 2), ['1', 'no instance matched: 1 lacks dynamic ports (want 2, most free 1)'])
-})
-await t.test('asked ahead: some match, some do not', async (test) => {
-  const instance = [...hosts(1), anInstance({ instanceId: '2', status: 'DRAINING' })]
-  const asked = explainPlacement(placementCandidates(aState({ instance }), 'default'), aRequest())
-  test.equal(asked?.sentence, '1 of 2 instances match: 1 is draining')
-  test.equal(explainPlacement(placementCandidates(aState({ instance: hosts(1) }), 'default'), aRequest()), undefined)
 })
 
 /** One step of a generated history: a task is placed, an agent reports its ports, or a task stops. */

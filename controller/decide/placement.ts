@@ -39,18 +39,12 @@ export interface RefusalCount {
 export function placeTask(candidates: readonly Candidate[], request: PlacementRequest, world: World): Placed | Refused {
   const { able, refused } = judgeAll(candidates, request)
   const chosen = chooseCandidate(able, candidates, request, world)
-  if (chosen === undefined) return refusalOf(refused, able.length)
+  if (chosen === undefined) return refusalOf(refused)
   return {
     kind: 'placed',
     instance: chosen.instance,
     reserved: taskDemand(request.definition, request.overrides),
   }
-}
-
-/** Why the instances that can't take the task can't; undefined where all of them can. For operators who ask ahead. */
-export function explainPlacement(candidates: readonly Candidate[], request: PlacementRequest): Refused | undefined {
-  const { able, refused } = judgeAll(candidates, request)
-  return refused.length === 0 ? undefined : refusalOf(refused, able.length)
 }
 
 /** More than an answer can usefully list; the sentence counts all of them anyway. */
@@ -86,7 +80,7 @@ function judgeAll(
   return { able, refused }
 }
 
-function refusalOf(failed: readonly Failed[], able: number): Refused {
+function refusalOf(failed: readonly Failed[]): Refused {
   const byFilter = new Map<ArmedFilter, Candidate[]>()
   for (const { candidate, filter } of failed) byFilter.set(filter, [...(byFilter.get(filter) ?? []), candidate])
   const counts = [...byFilter]
@@ -97,7 +91,6 @@ function refusalOf(failed: readonly Failed[], able: number): Refused {
       explanation: filter.explain(candidates),
     }))
     .sort((left, right) => right.count - left.count)
-  const head = able === 0 ? 'no instance matched' : `${able} of ${able + failed.length} instances match`
   const explanations = counts.map(({ explanation }) => explanation)
   return {
     kind: 'refused',
@@ -107,6 +100,6 @@ function refusalOf(failed: readonly Failed[], able: number): Refused {
       filter: filter.name,
       reason: filter.reason,
     })),
-    sentence: `${head}: ${explanations.length === 0 ? 'there is none' : explanations.join(', ')}`,
+    sentence: `no instance matched: ${explanations.length === 0 ? 'there is none' : explanations.join(', ')}`,
   }
 }

@@ -1,5 +1,7 @@
 import t from 'tap'
 import {
+  aCall,
+  aCluster,
   aState,
   aTask,
   aWorld,
@@ -14,12 +16,12 @@ import {
   agentConnected,
   agentDisconnected,
   applyHostReport,
-  applyTaskHealth,
   applyTaskStateChange,
+  submitHandlers,
 } from '../ecs/submit.ts'
 import type { State } from '../state/state.ts'
 import type { TaskRow } from '../state/tables.ts'
-import type { TaskReport } from './report.ts'
+import { type TaskReport, taskAfterHealth } from './report.ts'
 import { retain, retentionDefaults } from './retention.ts'
 import { taskDecider } from './task.ts'
 
@@ -144,6 +146,13 @@ await t.test("an agent can't report on what isn't its own, nor on what is not th
     code: 'InvalidParameterException',
     message: /not found/,
   })
+  const fromCluster = (clusterName: string) => () =>
+    inTransaction(state, (tx) => {
+      const input = { cluster: clusterName, task: task.taskArn, status: 'STOPPED' }
+      return submitHandlers.SubmitTaskStateChange.handle(tx, input, aCall(), aWorld())
+    })
+  inTransaction(state, (tx) => tx.put('cluster', 'lab', aCluster({ clusterName: 'lab' })))
+  test.throws(fromCluster('lab'), { code: 'InvalidParameterException', message: /not found/ })
   test.equal(stored(state, task).lastStatus, 'PENDING')
 })
 
@@ -153,10 +162,10 @@ await t.test('health follows the essential containers that have a check', async 
     containerDefinitions: [{ ...definition, healthCheck: { command: ['CMD', 'true'] } }],
   })
   const task = aTask({ lastStatus: 'RUNNING', startedAt: 1 })
-  const state = aState({ instance: [instance], taskDefinition: [checked], task: [task] })
   for (const status of ['HEALTHY', 'UNHEALTHY'] as const) {
-    inTransaction(state, (tx) => applyTaskHealth(tx, instance.instanceId, task.taskArn, new Map([['app', status]])))
-    test.equal(stored(state, task).healthStatus, status)
+    const row = taskAfterHealth(task, new Map([['app', status]]), checked)
+    test.equal(row.healthStatus, status)
+    test.equal(taskAfterHealth(row, new Map([['app', status]]), checked), row, 'the same again changes nothing')
   }
 })
 
@@ -191,6 +200,11 @@ await t.test(
       agentConnected(tx, instance.instanceId, { agentVersion: '1.2.3' }, testNow),
     )
     test.match(row, { agentConnected: true, seqNum: 2, versionInfo: { agentVersion: '1.2.3' } })
+
+    const left = anInstance({ status: 'INACTIVE', inactiveSince: 1 })
+    inTransaction(state, (tx) => tx.put('instance', left.instanceId, left))
+    inTransaction(state, (tx) => agentConnected(tx, left.instanceId, {}, testNow))
+    test.equal(state.get('instance', left.instanceId), left, 'a handshake that a deregistration overtook')
 
     inTransaction(state, (tx) => agentDisconnected(tx, instance.instanceId, testNow + 9))
     const gone = state.get('instance', instance.instanceId)

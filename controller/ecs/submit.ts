@@ -5,7 +5,7 @@
 import { clusterNameOf, idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
-import { type TaskReport, taskAfterHealth, taskAfterReport } from '../decide/report.ts'
+import { type TaskReport, taskAfterReport } from '../decide/report.ts'
 import { sameRow } from '../state/equal.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -15,37 +15,39 @@ import { type Handlers, write } from './handler.ts'
 /** What the real service answers; agents ignore it. */
 const acknowledgment = 'ACK'
 
-export const submitHandlers: Handlers = {
-  SubmitTaskStateChange: write((tx, input, call) => {
-    requireCluster(tx, input.cluster)
+export const submitHandlers = {
+  SubmitTaskStateChange: write<'SubmitTaskStateChange'>((tx, input, call) => {
+    const { clusterName } = requireCluster(tx, input.cluster)
     if (input.task === undefined) {
       if ((input.attachments ?? []).length === 0) throw invalidParameter('task should not be null or empty.')
       return { acknowledgment }
     }
-    applyTaskStateChange(tx, { change: { ...input, task: input.task } }, call.now)
+    applyTaskStateChange(tx, { clusterName, change: { ...input, task: input.task } }, call.now)
     return { acknowledgment }
   }),
 
-  SubmitContainerStateChange: write((tx, input, call) => {
-    requireCluster(tx, input.cluster)
+  SubmitContainerStateChange: write<'SubmitContainerStateChange'>((tx, input, call) => {
+    const { clusterName } = requireCluster(tx, input.cluster)
     if (input.task === undefined) throw invalidParameter('task should not be null or empty.')
     if (input.containerName === undefined) throw invalidParameter('containerName should not be null or empty.')
     const { cluster: _, task, ...container } = input
-    applyTaskStateChange(tx, { change: { task, containers: [container] } }, call.now)
+    applyTaskStateChange(tx, { clusterName, change: { task, containers: [container] } }, call.now)
     return { acknowledgment }
   }),
 
   // Task network interfaces and volumes as attachments do not exist yet, so there is nothing to move on; the call is
   // answered because an agent repeats for a day what is refused for any reason but its parameters.
-  SubmitAttachmentStateChanges: write((tx, input) => {
+  SubmitAttachmentStateChanges: write<'SubmitAttachmentStateChanges'>((tx, input) => {
     requireCluster(tx, input.cluster)
     return { acknowledgment }
   }),
-}
+} satisfies Handlers
 
 export interface TaskStateChange {
   /** The instance whose channel brought the report; undefined for a Submit call, which names no instance. */
   readonly instanceId?: string | undefined
+  /** The cluster that a Submit call names; undefined for a report over a channel, which is one instance's anyway. */
+  readonly clusterName?: string | undefined
   readonly change: TaskReport & { readonly task: string }
 }
 
@@ -53,25 +55,16 @@ export interface TaskStateChange {
  * Applies one report. A repeat, or a report on a task that has left memory, changes nothing. Throws
  * InvalidParameterException, at which agents drop the report, for a task that does not exist or is another instance's.
  */
-export function applyTaskStateChange(tx: Transaction, { instanceId, change }: TaskStateChange, now: number): void {
+export function applyTaskStateChange(
+  tx: Transaction,
+  { instanceId, clusterName, change }: TaskStateChange,
+  now: number,
+): void {
   const task = taskOf(tx, change.task)
   if (task === undefined) return
+  if (clusterName !== undefined && task.clusterName !== clusterName) throw unknownTask(change.task)
   refuseForeign(task, instanceId)
   const next = taskAfterReport(task, change, definitionOf(tx, task), now)
-  if (next !== task) tx.put('task', task.taskId, next)
-}
-
-/** Health statuses from telemetry, by container name. The same refusals as `applyTaskStateChange`. */
-export function applyTaskHealth(
-  tx: Transaction,
-  instanceId: string,
-  taskArn: string,
-  statuses: ReadonlyMap<string, 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'>,
-): void {
-  const task = taskOf(tx, taskArn)
-  if (task === undefined) return
-  refuseForeign(task, instanceId)
-  const next = taskAfterHealth(task, statuses, definitionOf(tx, task))
   if (next !== task) tx.put('task', task.taskId, next)
 }
 
@@ -84,10 +77,12 @@ export interface AgentFacts {
 
 /**
  * The instance's agent has opened its channel. Gives the number that the manifest of this connection carries: greater
- * than any sent before, which is what makes the agent take it. Throws for an instance that does not exist.
+ * than any sent before, which is what makes the agent take it. One that was deregistered meanwhile stays as it is: its
+ * channel finds that out itself. Throws for an instance that does not exist.
  */
 export function agentConnected(tx: Transaction, instanceId: string, facts: AgentFacts, now: number): InstanceRow {
   const instance = requireInstance(tx, instanceId)
+  if (instance.status === 'INACTIVE') return instance
   const versionInfo: VersionInfo = { ...instance.versionInfo, ...filled(facts) }
   const next: InstanceRow = {
     ...instance,
@@ -147,9 +142,15 @@ function taskOf(reader: Reader, arn: string): TaskRow | undefined {
   const taskId = idOf(arn)
   const task = reader.get('task', taskId)
   if (task === undefined && reader.history.task(taskId) === undefined) {
-    throw invalidParameter(`The referenced task was not found: ${arn}. It is not among this controller's tasks.`)
+    throw unknownTask(arn)
   }
   return task
+}
+
+function unknownTask(arn: string): Error {
+  return invalidParameter(
+    `The referenced task was not found: ${arn.slice(0, 300)}. It is not among the tasks of this controller's cluster.`,
+  )
 }
 
 function refuseForeign(task: TaskRow, instanceId: string | undefined): void {
