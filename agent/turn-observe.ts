@@ -1,7 +1,7 @@
 /** What Docker shows, brought to the tasks it belongs to; and tasks of ours that only Docker knows, adopted. */
 import { adoptTask } from './decide/admission.ts'
 import { factsOf, withContainer } from './decide/lifecycle.ts'
-import { foldObservation } from './decide/observation.ts'
+import { foldMissing, foldObservation } from './decide/observation.ts'
 import { labels } from './engine.ts'
 import type { ObservedContainer } from './engine.ts'
 import type { TurnLog } from './turn-options.ts'
@@ -29,6 +29,9 @@ export function takeList(context: ObserveContext, containers: readonly ObservedC
   const listed = new Set(containers.map(({ id }) => id))
   for (const task of state.tasks.values()) {
     for (const [name, facts] of Object.entries(task.facts.containers)) {
+      if (facts.expected === true && begun > task.acceptedLook) {
+        setFacts(state, task, withContainer(task.facts, name, foldMissing(facts)))
+      }
       // A list may be older than the container: only its own look can say that it is gone.
       const missing = facts.dockerId !== undefined && facts.removed !== true && !listed.has(facts.dockerId)
       if (missing) lookAgain(state, task, name)

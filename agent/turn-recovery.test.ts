@@ -51,6 +51,21 @@ await test('killed at any moment, the agent takes up where it was', async (t) =>
   }
 })
 
+await test('a lost journal, and the payload comes before Docker has shown anything', async (t) => {
+  const agent = anAgent()
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  for (const desiredStatus of ['RUNNING', 'STOPPED'] as const) {
+    agent.kill()
+    agent.start(memoryJournal())
+    agent.payload([aPayloadTask({ desiredStatus, gantry: { knownStatus: 'RUNNING' } })], { seqNum: 7 })
+    await agent.time.pass(3000)
+    t.equal(agent.engine.created.length, 1, 'nothing is made a second time')
+    t.equal(agent.last(one)?.status, desiredStatus)
+    t.equal(agent.engine.find('web').status, desiredStatus === 'RUNNING' ? 'running' : 'exited')
+  }
+})
+
 await test('a lost journal: what runs is adopted, and what ran is not run again', async (t) => {
   const agent = anAgent()
   const task = aPayloadTask()

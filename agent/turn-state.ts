@@ -13,6 +13,8 @@ export interface LiveTask {
   readonly look: Map<string, number>
   /** Per container the number of the newest look at it; the answer to an older one is out of date. */
   readonly seen: Map<string, number>
+  /** The number of looks before it was accepted: only a later list can say what is missing of it. */
+  readonly acceptedLook: number
   /** When it is to be decided again even if nothing happens. */
   wakeAt: number | undefined
 }
@@ -64,7 +66,7 @@ export function newTurnState(): TurnState {
   }
 }
 
-export function liveTask(payload: PayloadTask, facts: TaskFacts): LiveTask {
+export function liveTask(payload: PayloadTask, facts: TaskFacts, acceptedLook = 0): LiveTask {
   return {
     payload,
     facts,
@@ -72,12 +74,13 @@ export function liveTask(payload: PayloadTask, facts: TaskFacts): LiveTask {
     underway: new Map(),
     look: new Map(),
     seen: new Map(),
+    acceptedLook,
     wakeAt: undefined,
   }
 }
 
 export function addTask(state: TurnState, payload: PayloadTask, facts: TaskFacts): LiveTask {
-  const task = liveTask(payload, facts)
+  const task = liveTask(payload, facts, state.lookCount)
   state.tasks.set(payload.arn, task)
   state.unsaved.forgotten.delete(payload.arn)
   state.unsaved.payloads.add(payload.arn)

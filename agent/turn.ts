@@ -109,6 +109,7 @@ class Turn {
     this.#submit(() => {
       const { config, log, clock } = this.#options
       handleFrame({ state: this.#state, outbox: this.#outbox, config, log, now: clock.now() }, frame)
+      if (frame.type === 'PayloadMessage' && this.#expectsContainers()) this.#watch?.lookNow()
     })
   }
 
@@ -261,6 +262,12 @@ class Turn {
     if (after.observed !== undefined) keepShown(this.#state, task, after.observed.container, after.observed.shown)
     if (after.look !== undefined && !(step.step === 'inspectContainer')) lookAgain(this.#state, task, after.look)
     if (after.engineDoubtful === true) this.#watch?.lookNow()
+  }
+
+  #expectsContainers(): boolean {
+    return [...this.#state.tasks.values()].some(({ facts }) =>
+      Object.values(facts.containers).some(({ expected }) => expected === true),
+    )
   }
 
   #startEnded(durationMs: number, outcome: Outcome<keyof EngineSteps>): void {

@@ -4,7 +4,7 @@ import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { dockerNameOf } from './container.ts'
-import { foldObservation, vanishedReason } from './observation.ts'
+import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, TaskFacts, VolumeFacts } from './view.ts'
@@ -16,13 +16,13 @@ const ranAlready = new Set(['RUNNING', 'DEACTIVATING', 'STOPPING', 'DEPROVISIONI
 
 /**
  * Facts of a task that this agent has not heard of before. One that the controller knows to have run is not run a second
- * time: without a trace of its containers it is STOPPED. `malformed` is what is wrong with its very structure.
+ * time: its containers are expected to be here, and those that Docker doesn't show have vanished. `malformed` is what is wrong with its very structure.
  */
 export function admitTask(payload: PayloadTask, malformed: string | undefined, now: number): TaskFacts {
   const reason =
     malformed === undefined ? refusalOf(payload) : `UnrecogniedTaskError: Error loading task - ${malformed}`
   const lost = ranAlready.has(payload.gantry?.knownStatus ?? '')
-  const container: ContainerFacts = lost ? vanished : freshContainer
+  const container: ContainerFacts = lost ? { ...freshContainer, expected: true } : freshContainer
   return {
     taskArn: payload.arn,
     desiredStatus: payload.desiredStatus,
@@ -96,13 +96,6 @@ export function adoptTask(containers: readonly ObservedContainer[], now: number)
  */
 export function chooseDockerName(payload: PayloadTask, objectName: string, remakes: number): string {
   return dockerNameOf(payload, objectName, stableHash([payload.arn, objectName, remakes]).slice(0, hexDigits))
-}
-
-const vanished: ContainerFacts = {
-  ...freshContainer,
-  knownStatus: 'STOPPED',
-  reason: vanishedReason,
-  lastLogLines: [],
 }
 
 function volumesOf(payload: PayloadTask): Readonly<Record<string, VolumeFacts>> {

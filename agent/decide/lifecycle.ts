@@ -127,6 +127,7 @@ export function mayBeMoving(view: TaskView, name: string): boolean {
   const status = view.observed.get(name)?.status
   return (
     awaitsLook(view, name) ||
+    factsOf(view.facts, name).expected === true ||
     view.underway.has(`createContainer:${name}`) ||
     view.underway.has(`startContainer:${name}`) ||
     view.underway.has(`removeContainer:${name}`) ||

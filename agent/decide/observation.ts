@@ -8,7 +8,13 @@ export const outOfMemoryReason = 'OutOfMemoryError: Container killed due to memo
 const killedExitCode = 137
 
 export function foldObservation(facts: ContainerFacts, observed: ObservedContainer): ContainerFacts {
-  const identified: ContainerFacts = { ...facts, dockerId: observed.id, dockerName: observed.name, imageReady: true }
+  const identified: ContainerFacts = {
+    ...facts,
+    dockerId: observed.id,
+    dockerName: observed.name,
+    imageReady: true,
+    expected: undefined,
+  }
   switch (observed.status) {
     case 'created':
     case 'removing':
@@ -31,6 +37,14 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
     default:
       return observed.status satisfies never
   }
+}
+
+/** Docker showed all its containers, and one that the controller knows to have run was not among them. */
+export function foldMissing(facts: ContainerFacts): ContainerFacts {
+  if (facts.expected !== true) return facts
+  const { expected: _expected, ...kept } = facts
+  if (facts.knownStatus !== 'PENDING') return kept
+  return { ...kept, knownStatus: 'STOPPED', reason: vanishedReason, lastLogLines: [] }
 }
 
 /** The engine said definitely that there is no such container. */

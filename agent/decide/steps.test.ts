@@ -5,7 +5,7 @@ import type { PayloadTask } from '../../proto/acs.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { admitTask, chooseDockerName, readmitTask } from './admission.ts'
 import { factsOf, settle, shouldStop, withContainer } from './lifecycle.ts'
-import { foldObservation } from './observation.ts'
+import { foldMissing, foldObservation } from './observation.ts'
 import { afterStep } from './outcomes.ts'
 import type { Outcome } from './outcomes.ts'
 import { boundedLogLines } from './report.ts'
@@ -125,7 +125,11 @@ await test('desire only moves forward, and a task that ran is not started withou
   t.equal(stopped.desiredStatus, 'STOPPED')
   t.equal(readmitTask(stopped, payload, start).desiredStatus, 'STOPPED')
   const lost = admitTask({ ...payload, gantry: { knownStatus: 'RUNNING' } }, undefined, start)
-  t.match(settle(aView(payload, { facts: lost }), start, 'default'), { knownStatus: 'STOPPED' })
+  const view = aView(payload, { facts: lost })
+  t.match(settle(view, start, 'default'), { knownStatus: 'PENDING' }, 'nothing is concluded before Docker showed all')
+  t.match(stepsOf(view), [{ step: 'wait', args: { cause: /to show container web/ } }])
+  const missing = withContainer(lost, 'web', foldMissing(factsOf(lost, 'web')))
+  t.match(settle({ ...view, facts: missing }, start, 'default'), { knownStatus: 'STOPPED' })
   const fresh = admitTask({ ...payload, gantry: { knownStatus: 'PENDING' } }, undefined, start)
   t.match(settle(aView(payload, { facts: fresh }), start, 'default'), { knownStatus: 'PENDING' })
   t.equal(chooseDockerName(payload, 'web', 0), chooseDockerName(payload, 'web', 0))

@@ -195,7 +195,8 @@ function containerSteps(
   const { name, image } = container
   const facts = factsOf(view.facts, name)
   if (facts.knownStatus !== 'PENDING') return []
-  if (awaitsLook(view, name)) return [wait(`waits for Docker Engine to show container ${name}`, now)]
+  if (awaitsLook(view, name) || facts.expected === true)
+    return [wait(`waits for Docker Engine to show container ${name}`, now)]
   const retry = retryWait(facts.retry, now, facts.imageReady ? `container ${name} to start` : `image ${image}`)
   if (retry !== undefined) return [retry]
   if (!facts.imageReady) {

@@ -36,6 +36,11 @@ export interface ContainerFacts {
   readonly imageDigest?: string | undefined
   readonly pullFailed?: boolean | undefined
   readonly started: boolean
+  /**
+   * The controller knows that it ran, and this agent has no trace of it: until Docker has shown its containers nothing is
+   * concluded, and then it is adopted or has vanished.
+   */
+  readonly expected?: boolean | undefined
   readonly startedAt?: number | undefined
   readonly finishedAt?: number | undefined
   readonly exitCode?: number | undefined
