@@ -9,14 +9,17 @@ import { promisify } from 'node:util'
 import { DescribeContainerInstancesCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { launchAgent } from '../support/agent.ts'
-import { askEngine, busyboxImage, engineHost } from '../support/engine.ts'
+import { askEngine, busyboxImage, engineHost, removeBusyboxImage } from '../support/engine.ts'
 import { agentOptions, eventually, startLab } from '../support/lab.ts'
 
 tap.setTimeout(300_000)
 const image = await busyboxImage()
 // `sleep` as PID 1 has no handler for SIGTERM, so each stop lasts as long as it may.
 const lab = await startLab({ environment: { ECS_CONTAINER_STOP_TIMEOUT: '1s' } })
-tap.teardown(async () => lab.close())
+tap.teardown(async () => {
+  await lab.close()
+  await removeBusyboxImage()
+})
 
 /** Ends at once on SIGTERM, with code 7; PID 1 has no such manners of its own. */
 const polite = ['sh', '-c', "trap 'exit 7' TERM; while true; do sleep 0.1; done"]

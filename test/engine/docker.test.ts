@@ -14,10 +14,11 @@ import { realTimers } from '../../agent/timers.ts'
 import { fakeEngine } from '../support/fake-engine.ts'
 import { fakeTime } from '../support/fake-time.ts'
 import type { FakeTime } from '../support/fake-time.ts'
-import { busyboxImage, engineHost, removeContainersWithLabel } from '../support/engine.ts'
+import { busyboxImage, engineHost, removeBusyboxImage, removeContainersWithLabel } from '../support/engine.ts'
 
 const mark = `contract-${process.pid}`
 tap.setTimeout(120_000)
+tap.teardown(async () => removeBusyboxImage())
 /** The fake on the clock on the wall. */
 const realTime: FakeTime = { ...fakeTime(), ...realTimers, now: Date.now }
 const pull = { timeoutMs: 30_000, inactivityMs: 30_000 }

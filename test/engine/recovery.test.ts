@@ -6,12 +6,13 @@ import tap from 'tap'
 import { startController } from '../support/controller.ts'
 import { startDockerd } from '../support/dockerd.ts'
 import type { Dockerd } from '../support/dockerd.ts'
-import { askEngine, busyboxImage } from '../support/engine.ts'
+import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.ts'
 import { eventually, startLab } from '../support/lab.ts'
 import type { Lab } from '../support/lab.ts'
 
 tap.setTimeout(380_000)
 const image = await busyboxImage()
+tap.teardown(async () => removeBusyboxImage())
 const environment = { ECS_CONTAINER_STOP_TIMEOUT: '1s' }
 const forever = ['sleep', '3600']
 

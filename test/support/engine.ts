@@ -51,10 +51,10 @@ export async function askEngine(
   })
 }
 
-/** The tag that `busyboxImage` gives. */
-export const busyboxName = 'gantry-test/busybox:1'
+/** Each test process has its own, so that it can be removed without a look at what others do. */
+const busyboxName = `gantry-test/busybox:${process.pid}`
 
-/** An image of the host's static busybox with a link for each of its applets; made once for each engine. */
+/** An image of the host's static busybox with links for some of its applets; `removeBusyboxImage` ends it. */
 export async function busyboxImage(host: string = engineHost()): Promise<string> {
   const found = await askEngine('GET', `/images/${busyboxName}/json`, undefined, host)
   if (found.status === 200) return busyboxName
@@ -87,6 +87,11 @@ export async function busyboxImage(host: string = engineHost()): Promise<string>
     await rm(root, { recursive: true, force: true })
   }
   return busyboxName
+}
+
+/** To be called when no container is left that was made from it. */
+export async function removeBusyboxImage(host: string = engineHost()): Promise<void> {
+  await askEngine('DELETE', `/images/${busyboxName}?force=1`, undefined, host)
 }
 
 /** Docker's own inspect document, or undefined where there is no such container. */

@@ -6,6 +6,7 @@ import type {
   RunTaskCommandInput,
   Task,
 } from '@aws-sdk/client-ecs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { labels } from '../../agent/engine.ts'
 import { signRequest } from '../../proto/sigv4.ts'
@@ -128,6 +129,7 @@ export class Lab {
       ids.map(async (id) => askEngine('DELETE', `/containers/${id}?force=1&v=1`, undefined, this.dockerHost)),
     )
     this.client.destroy()
+    rmSync(this.agent.dataDirectory, { recursive: true, force: true })
   }
 }
 
