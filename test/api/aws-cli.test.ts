@@ -9,6 +9,8 @@ import { startController } from '../support/controller.ts'
 
 const run = promisify(execFile)
 const aws = findAws()
+// Each call starts a Python program: on a busy machine that takes seconds.
+t.setTimeout(180_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const peer = await startAgentPeer({

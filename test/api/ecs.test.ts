@@ -41,6 +41,7 @@ import t from 'tap'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { eventually, getRest, type Key, type RunningController, startController } from '../support/controller.ts'
 
+t.setTimeout(120_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const ecs = clientOf(controller, controller.credentials)
@@ -124,7 +125,7 @@ await t.test('tasks run and stop on an agent, and the waiters see it', async (te
     const ran = await ecs.send(new RunTaskCommand({ taskDefinition: 'sleep', count: 2, startedBy: 'me' }))
     test.equal(ran.tasks?.length, 2)
     const tasks = (ran.tasks ?? []).map((task) => task.taskArn ?? '')
-    const waiter = { client: ecs, maxWaitTime: 20, minDelay: 1, maxDelay: 1 }
+    const waiter = { client: ecs, maxWaitTime: 60, minDelay: 1, maxDelay: 1 }
     test.equal((await waitUntilTasksRunning(waiter, { tasks })).state, 'SUCCESS')
     const started = await ecs.send(
       new StartTaskCommand({ taskDefinition: 'sleep', containerInstances: [peer.instanceArn], startedBy: 'me' }),

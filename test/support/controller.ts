@@ -42,7 +42,9 @@ export interface RunningController {
   stop(): Promise<void>
 }
 
-const startTimeoutMs = 20_000
+const startTimeoutMs = 60_000
+/** One for all controllers of all tests, outside of their data directories: starts are many, and some disks are small. */
+const compileCache = resolve(import.meta.dirname, '../../node_modules/.cache/gantry-tests')
 const mainFile = resolve(import.meta.dirname, '../../controller/main.ts')
 
 /** Rejects with the program's own output where it does not get ready. */
@@ -93,6 +95,7 @@ function launchController(
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'],
+      NODE_COMPILE_CACHE: compileCache,
       GANTRY_DATA_DIR: dataDir,
       GANTRY_LISTEN: `127.0.0.1:${options.port ?? 0}`,
       ...options.env,
@@ -183,7 +186,7 @@ export async function send(url: string, init: RequestInit): Promise<RawAnswer> {
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
-  timeoutMs = 15_000,
+  timeoutMs = 45_000,
 ): Promise<T> {
   const until = Date.now() + timeoutMs
   for (;;) {
