@@ -1,7 +1,4 @@
-/**
- * What follows for its tasks when an instance's row changes: an INACTIVE instance has none that count, and whether its
- * agent is connected shows on each of them.
- */
+/** What follows for the tasks of an instance that is INACTIVE: it has none that count. */
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Decider } from './decider.ts'
 
@@ -12,25 +9,15 @@ export const instanceDecider: Decider = {
   decide(tx, table, key, _before, now) {
     const instanceId = table === 'instance' ? key : tx.get('task', key)?.instanceId
     const instance = instanceId === undefined ? undefined : tx.get('instance', instanceId)
-    if (instance === undefined) return
+    if (instance?.status !== 'INACTIVE') return
     const tasks =
       table === 'instance' ? tx.find('task', 'liveByInstance', instance.instanceId) : liveTask(tx.get('task', key))
-    for (const task of tasks) {
-      const next = instance.status === 'INACTIVE' ? orphaned(task, instance, now) : connected(task, instance)
-      if (next !== task) tx.put('task', task.taskId, next)
-    }
+    for (const task of tasks) tx.put('task', task.taskId, orphaned(task, instance, now))
   },
 }
 
 function liveTask(task: TaskRow | undefined): readonly TaskRow[] {
   return task === undefined || task.lastStatus === 'STOPPED' ? [] : [task]
-}
-
-/** `connectivity` of a task is that of its instance's agent; a task that no agent has yet heard of has none. */
-function connected(task: TaskRow, instance: InstanceRow): TaskRow {
-  const connectivity = instance.agentConnected ? 'CONNECTED' : 'DISCONNECTED'
-  if (task.connectivity === connectivity) return task
-  return { ...task, connectivity, connectivityAt: instance.connectivityAt, version: task.version + 1 }
 }
 
 /**
@@ -41,8 +28,6 @@ function orphaned(task: TaskRow, instance: InstanceRow, now: number): TaskRow {
   return {
     ...task,
     waitingFor: undefined,
-    connectivity: 'DISCONNECTED',
-    connectivityAt: now,
     lastStatus: 'STOPPED',
     desiredStatus: 'STOPPED',
     containers: task.containers.map((container) => ({ ...container, lastStatus: 'STOPPED' })),

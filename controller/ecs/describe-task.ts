@@ -16,8 +16,6 @@ const taskMembers = [
   'availabilityZone',
   'capacityProviderName',
   'clusterArn',
-  'connectivity',
-  'connectivityAt',
   'containerInstanceArn',
   'cpu',
   'createdAt',

@@ -42,9 +42,6 @@ export function newTask(
     overrides: request.overrides,
     enableExecuteCommand: false,
     healthStatus: 'UNKNOWN',
-    // Tasks go to connected agents alone.
-    connectivity: 'CONNECTED',
-    connectivityAt: now,
     version: 1,
     createdAt: now,
     lastStatus: 'PENDING',

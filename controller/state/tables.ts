@@ -76,7 +76,8 @@ export interface InstanceRow
 export interface TaskRow
   extends Omit<
     With<Task, 'taskArn' | 'clusterArn' | 'taskDefinitionArn' | 'createdAt' | 'version' | 'group'>,
-    'lastStatus' | 'desiredStatus' | 'containers' | 'tags'
+    // How its agent is connected is the instance's to say, and is read from there.
+    'lastStatus' | 'desiredStatus' | 'containers' | 'tags' | 'connectivity' | 'connectivityAt'
   > {
   readonly taskId: string
   readonly clusterName: string
