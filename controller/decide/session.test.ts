@@ -157,6 +157,7 @@ await t.test('three heartbeats without an answer, and the agent is disconnected'
   test.match(lost, [{ kind: 'log' }, { kind: 'submit', input: { name: 'agentDisconnected' } }, { kind: 'close' }])
   scene.commit(lost)
   test.equal(scene.state.get('instance', instanceId)?.agentConnected, false)
+  test.strictSame(beat(), [], 'while its socket closes there is no more to say')
   test.end()
 })
 
@@ -210,6 +211,7 @@ await t.test('foreign input: unreadable, unknown and foreign messages change not
 await t.test('the channel of a deregistered instance is closed', (test) => {
   const scene = new Scene([], { status: 'INACTIVE' })
   test.match(scene.step({ kind: 'connected' }), [{ kind: 'log' }, { kind: 'close', code: 1000 }])
+  test.strictSame(scene.step({ kind: 'tick' }), [], 'once is enough')
   test.end()
 })
 

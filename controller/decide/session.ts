@@ -41,7 +41,7 @@ export const closeCodes = { normal: 1000, policy: 1008, serverError: 1011 } as c
 
 export interface Session {
   readonly instanceId: string
-  /** True once the connect is committed: only then is the agent told anything. */
+  /** True from the connect's commit until the session closes its channel: only then is the agent told anything. */
   readonly open: boolean
   readonly heartbeatAt: number
   readonly heartbeatsUnanswered: number
@@ -124,7 +124,7 @@ export function stepSession(session: Session, event: SessionEvent, view: Session
 /** The agent sends again what was not answered as soon as it is back, in order. */
 function closeFailed(session: Session, reason: string): SessionStep {
   return {
-    session,
+    session: { ...session, open: false },
     effects: [
       log('warn', 'closing the channel: a message of the agent could not be committed', { reason }),
       { kind: 'close', code: closeCodes.policy, reason: 'The controller cannot commit; come back later' },
@@ -183,7 +183,7 @@ function tick(session: Session, view: SessionView): SessionStep {
   if (session.heartbeatsUnanswered >= heartbeatsMissedMax) {
     const { instanceId } = session
     return {
-      session,
+      session: { ...session, open: false },
       effects: [
         log('warn', `the agent answered none of ${heartbeatsMissedMax} heartbeats: it is disconnected`),
         { kind: 'submit', input: disconnectInput(instanceId) },
@@ -317,7 +317,7 @@ function shouldRun(session: Session, { taskArn }: TaskIdentifier, reader: Reader
 
 function closeInactive(session: Session): SessionStep {
   return {
-    session,
+    session: { ...session, open: false },
     effects: [
       log('info', 'closing the channel of a deregistered container instance'),
       { kind: 'close', code: closeCodes.normal, reason: 'The container instance is deregistered' },
