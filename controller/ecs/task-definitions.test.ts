@@ -271,7 +271,8 @@ await t.test('revisions', async (group) => {
     test.equal(describe(state, arn('web:1')).taskDefinition?.revision, 1)
     test.same(describe(state, 'web:1', ['TAGS']).tags, [{ key: 'team', value: 'web' }])
     test.notOk('tags' in describe(state, 'web:1'), 'tags show only where they are asked for')
-    for (const unknown of ['db', 'web:3', 'arn:aws:ecs:eu-west-1:123456789012:task-definition/web:1', 'a b', '']) {
+    const elsewhere = 'arn:aws:ecs:eu-west-1:123456789012:task-definition/web'
+    for (const unknown of ['db', 'web:3', elsewhere, `${elsewhere}:1`, 'a b', '']) {
       test.equal(
         refusal(() => describe(state, unknown)),
         'ClientException: Unable to describe task definition.',

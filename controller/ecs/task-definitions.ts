@@ -161,7 +161,10 @@ function findTaskDefinition(reader: Reader, nameOrArn: string | undefined): Task
   if (name.revision !== undefined) return findRevision(reader, nameOrArn)
   return reader
     .find('taskDefinition', 'byFamily', name.family)
-    .filter((row) => row.status === 'ACTIVE')
+    .filter(
+      (row) =>
+        row.status === 'ACTIVE' && (!isArn(nameOrArn) || row.taskDefinitionArn === `${nameOrArn}:${row.revision}`),
+    )
     .reduce<TaskDefinitionRow | undefined>(
       (newest, row) => (newest === undefined || row.revision > newest.revision ? row : newest),
       undefined,
