@@ -105,9 +105,9 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
   }
 }
 
-/** A cluster that an operator deleted stays deleted: only an empty state gets the default one. */
+/** A cluster that an operator deleted stays deleted, also once it is forgotten: only a store without a turn gets one. */
 async function createClusterAtFirstStart(turn: Turn): Promise<void> {
-  if (turn.reader.all('cluster').length > 0) return
+  if (turn.status().revision > 0) return
   await turn.submit({ name: 'createDefaultCluster', run: (tx, now, world) => createDefaultCluster(tx, now, world) })
 }
 

@@ -37,7 +37,11 @@ import {
   waitUntilTasksRunning,
   waitUntilTasksStopped,
 } from '@aws-sdk/client-ecs'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
+import { openSqliteStore } from '../../controller/state/sqlite.ts'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { eventually, getRest, type Key, type RunningController, startController } from '../support/controller.ts'
 
@@ -51,6 +55,17 @@ const totalResources = [
   { name: 'MEMORY', type: 'INTEGER', integerValue: 1024 },
 ]
 const sleeper = { name: 'main', image: 'busybox', memory: 64, command: ['sleep', '600'] }
+
+await t.test('a default cluster that was deleted, and forgotten since, does not come back at a start', async (test) => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'gantry-controller-'))
+  const store = await openSqliteStore(dataDir)
+  await store.append({ at: 0, writes: [], archived: [] })
+  await store.close()
+  const later = await startController({ dataDir })
+  test.teardown(() => later.stop())
+  const { clusterArns } = await clientOf(later, later.credentials).send(new ListClustersCommand({}))
+  test.same(clusterArns, [])
+})
 
 await t.test('clusters: seven operations', async (test) => {
   const created = await ecs.send(new CreateClusterCommand({ clusterName: 'blue', tags: [{ key: 'team', value: 'a' }] }))
