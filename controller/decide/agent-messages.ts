@@ -2,14 +2,7 @@
  * What agents say on their channels, read into typed values. An agent's frame is foreign input: a member of the wrong
  * type makes the message unreadable, and says so, rather than reaching the state.
  */
-import type {
-  AckRequest,
-  GantryContainerStateChange,
-  GantryHostReport,
-  GantryTaskStateChange,
-  TaskIdentifier,
-} from '../../proto/acs.ts'
-import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
+import type { AckRequest, GantryHostReport, GantryTaskStateChange, TaskIdentifier } from '../../proto/acs.ts'
 import { containerStatuses } from '../../proto/status.ts'
 
 /** Why a message can't be read, as a sentence. */
@@ -56,7 +49,8 @@ const isContainerChange: Check = shaped({
   healthStatus: optional(isOneOf(['HEALTHY', 'UNHEALTHY', 'UNKNOWN'])),
   startedAt: optional(isInstant),
   finishedAt: optional(isInstant),
-  lastLogLines: optional(listOf((value) => typeof value === 'string', lastLogLinesMax)),
+  // Those that are too many are dropped by the report: for them alone no end of a task may be refused.
+  lastLogLines: optional(listOf((value) => typeof value === 'string', 10_000)),
 })
 
 const taskChangeMembers = {
@@ -75,7 +69,7 @@ export function readTaskStateChange(message: Message): GantryTaskStateChange | U
   const problem = firstProblem(message, taskChangeMembers)
   if (problem !== undefined) return { unreadable: problem }
   const change = message as unknown as GantryTaskStateChange
-  return { ...change, containers: change.containers.map(withBoundedLog) }
+  return { ...withoutNulls(change), containers: change.containers.map(withoutNulls) }
 }
 
 export function readHostReport(message: Message): GantryHostReport | Unreadable {
@@ -99,17 +93,9 @@ export function readStopVerification(
   return message as unknown as { messageId: string; stopCandidates: readonly TaskIdentifier[] }
 }
 
-/** The log lines are bounded in bytes too, whatever the agent thinks of the limit. */
-function withBoundedLog(container: GantryContainerStateChange): GantryContainerStateChange {
-  if (container.lastLogLines === undefined || container.lastLogLines === null) return container
-  let left = lastLogBytesMax
-  const lines: string[] = []
-  for (const line of container.lastLogLines.toReversed()) {
-    left -= line.length + 1
-    if (left < 0) break
-    lines.unshift(line)
-  }
-  return { ...container, lastLogLines: lines }
+/** On the wire null is absent; a row knows absent members alone. */
+function withoutNulls<T extends object>(message: T): T {
+  return Object.fromEntries(Object.entries(message).filter(([, member]) => member !== null)) as T
 }
 
 function isPort(value: unknown): boolean {

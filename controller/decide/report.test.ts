@@ -116,6 +116,9 @@ await t.test('a task that never ran says why, and its report acknowledges its pa
     containers: [{ ...ended, exitCode: undefined, reason }],
   })
   test.match(row, { stopCode: 'TaskFailedToStart', stoppedReason: reason, acknowledgedSeqNum: 7 })
+  const long = { ...ended, reason: 'x'.repeat(5000) }
+  const bounded = report(stateWith(task), task, { status: 'STOPPED', containers: [long] })
+  test.equal(bounded.containers[0]?.reason?.length, 1024)
 })
 
 await t.test("a person's reason for the stop stays", async (test) => {

@@ -173,6 +173,9 @@ function startOf(containers: readonly TaskContainer[], now: number): number {
   return starts.length === 0 ? now : Math.min(now, Math.max(...starts))
 }
 
+/** Source: the ECS API reference, SubmitTaskStateChange, `reason`. */
+const reasonLengthMax = 1024
+
 function filled(text: string | undefined): string | undefined {
-  return text === undefined || text === '' ? undefined : text
+  return text === undefined || text === '' ? undefined : text.slice(0, reasonLengthMax)
 }

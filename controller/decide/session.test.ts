@@ -121,9 +121,12 @@ await t.test('a STOPPED report counts as the ack of a task that the agent could 
     messageId: 'm',
     task: taskArn,
     status: 'STOPPED',
-    containers: [],
+    reason: null,
+    containers: [{ containerName: 'app', status: 'STOPPED', exitCode: 1, reason: null, lastLogLines: null }],
   })
   scene.commit(effects)
+  const [container] = scene.state.get('task', taskNumber(1).taskId)?.containers ?? []
+  test.match(container, { exitCode: 1, reason: undefined, lastLogLines: undefined }, 'null is absent')
   test.same(sent(scene.step({ kind: 'submitted', change: 'm' })), ['GantryTaskStateAck'])
   scene.now += 20_000
   test.same(payloadsIn(scene.step({ kind: 'committed' })), [])
