@@ -62,12 +62,13 @@ export function startAgents(services: AgentsServices): Agents {
         if (closing) throw new ApiError('ServerException', 'The controller is shutting down.')
         handshake = checkHandshake(services, request)
       } catch (error) {
-        const refusal = asApiError(error, 'handshake')
-        const facts = { code: refusal.code, path: request.url?.split('?')[0], reason: refusal.message }
+        const requestId = randomUUID()
+        const refusal = asApiError(error, requestId)
+        const facts = { requestId, code: refusal.code, path: request.url?.split('?')[0], reason: refusal.message }
         if (refusal.httpStatus >= 500) log.error({ ...facts, err: error }, 'refused a channel')
         else log.warn(facts, 'refused a channel')
         metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
-        refuse(socket, refusal)
+        refuse(socket, refusal, requestId)
         return
       }
       metrics.count('gantry_requests_total', { operation: 'handshake', code: 'OK' })
@@ -155,12 +156,12 @@ function endSocket(webSocket: WebSocket): Promise<void> {
 }
 
 /** A refused handshake is a plain HTTP answer whose body the official agent reads as a typed error. */
-function refuse(socket: Duplex, error: ApiError): void {
+function refuse(socket: Duplex, error: ApiError, requestId: string): void {
   const body = JSON.stringify({ type: error.code, message: { message: error.message } })
   const status = error.code === 'ResourceNotFoundException' ? 404 : error.httpStatus
   socket.end(
     `HTTP/1.1 ${status} ${status === 404 ? 'Not Found' : error.httpStatus >= 500 ? 'Unavailable' : 'Refused'}\r\n` +
-      `Date: ${new Date(Date.now()).toUTCString()}\r\nx-amzn-RequestId: ${randomUUID()}\r\n` +
+      `Date: ${new Date(Date.now()).toUTCString()}\r\nx-amzn-RequestId: ${requestId}\r\n` +
       `x-amzn-ErrorType: ${error.code}\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )

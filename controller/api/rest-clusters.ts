@@ -90,7 +90,7 @@ export function registerRestClusters(rest: FastifyInstance, services: ServerServ
       config: { action: 'ListContainerInstances' },
       schema: {
         summary: 'The container instances of a cluster, with what is left on each and how fresh that knowledge is',
-        params: paramsOf('cluster'),
+        params: paramsOf('cluster', 'Name or ARN'),
         querystring: pageQuerySchema,
         response: { 200: listSchema('instances', instanceSchema), ...errorResponses },
       },

@@ -38,8 +38,8 @@ export interface ClusterParams {
   readonly cluster: string
 }
 
-export function paramsOf(name: string): object {
-  return { type: 'object', required: [name], properties: { [name]: { type: 'string', description: 'Name or ARN' } } }
+export function paramsOf(name: string, description: string): object {
+  return { type: 'object', required: [name], properties: { [name]: { type: 'string', description } } }
 }
 
 export function listSchema(name: string, items: object): object {

@@ -159,7 +159,7 @@ export function registerRestTasks(rest: FastifyInstance, services: ServerService
       config: { action: 'ListTasks' },
       schema: {
         summary: 'The tasks of a cluster, the stopped ones included unless desiredStatus says otherwise',
-        params: paramsOf('cluster'),
+        params: paramsOf('cluster', 'Name or ARN'),
         querystring: {
           ...pageQuerySchema,
           properties: {
@@ -183,7 +183,7 @@ export function registerRestTasks(rest: FastifyInstance, services: ServerService
       config: { action: 'DescribeTasks' },
       schema: {
         summary: 'One task, by id or ARN',
-        params: paramsOf('task'),
+        params: paramsOf('task', 'Id or ARN'),
         response: { 200: { description: 'The task', ...taskSchema }, ...errorResponses },
       },
     },
@@ -195,7 +195,7 @@ export function registerRestTasks(rest: FastifyInstance, services: ServerService
       config: { action: 'DescribeTasks' },
       schema: {
         summary: 'Why the task is in the state it is in, and what to do next',
-        params: paramsOf('task'),
+        params: paramsOf('task', 'Id or ARN'),
         response: { 200: { description: 'The explanation', ...whySchema }, ...errorResponses },
       },
     },

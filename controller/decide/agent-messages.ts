@@ -14,7 +14,8 @@ type Message = Readonly<Record<string, unknown>>
 type Check = (value: unknown) => boolean
 
 const isText: Check = (value) => typeof value === 'string' && value.length <= 1024
-const isInstant: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
+/** Epoch milliseconds that a Date can hold. */
+const isInstant: Check = (value) => typeof value === 'number' && value >= 0 && value <= 8.64e15
 const isInteger: Check = (value) => Number.isSafeInteger(value)
 const isOneOf =
   (values: readonly string[]): Check =>

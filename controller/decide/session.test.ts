@@ -203,6 +203,8 @@ await t.test('foreign input: unreadable, unknown and foreign messages change not
     { kind: 'log' },
   ])
   const wrong = { messageId: 'm1', task: taskNumber(1).taskArn, status: 'DANCING', containers: [] }
+  const beyond = { ...wrong, status: 'STOPPED', executionStoppedAt: 1e300 }
+  test.same(sent(scene.hear('GantryTaskStateChange', beyond)), ['GantryTaskStateRefusal'], 'no Date can show it')
   test.same(sent(scene.hear('GantryTaskStateChange', wrong)), ['GantryTaskStateRefusal'])
   test.match(scene.step({ kind: 'refused', change: 'm2', reason: 'not yours' }), [
     { type: 'GantryTaskStateRefusal', message: { messageId: 'm2', reason: 'not yours' } },

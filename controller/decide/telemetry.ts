@@ -71,8 +71,9 @@ function instanceStatusInput(instanceId: string, frame: Frame): SessionInput | u
     const lastStatusChange = instantOf(each['lastStatusChange'])
     return [{ type: 'CONTAINER_RUNTIME', status, lastUpdated, lastStatusChange }]
   })
-  if (details.length === 0) return undefined
-  return { name: 'instanceHealth', run: (tx) => applyInstanceHealth(tx, instanceId, details) }
+  const newest = details.slice(-1)
+  if (newest.length === 0) return undefined
+  return { name: 'instanceHealth', run: (tx) => applyInstanceHealth(tx, instanceId, newest) }
 }
 
 const checkStates = ['OK', 'IMPAIRED', 'INSUFFICIENT_DATA', 'INITIALIZING'] as const
@@ -109,5 +110,5 @@ function membersOf(value: unknown): readonly Readonly<Record<string, unknown>>[]
 
 /** The wire has epoch seconds with a fraction; rows have milliseconds. */
 function instantOf(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? Math.round(value * 1000) : undefined
+  return typeof value === 'number' && value >= 0 && value <= 8.64e12 ? Math.round(value * 1000) : undefined
 }
