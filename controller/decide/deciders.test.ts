@@ -60,7 +60,7 @@ function take(tx: Transaction, { kind, instance, taskId, status }: Step, now: nu
       )
     }
     case 'ack':
-      return acknowledgePayload(tx, instance, new Map([[taskId, task?.seqNum ?? 0]]), now)
+      return acknowledgePayload(tx, instance, new Map([[taskId, task?.seqNum ?? 0]]))
     case 'connect':
       return agentConnected(tx, instance, {}, now)
     case 'disconnect':

@@ -216,7 +216,7 @@ await t.test(
     test.equal(state.get('instance', instance.instanceId), gone)
 
     for (const seqNum of [5, 3]) {
-      inTransaction(state, (tx) => acknowledgePayload(tx, instance.instanceId, new Map([[task.taskId, seqNum]]), 1))
+      inTransaction(state, (tx) => acknowledgePayload(tx, instance.instanceId, new Map([[task.taskId, seqNum]])))
     }
     test.equal(stored(state, task).acknowledgedSeqNum, 5)
     inTransaction(state, (tx) =>

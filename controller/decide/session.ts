@@ -230,7 +230,7 @@ function hearAck(session: Session, frame: Frame): SessionStep {
   const { instanceId } = session
   return {
     session: { ...session, payloads },
-    effects: [submit('acknowledgePayload', (tx, now) => acknowledgePayload(tx, instanceId, tasks, now))],
+    effects: [submit('acknowledgePayload', (tx) => acknowledgePayload(tx, instanceId, tasks))],
   }
 }
 

@@ -1,5 +1,4 @@
 /** StartTask: tasks on instances that the caller names. Nothing is chosen, so constraints and strategies don't apply. */
-import { containerInstanceArn, idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { Failure, Input, Output, Task } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
@@ -8,6 +7,7 @@ import { candidateOf } from '../decide/placement-candidates.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf, describeTask } from './describe-task.ts'
+import { findInstance, missingInstance } from './instance-lookup.ts'
 import { newTask } from './new-task.ts'
 import { readTaskRequest } from './task-request.ts'
 
@@ -26,9 +26,9 @@ export function startTask(tx: Transaction, input: Input<'StartTask'>, now: numbe
   const tasks: Task[] = []
   const failures: Failure[] = []
   for (const idOrArn of named) {
-    const instance = tx.get('instance', idOf(idOrArn))
-    if (instance?.clusterName !== cluster.clusterName) {
-      failures.push({ arn: containerInstanceArn(world, cluster.clusterName, idOf(idOrArn)), reason: 'MISSING' })
+    const instance = findInstance(tx, cluster, idOrArn)
+    if (instance === undefined) {
+      failures.push(missingInstance(world, cluster, idOrArn))
       continue
     }
     const wanted = { definition, overrides, group, constraints: [], strategies: [] }

@@ -2,7 +2,7 @@
  * What agents report: ECS's three Submit calls, and the same over the channel of Gantry's own agent. Also what a channel
  * tells of an agent itself: that it came, that it went, what its host holds, what it has acknowledged.
  */
-import { clusterNameOf, idOf } from '../../proto/arn.ts'
+import { idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
 import { type TaskReport, taskAfterReport } from '../decide/report.ts'
@@ -128,7 +128,6 @@ export function acknowledgePayload(
   tx: Transaction,
   instanceId: string,
   taskSeqNums: ReadonlyMap<string, number>,
-  _now: number,
 ): void {
   for (const [taskId, seqNum] of taskSeqNums) {
     const task = tx.get('task', taskId)
@@ -167,7 +166,7 @@ function definitionOf(reader: Reader, task: TaskRow): TaskDefinitionRow | undefi
 function requireInstance(reader: Reader, instanceId: string): InstanceRow {
   const instance = reader.get('instance', instanceId)
   if (instance !== undefined) return instance
-  throw invalidParameter(`The referenced container instance was not found: ${clusterNameOf(instanceId)}.`)
+  throw invalidParameter(`The referenced container instance was not found: ${instanceId}.`)
 }
 
 function ports(numbers: readonly number[]): readonly number[] {
