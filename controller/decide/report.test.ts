@@ -202,7 +202,15 @@ await t.test(
     const row = inTransaction(state, (tx) =>
       agentConnected(tx, instance.instanceId, { agentVersion: '1.2.3' }, testNow),
     )
-    test.match(row, { agentConnected: true, seqNum: 2, versionInfo: { agentVersion: '1.2.3' } })
+    const seconds = testNow / 1000
+    test.match(row, { agentConnected: true, seqNum: seconds, versionInfo: { agentVersion: '1.2.3' } })
+
+    inTransaction(state, (tx) => agentConnected(tx, instance.instanceId, {}, testNow))
+    test.equal(
+      state.get('instance', instance.instanceId)?.seqNum,
+      seconds + 1,
+      'greater each time, also within a second',
+    )
 
     const left = anInstance({ status: 'INACTIVE', inactiveSince: 1 })
     inTransaction(state, (tx) => tx.put('instance', left.instanceId, left))

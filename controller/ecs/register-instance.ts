@@ -113,9 +113,7 @@ function newInstance(cluster: ClusterRow, input: Registration, now: number, worl
     tags: checkTags(input.tags),
     agentConnected: false,
     connectivityAt: now,
-    // An agent throws away what is numbered below anything that it has seen. Where it knew a controller whose data is
-    // lost, seconds since 1970 are above whatever that one can have counted to.
-    seqNum: takenBack ? Math.floor(now / 1000) : 0,
+    seqNum: 0,
     hostTcpPorts: [],
     hostUdpPorts: [],
     ...factsOfAttributes(attributes),

@@ -77,7 +77,8 @@ export interface AgentFacts {
 
 /**
  * The instance's agent has opened its channel. Gives the number that the manifest of this connection carries: greater
- * than any sent before, which is what makes the agent take it. One that was deregistered meanwhile stays as it is: its
+ * than any sent before, else the agent throws it away. It may have been sent numbers that this store has never seen, by
+ * a controller whose data was lost or is restored from a backup: seconds since 1970 are above what that one counted to. One that was deregistered meanwhile stays as it is: its
  * channel finds that out itself. Throws for an instance that does not exist.
  */
 export function agentConnected(tx: Transaction, instanceId: string, facts: AgentFacts, now: number): InstanceRow {
@@ -89,7 +90,7 @@ export function agentConnected(tx: Transaction, instanceId: string, facts: Agent
     agentConnected: true,
     connectivityAt: instance.agentConnected ? instance.connectivityAt : now,
     versionInfo,
-    seqNum: instance.seqNum + 1,
+    seqNum: Math.max(instance.seqNum + 1, Math.floor(now / 1000)),
     version: instance.version + (instance.agentConnected && sameRow(versionInfo, instance.versionInfo) ? 0 : 1),
   }
   tx.put('instance', instanceId, next)
