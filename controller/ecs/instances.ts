@@ -14,6 +14,7 @@ import { type Handlers, read, write } from './handler.ts'
 import { findInstance, missingInstance, requireInstance } from './instance-lookup.ts'
 import { page } from './paging.ts'
 import { registerInstance } from './register-instance.ts'
+import { unsupported } from './task-request.ts'
 
 const describedMax = 100
 const stateUpdatesMax = 10
@@ -138,7 +139,7 @@ function describeInstances(
 function listInstances(reader: Reader, input: Input<'ListContainerInstances'>): Output<'ListContainerInstances'> {
   const cluster = requireCluster(reader, input.cluster)
   if (input.filter !== undefined && input.filter !== '') {
-    throw invalidParameter(
+    throw unsupported(
       'filter: the cluster query language is not built yet. List without it, or by status, and choose among the answers.',
     )
   }
