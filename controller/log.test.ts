@@ -3,10 +3,12 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { aContainer, aState, aTask, anInstance } from '../test/support/builders.ts'
 import { readConfig } from './config.ts'
 import { loadCredentials } from './credentials.ts'
 import { createLog } from './log.ts'
 import { createMetrics } from './metrics.ts'
+import { logTransitions } from './transitions.ts'
 
 await t.test('a planted secret never reaches the log, wherever it stands', (test) => {
   const secret = 'planted-secret-0123456789'
@@ -109,5 +111,47 @@ await t.test('metrics are written as Prometheus reads them', (test) => {
   )
   for (let index = 0; index < 3000; index += 1) metrics.count('calls_total', { operation: `op-${index}` })
   test.ok(metrics.write().split('\n').length < 1100, 'label sets are bounded')
+  test.end()
+})
+
+await t.test('moves are told once each, bound to their task, instance and turn', (test) => {
+  const lines: Record<string, unknown>[] = []
+  const log = createLog('info', { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) })
+  const instance = anInstance()
+  const task = aTask({ instanceId: instance.instanceId })
+  const state = aState({ instance: [instance], task: [task] })
+  const ended = {
+    ...task,
+    lastStatus: 'STOPPED',
+    desiredStatus: 'STOPPED',
+    stopCode: 'EssentialContainerExited',
+  } as const
+  const overlay = state.begin()
+  const container = aContainer({ lastStatus: 'STOPPED', exitCode: 3 })
+  overlay.put('task', task.taskId, { ...ended, containers: [container] })
+  overlay.put('instance', instance.instanceId, { ...instance, agentConnected: false, seqNum: 9 })
+  const placed = aTask({ instanceId: instance.instanceId })
+  overlay.put('task', placed.taskId, placed)
+
+  logTransitions(log, overlay.changes(), 7)
+
+  const bound = { turn: 7, instance: instance.instanceId }
+  const byMessage = new Map(lines.map((line) => [line['msg'], line]))
+  test.equal(lines.length, 3)
+  test.match(byMessage.get('task status'), {
+    ...bound,
+    task: task.taskArn,
+    from: 'PENDING',
+    to: 'STOPPED',
+    exitCodes: { app: 3 },
+  })
+  test.match(byMessage.get('task placed'), { ...bound, task: placed.taskArn, group: 'family:web' })
+  test.match(byMessage.get('agent disconnected; its tasks are shown as they were last known'), {
+    ...bound,
+    level: 'warn',
+  })
+  lines.length = 0
+  logTransitions(log, [{ table: 'instance', key: 'x', before: instance, row: { ...instance, seqNum: 10 } }], 8)
+  test.equal(lines.length, 0, 'a change that is no move is not told')
   test.end()
 })

@@ -20,6 +20,7 @@ import { startHousekeeping } from './housekeeping.ts'
 import { createLog, type Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { openSqliteStore } from './state/sqlite.ts'
+import { logTransitions } from './transitions.ts'
 import { startTurn, type Turn } from './turn.ts'
 
 /** The longest that a clean end may take before the process ends anyway; the next start recovers. */
@@ -74,6 +75,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
   })
   const deciders = [taskDecider, instanceDecider, taskDefinitionDecider]
   const turn = await startTurn({ store, clock, world, log, deciders })
+  turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
   const authenticator = createAuthenticator(credentials, config)
