@@ -6,7 +6,7 @@
  * (docs/decisions/0003-lighter-processes.md).
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 
@@ -26,16 +26,25 @@ flushCompileCache()
 function withCompileCache(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const directory = env['GANTRY_DATA_DIR']
   if (directory === undefined || env['NODE_COMPILE_CACHE'] !== undefined) return env
-  const cache = join(directory, 'compile-cache')
+  const caches = join(directory, 'compile-cache')
+  const cache = join(caches, sourceStamp())
   const cached = { ...env, NODE_COMPILE_CACHE: cache }
   if (existsSync(cache)) return cached
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
+    rmSync(caches, { recursive: true, force: true })
   } catch {
     // The program itself meets the same error, and explains it.
     return env
   }
-  // The first start fills the cache in a child, so that what the compiler takes goes with the child.
+  // The first start, of this source, fills the cache in a child, so that what the compiler takes goes with the child.
   spawnSync(process.execPath, [lightly, '--input-type=module', '-e', `await import('${program}')`], { env: cached })
   return cached
+}
+
+/** When the newest source file was written: after an upgrade the cache of the older source is of no use. */
+function sourceStamp(): string {
+  const rooms = [import.meta.dirname, join(import.meta.dirname, '../proto')]
+  const files = rooms.flatMap((room) => readdirSync(room, { recursive: true }).map((name) => join(room, String(name))))
+  return Math.max(...files.map((file) => Math.trunc(statSync(file).mtimeMs))).toString(36)
 }
