@@ -66,15 +66,17 @@ async function listening(server: Server, { address, port }: IntrospectionOptions
 }
 
 function reply(request: IncomingMessage, response: ServerResponse, options: IntrospectionOptions): void {
-  const answer =
-    request.method === 'GET' || request.method === 'HEAD'
-      ? answerTo(new URL(request.url ?? '/', 'http://agent'), options)
-      : { status: 405, body: { error: 'This API is for reading: use GET.' } }
+  const answer = answerTo(request, options)
   response.writeHead(answer.status, { 'content-type': 'application/json' })
   response.end(request.method === 'HEAD' ? undefined : JSON.stringify(answer.body))
 }
 
-function answerTo(url: URL, options: IntrospectionOptions): Answer {
+function answerTo({ method, url: target }: IncomingMessage, options: IntrospectionOptions): Answer {
+  if (method !== 'GET' && method !== 'HEAD')
+    return { status: 405, body: { error: 'This API is for reading: use GET.' } }
+  // Any program of the host may ask for what is no URL, such as `//`.
+  const url = URL.parse(target ?? '/', 'http://agent')
+  if (url === null) return { status: 400, body: { error: 'What was asked for is no URL; / lists what there is.' } }
   const path = url.pathname.replace(/(.)\/$/, '$1')
   if (path === '/') return { status: 200, body: { AvailableCommands: ['/v1/metadata', '/v1/tasks'] } }
   if (path === '/v1/metadata') {

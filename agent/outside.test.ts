@@ -119,6 +119,14 @@ await tap.test('ports that programs listen on are seen and told once', async (t)
   t.match(sent[1], { usedTcpPorts: [22, 9999] })
 })
 
+await tap.test('a wait that is longer than timers can be is no busy loop', async (t) => {
+  let woken = false
+  const cancel = realTimers.after(60 * 24 * 3_600_000, () => (woken = true))
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  cancel()
+  t.notOk(woken)
+})
+
 await tap.test('one agent for each directory', async (t) => {
   const directory = t.testdir()
   const lock = lockDirectory(directory)
@@ -319,6 +327,7 @@ await tap.test('introspection answers as the official agent does', async (t) => 
   t.equal((await get('/v1/tasks?taskarn=arn:none'))[0], 404)
   t.equal((await get('/v1/tasks?taskarn=a&dockerid=b'))[0], 400)
   t.equal((await get('/v2/nothing'))[0], 404)
+  t.equal((await get('//'))[0], 400, 'what is no URL does not end the agent')
   const second = startIntrospection({
     address: '127.0.0.1',
     port: introspection.port,

@@ -1,12 +1,16 @@
 /** Time that passes, as the turn is given it: real timers from main, a simulation's own elsewhere. */
 export interface Timers {
-  /** Calls back once, after at least that many milliseconds; the answer cancels it. */
+  /** Calls back once, after that many milliseconds; the answer cancels it. */
   after(delayMs: number, callback: () => void): () => void
 }
 
+/** Beyond this, about 25 days, Node's timers fire at once. */
+export const timerMostMs = 2 ** 31 - 1
+
+/** A delay that is longer than Node's timers can be ends early: who wakes looks at the clock and sleeps again. */
 export const realTimers: Timers = {
   after(delayMs, callback) {
-    const timer = setTimeout(callback, delayMs)
+    const timer = setTimeout(callback, Math.min(delayMs, timerMostMs))
     return () => clearTimeout(timer)
   },
 }
