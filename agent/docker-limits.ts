@@ -2,12 +2,15 @@
 import { engineErrorOf } from './docker-errors.ts'
 import type { ErrorOrigin } from './docker-errors.ts'
 import { EngineError } from './engine.ts'
+import { timerMostMs } from './timers.ts'
 
 /** Milliseconds. Source: amazon-ecs-agent 1.105, dockerclient/timeout. */
 export interface EngineLimits {
   readonly pingMs: number
   readonly versionMs: number
   readonly inspectMs: number
+  /** For each container of a list, so that one that hangs does not hold up the look at all the others. */
+  readonly listedInspectMs: number
   readonly listMs: number
   readonly createMs: number
   readonly startMs: number
@@ -23,6 +26,7 @@ export const defaultEngineLimits: EngineLimits = {
   pingMs: 5_000,
   versionMs: 10_000,
   inspectMs: 30_000,
+  listedInspectMs: 5_000,
   listMs: 60_000,
   createMs: 240_000,
   startMs: 180_000,
@@ -42,15 +46,18 @@ export async function within<T>(
 ): Promise<T> {
   const abort = new AbortController()
   const { promise: expired, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => {
-    reject(
-      new EngineError(
-        'deadline',
-        `The Docker daemon did not ${doing} within ${timeoutMs / 1000} s; it may be hanging.`,
-      ),
-    )
-    abort.abort()
-  }, timeoutMs)
+  const timer = setTimeout(
+    () => {
+      reject(
+        new EngineError(
+          'deadline',
+          `The Docker daemon did not ${doing} within ${timeoutMs / 1000} s; it may be hanging.`,
+        ),
+      )
+      abort.abort()
+    },
+    Math.min(timeoutMs, timerMostMs),
+  )
   try {
     return await Promise.race([call(abort.signal), expired])
   } catch (error) {

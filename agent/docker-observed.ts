@@ -1,4 +1,5 @@
 /** Docker's inspect document, read into the few facts that the agent decides by. */
+import { EngineError } from './engine.ts'
 import type { ObservedContainer, ObservedPort } from './engine.ts'
 
 /** What the telemetry channel takes of a health check's output. Source: amazon-ecs-agent, docker/types. */
@@ -35,7 +36,7 @@ export function observedContainer(inspected: InspectedContainer): ObservedContai
   const status = statusOf(state.Status)
   return {
     id: inspected.Id,
-    name: inspected.Name.replace(/^\//, ''),
+    name: nameOf(inspected.Name),
     image: config.Image,
     imageId: inspected.Image,
     labels: config.Labels ?? {},
@@ -53,6 +54,11 @@ export function observedContainer(inspected: InspectedContainer): ObservedContai
   }
 }
 
+/** Docker leads a container's name with a slash. */
+export function nameOf(dockerName: string): string {
+  return dockerName.replace(/^\//, '')
+}
+
 function statusOf(text: string): ObservedContainer['status'] {
   switch (text) {
     case 'created':
@@ -64,7 +70,8 @@ function statusOf(text: string): ObservedContainer['status'] {
     case 'dead':
       return text
     default:
-      throw new Error(`Docker reports a container status that this agent does not know: ${text}`)
+      // Of this container nothing may be concluded; the others are not held up by it.
+      throw new EngineError('refused', `Docker reports a container status that this agent does not know: ${text}`)
   }
 }
 

@@ -4,18 +4,17 @@
  */
 import Docker from 'dockerode'
 import { EngineError, labels } from './engine.ts'
-import type { Engine, EngineEvent, EngineInfo, ImageFacts, ObservedContainer, RegistryAuth } from './engine.ts'
+import type { ContainerList, Engine, EngineEvent, EngineInfo, ImageFacts, RegistryAuth } from './engine.ts'
 import { engineErrorOf, pullErrorOf } from './docker-errors.ts'
 import type { ErrorOrigin } from './docker-errors.ts'
 import { defaultEngineLimits, within } from './docker-limits.ts'
 import type { EngineLimits } from './docker-limits.ts'
-import { observedContainer } from './docker-observed.ts'
+import { showEach } from './docker-list.ts'
+import { nameOf, observedContainer } from './docker-observed.ts'
 import type { InspectedContainer } from './docker-observed.ts'
 import { jsonLines, logLines } from './docker-streams.ts'
 import { agreedApiVersion } from './docker-version.ts'
 
-/** Inspects in flight at once while all containers are listed. */
-const parallelInspects = 8
 /** Changes worth another look; a health check's own `exec_*` events are not among them. */
 const watchedActions = ['create', 'start', 'die', 'oom', 'destroy', 'pause', 'unpause', 'restart', 'health_status']
 
@@ -163,11 +162,14 @@ type ContainerCalls =
   | 'lastLogLines'
 
 function containerCalls(call: Call, limits: EngineLimits): Pick<Engine, ContainerCalls> {
-  const inspectContainer = async (idOrName: string): Promise<InspectedContainer | undefined> =>
+  const inspectContainer = async (
+    idOrName: string,
+    timeoutMs = limits.inspectMs,
+  ): Promise<InspectedContainer | undefined> =>
     absent(
       call(
         `inspect container ${idOrName}`,
-        limits.inspectMs,
+        timeoutMs,
         (docker, abortSignal) =>
           docker
             .getContainer(idOrName)
@@ -175,12 +177,15 @@ function containerCalls(call: Call, limits: EngineLimits): Pick<Engine, Containe
       ),
     )
   return {
-    async listContainers(): Promise<readonly ObservedContainer[]> {
+    async listContainers(): Promise<ContainerList> {
       const listed = await call('list containers', limits.listMs, (docker, abortSignal) =>
         docker.listContainers({ all: true, filters: { label: [labels.taskArn] }, abortSignal }),
       )
-      const inspected = await mapParallel(listed, async ({ Id }) => inspectContainer(Id))
-      return inspected.filter((one) => one !== undefined).map(observedContainer)
+      const named = listed.map(({ Id, Names, Labels }) => ({ id: Id, name: nameOf(Names[0] ?? ''), labels: Labels }))
+      return showEach(named, async (id) => {
+        const inspected = await inspectContainer(id, limits.listedInspectMs)
+        return inspected === undefined ? undefined : observedContainer(inspected)
+      })
     },
 
     async inspectContainer(idOrName) {
@@ -387,16 +392,4 @@ async function already(call: Promise<unknown>): Promise<void> {
     const { statusCode } = (error.cause ?? {}) as { statusCode?: number }
     if (statusCode !== 304) throw error
   }
-}
-
-async function mapParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  let next = 0
-  const worker = async (): Promise<void> => {
-    for (let index = next++; index < items.length; index = next++) {
-      results[index] = await work(items[index] as T)
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(parallelInspects, items.length) }, worker))
-  return results
 }

@@ -43,6 +43,15 @@ export interface ObservedPort {
   readonly hostPort: number
 }
 
+/** A container as the list names it, before anything is known of its state. */
+export type ListedContainer = Pick<ObservedContainer, 'id' | 'name' | 'labels'>
+
+export interface ContainerList {
+  readonly shown: readonly ObservedContainer[]
+  /** These are there, and their state is not to be had now: a start that hangs holds its container's lock in Docker. */
+  readonly unshown: readonly ListedContainer[]
+}
+
 export interface EngineInfo {
   readonly engineVersion: string
   readonly apiVersion: string
@@ -79,7 +88,7 @@ export interface Engine {
   info(): Promise<EngineInfo>
   ping(): Promise<void>
   /** All containers, in every state, that carry the task ARN label. */
-  listContainers(): Promise<readonly ObservedContainer[]>
+  listContainers(): Promise<ContainerList>
   inspectContainer(idOrName: string): Promise<ObservedContainer | undefined>
   createContainer(name: string, body: CreateBody): Promise<string>
   startContainer(id: string): Promise<void>

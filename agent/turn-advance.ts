@@ -33,9 +33,8 @@ type LocalTable = {
   readonly [Name in keyof LocalSteps]: (context: AdvanceContext, task: LiveTask, args: LocalSteps[Name]) => void
 }
 
-/** Steps for the engine that are to be started now; each is marked as under way. */
-export function advance(context: AdvanceContext, task: LiveTask): readonly EngineStep[] {
-  const begun: EngineStep[] = []
+/** Adds to `begun` the steps for the engine that are to be started now; each is marked as under way. */
+export function advance(context: AdvanceContext, task: LiveTask, begun: EngineStep[]): void {
   task.wakeAt = undefined
   for (let round = 0; round < roundsMax; round += 1) {
     settleTask(context, task)
@@ -45,7 +44,7 @@ export function advance(context: AdvanceContext, task: LiveTask): readonly Engin
     const forgotten = context.state.tasks.get(task.payload.arn) !== task
     if (actions.length === 0 || forgotten) {
       context.state.dirty.delete(task.payload.arn)
-      return begun
+      return
     }
   }
   throw new Error(`The decisions about task ${task.payload.arn} did not come to rest in ${roundsMax} rounds.`)

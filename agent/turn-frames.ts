@@ -87,7 +87,7 @@ function onManifest(context: FrameContext, message: Message): void {
   raiseSeqNum(state, timeline)
   state.lastManifestId = String(messageId)
   acknowledge(state, clusterArn, message)
-  const listed = new Set(tasks.map((task) => (task as Partial<TaskIdentifier> | null)?.taskArn))
+  const listed = new Set(tasks.filter(isIdentifier).map(({ taskArn }) => taskArn))
   const stopCandidates = [...state.tasks.values()]
     .filter(({ facts }) => facts.desiredStatus === 'RUNNING' && facts.knownStatus !== 'STOPPED')
     .filter(({ payload }) => !listed.has(payload.arn))
@@ -106,12 +106,16 @@ function onStopVerificationAck({ state, log }: FrameContext, message: Message): 
     return
   }
   state.lastManifestId = undefined
-  for (const { taskArn } of stopTasks as readonly Partial<TaskIdentifier>[]) {
-    const task = state.tasks.get(String(taskArn))
+  for (const { taskArn } of stopTasks.filter(isIdentifier)) {
+    const task = state.tasks.get(taskArn)
     if (task === undefined) continue
     log.info({ task: taskArn }, 'task is no longer wanted and stops')
     setFacts(state, task, { ...task.facts, desiredStatus: 'STOPPED' })
   }
+}
+
+function isIdentifier(value: unknown): value is Pick<TaskIdentifier, 'taskArn'> {
+  return typeof value === 'object' && value !== null && 'taskArn' in value && typeof value.taskArn === 'string'
 }
 
 function refuseUpdate({ state, config }: FrameContext, { messageId, clusterArn }: Message): void {

@@ -3,7 +3,7 @@ import { adoptTask } from './decide/admission.ts'
 import { factsOf, withContainer } from './decide/lifecycle.ts'
 import { foldMissing, foldObservation } from './decide/observation.ts'
 import { labels } from './engine.ts'
-import type { ObservedContainer } from './engine.ts'
+import type { ContainerList, ListedContainer, ObservedContainer } from './engine.ts'
 import type { TurnLog } from './turn-options.ts'
 import { addTask, lookAgain, setFacts } from './turn-state.ts'
 import type { LiveTask, TurnState } from './turn-state.ts'
@@ -16,7 +16,26 @@ export interface ObserveContext {
 }
 
 /** Takes in a full list that was begun as look number `begun`. */
-export function takeList(context: ObserveContext, containers: readonly ObservedContainer[], begun: number): void {
+export function takeList(context: ObserveContext, { shown, unshown }: ContainerList, begun: number): void {
+  const { state } = context
+  takeAllShown(context, shown, begun)
+  const hidden = new Set(unshown.map(({ labels: its }) => hiddenKey(its[labels.taskArn], its[labels.containerName])))
+  for (const one of unshown) lookAtUnshown(context, one)
+  const listed = new Set([...shown, ...unshown].map(({ id }) => id))
+  for (const task of state.tasks.values()) {
+    for (const [name, facts] of Object.entries(task.facts.containers)) {
+      const couldBeHidden = hidden.has(hiddenKey(task.payload.arn, name))
+      if (facts.expected === true && begun > task.acceptedLook && !couldBeHidden) {
+        setFacts(state, task, withContainer(task.facts, name, foldMissing(facts)))
+      }
+      // A list may be older than the container: only its own look can say that it is gone.
+      const missing = facts.dockerId !== undefined && facts.removed !== true && !listed.has(facts.dockerId)
+      if (missing) lookAgain(state, task, name)
+    }
+  }
+}
+
+function takeAllShown(context: ObserveContext, containers: readonly ObservedContainer[], begun: number): void {
   const { state } = context
   const strangers = new Map<string, ObservedContainer[]>()
   for (const shown of containers) {
@@ -26,17 +45,18 @@ export function takeList(context: ObserveContext, containers: readonly ObservedC
     else takeShown(context, task, shown, begun)
   }
   for (const [taskArn, shown] of strangers) adopt(context, taskArn, shown)
-  const listed = new Set(containers.map(({ id }) => id))
-  for (const task of state.tasks.values()) {
-    for (const [name, facts] of Object.entries(task.facts.containers)) {
-      if (facts.expected === true && begun > task.acceptedLook) {
-        setFacts(state, task, withContainer(task.facts, name, foldMissing(facts)))
-      }
-      // A list may be older than the container: only its own look can say that it is gone.
-      const missing = facts.dockerId !== undefined && facts.removed !== true && !listed.has(facts.dockerId)
-      if (missing) lookAgain(state, task, name)
-    }
-  }
+}
+
+/** Its task waits for what it is; an unknown task's is met again with the next list. */
+function lookAtUnshown({ state, log }: ObserveContext, one: ListedContainer): void {
+  const task = state.tasks.get(one.labels[labels.taskArn] ?? '')
+  log.warn({ task: task?.payload.arn, container: one.name }, 'Docker Engine lists a container and does not show it')
+  const name = task === undefined ? undefined : containerNameOf(task, one)
+  if (task !== undefined && name !== undefined) lookAgain(state, task, name)
+}
+
+function hiddenKey(taskArn: string | undefined, containerName: string | undefined): string {
+  return `${taskArn} ${containerName}`
 }
 
 /** Takes in one container's state; an answer older than what is known already is passed over. */
@@ -78,7 +98,7 @@ export function takeHint(state: TurnState, containerId: string): boolean {
 }
 
 /** By id, else by the name written down before it was created, else by label where nothing of it is known. */
-function containerNameOf(task: LiveTask, shown: ObservedContainer): string | undefined {
+function containerNameOf(task: LiveTask, shown: ListedContainer): string | undefined {
   const containers = Object.entries(task.facts.containers)
   const byId = containers.find(([, facts]) => facts.dockerId === shown.id)
   if (byId !== undefined) return byId[0]

@@ -89,6 +89,31 @@ await test('a lost journal: what runs is adopted, and what ran is not run again'
   t.equal(agent.last(one)?.containers[0]?.exitCode, 4)
 })
 
+await test('a container that Docker lists and does not show holds up its own task alone', async (t) => {
+  const agent = anAgent()
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  const { id } = agent.engine.find('web')
+  for (const [lives, journal] of [agent.journal, memoryJournal()].entries()) {
+    agent.kill()
+    agent.engine.hung.add(id)
+    agent.start(journal)
+    const other = taskArnOf(2 + lives)
+    agent.payload([
+      aPayloadTask({ gantry: { knownStatus: 'RUNNING' } }),
+      aPayloadTask({ arn: other, containers: [aPayloadContainer({ name: `other-${lives}` })] }),
+    ])
+    await running(agent, other)
+    await agent.time.pass(180_000)
+    t.notOk(agent.statuses(one).includes('STOPPED'), 'nothing is concluded about it')
+    agent.engine.hung.delete(id)
+    agent.engine.exit('web', 7)
+    await stopped(agent)
+    agent.engine.find('web').status = 'running'
+    agent.sent.length = 0
+  }
+})
+
 await test('state changes are in order, one at a time, and again until acknowledged', async (t) => {
   const agent = anAgent()
   agent.acknowledges = false

@@ -250,12 +250,24 @@ await test('other messages: heartbeat, update, another instance, the unknown', a
   agent.frame('PerformUpdateMessage', { clusterArn, containerInstanceArn: instanceArn, messageId: 'update' })
   agent.frame('SomethingNew', { messageId: 'x' })
   agent.payload([aPayloadTask()], { containerInstanceArn: `${instanceArn}0` })
+  agent.frame('TaskManifestMessage', {
+    clusterArn,
+    containerInstanceArn: instanceArn,
+    messageId: 'm',
+    timeline: 1,
+    tasks: [null],
+  })
+  agent.frame('TaskStopVerificationAck', { messageId: 'm', stopTasks: [null, {}, { taskArn: 5 }] })
+  t.same(agent.errors, [])
+  agent.frame('PayloadMessage', null as unknown as object)
   await agent.time.pass(5000)
   t.match(agent.sent, [
     { type: 'HeartbeatAckRequest', message: { messageId: 'beat' } },
     { type: 'NackRequest', message: { messageId: 'update', reason: 'Updates are disabled' } },
+    { type: 'AckRequest', message: { messageId: 'm' } },
   ])
-  t.equal(agent.sent.length, 2)
+  t.equal(agent.sent.length, 3)
+  t.equal(agent.errors.length, 1, 'what cannot be read at all fails alone, loudly')
   t.equal(agent.engine.created.length, 0)
 })
 

@@ -11,7 +11,7 @@ import type { StartLimit } from './decide/start-limit.ts'
 import { stepKey } from './decide/steps.ts'
 import type { EngineStep, EngineSteps } from './decide/steps.ts'
 import type { HostView } from './decide/view.ts'
-import type { EngineError, ObservedContainer } from './engine.ts'
+import type { ContainerList, EngineError } from './engine.ts'
 import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
 import type { Outbox } from './outbox.ts'
@@ -98,7 +98,7 @@ class Turn {
       engine,
       timers,
       onListBegins: () => this.#nextLook(),
-      onList: (containers, begun) => this.#submit(() => this.#engineShows(containers, begun)),
+      onList: (list, begun) => this.#submit(() => this.#engineShows(list, begun)),
       onHint: (containerId) => this.#submit(() => this.#engineHints(containerId)),
       onSilence: (error) => this.#submit(() => this.#engineIsSilent(error)),
     })
@@ -153,7 +153,7 @@ class Turn {
     this.#cancelPass = undefined
     if (this.#closed) return
     const { send, clock } = this.#options
-    for (const input of this.#inbox.splice(0)) input()
+    for (const input of this.#inbox.splice(0)) this.#take(input)
     const now = clock.now()
     const planned = this.#decide(now)
     const saved = this.#save()
@@ -169,6 +169,15 @@ class Turn {
       ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
       : undefined
     this.#armWake(now, [resendAt, saved ? undefined : now + journalRetryMs])
+  }
+
+  /** What cannot be taken in, such as a message of a shape that nobody thought of, fails alone, loudly. */
+  #take(input: () => void): void {
+    try {
+      input()
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'what came in could not be taken in; the rest goes on')
+    }
   }
 
   #reply(saved: boolean): void {
@@ -196,13 +205,15 @@ class Turn {
     for (const [arn, task] of this.#state.tasks) {
       const due = task.wakeAt !== undefined && now >= task.wakeAt
       if (!due && !this.#state.dirty.has(arn)) continue
+      const begun: EngineStep[] = []
       try {
-        for (const step of advance(context, task)) planned.push({ task, step })
+        advance(context, task, begun)
       } catch (error) {
-        // One bad task fails alone, loudly; the others go on.
+        // One bad task fails alone, loudly; the others go on. What it began is under way, and so is performed.
         this.#state.dirty.delete(arn)
         log.error({ task: arn, err: error }, 'a task could not be decided about')
       }
+      planned.push(...begun.map((step) => ({ task, step })))
     }
     return planned
   }
@@ -275,14 +286,14 @@ class Turn {
     for (const [arn, { facts }] of this.#state.tasks) if (facts.knownStatus === 'PENDING') this.#state.dirty.add(arn)
   }
 
-  #engineShows(containers: readonly ObservedContainer[], begun: number): void {
+  #engineShows(list: ContainerList, begun: number): void {
     const { log } = this.#options
     if (!this.#engineAnswers) {
-      log.info({ containers: containers.length }, 'Docker Engine answers')
+      log.info({ containers: list.shown.length + list.unshown.length }, 'Docker Engine answers')
       this.#engineAnswers = true
       this.#dirtyAll()
     }
-    takeList(this.#observeContext(), containers, begun)
+    takeList(this.#observeContext(), list, begun)
   }
 
   #engineHints(containerId: string): void {

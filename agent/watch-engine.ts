@@ -4,7 +4,7 @@
  * falls between the two.
  */
 import { EngineError } from './engine.ts'
-import type { Engine, ObservedContainer } from './engine.ts'
+import type { ContainerList, Engine } from './engine.ts'
 import type { Timers } from './timers.ts'
 
 export interface EngineWatch {
@@ -19,7 +19,7 @@ export interface EngineWatchOptions {
   readonly timers: Timers
   /** Before each list; its answer comes back with the list, to put looks in order. */
   readonly onListBegins: () => number
-  readonly onList: (containers: readonly ObservedContainer[], begun: number) => void
+  readonly onList: (list: ContainerList, begun: number) => void
   readonly onHint: (containerId: string) => void
   /** The engine does not answer; nothing may be concluded about its containers. */
   readonly onSilence: (error: EngineError) => void
@@ -107,8 +107,8 @@ async function listOnce(options: EngineWatchOptions, signal: AbortSignal): Promi
     // A list may take its time; a ping tells quickly whether anybody is there at all.
     await engine.ping()
     const begun = options.onListBegins()
-    const containers = await engine.listContainers()
-    if (!signal.aborted) options.onList(containers, begun)
+    const list = await engine.listContainers()
+    if (!signal.aborted) options.onList(list, begun)
     return true
   } catch (error) {
     if (!(error instanceof EngineError)) throw error

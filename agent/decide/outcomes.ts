@@ -68,7 +68,7 @@ export function afterStep(facts: TaskFacts, finished: FinishedStep): AfterStep {
 }
 
 const folds: Folds = {
-  pullImage(facts, { container }, outcome, { startedAt, now }) {
+  pullImage(facts, { container, image }, outcome, { startedAt, now }) {
     const before = factsOf(facts, container)
     const pulled = !outcome.ok || outcome.answer.pulled
     const timed: TaskFacts = pulled
@@ -85,7 +85,7 @@ const folds: Folds = {
     // `unreachable` is the engine's absence, not the registry's.
     const attemptsMax = kind === 'unreachable' ? engineAttemptsMax : pullAttemptsMax
     if (!definite && attempts < attemptsMax) return { facts: withContainer(timed, container, later(before, now)) }
-    const failed = { ...ended(before, pullReason(kind, message)), pullFailed: true }
+    const failed = { ...ended(before, pullReason(image, kind, message)), pullFailed: true }
     return { facts: withContainer(timed, container, failed) }
   },
 
@@ -200,10 +200,11 @@ function afterFailedCall(
   return { facts: withContainer(facts, container, ended(before, reason)), look: container }
 }
 
-function pullReason(kind: EngineErrorKind, message: string): string {
+function pullReason(image: string, kind: EngineErrorKind, message: string): string {
   if (kind === 'deadline') return `DockerTimeoutError: Could not transition to pulled; ${message}`
-  if (kind === 'denied') return `CannotPullContainerError: The registry refused access to the image: ${message}`
-  if (kind === 'notFound') return `CannotPullContainerError: The image does not exist: ${message}`
+  if (kind === 'denied')
+    return `CannotPullContainerError: The registry refused access to the image ${image}: ${message}`
+  if (kind === 'notFound') return `CannotPullContainerError: The image ${image} does not exist: ${message}`
   return `CannotPullContainerError: ${message}`
 }
 

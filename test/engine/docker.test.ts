@@ -127,6 +127,27 @@ await tap.test('an engine that is not there, or that misbehaves', async (suite) 
     )
   })
 
+  await suite.test('a container that does not show itself costs the others nothing', async (t) => {
+    const listed = ['well', 'hangs', 'broken', 'strange', 'gone'].map((Id) => ({ Id, Names: [`/${Id}`], Labels: {} }))
+    const host = await scripted(t, (request, response) => {
+      const url = request.url ?? ''
+      if (url === '/version') return answer(response, { ApiVersion: '1.41', MinAPIVersion: '1.12' })
+      if (url.includes('/containers/json')) return answer(response, listed)
+      const Id = url.split('/').at(-2) ?? ''
+      if (Id === 'hangs') return undefined
+      if (Id === 'broken') response.statusCode = 500
+      if (Id === 'gone') response.statusCode = 404
+      const State = { Status: Id === 'strange' ? 'levitating' : 'running', ExitCode: 0, OOMKilled: false }
+      return answer(response, { Id, Name: `/${Id}`, State, Config: { Image: 'any:1' }, HostConfig: {} })
+    })
+    const list = await openDocker(host, { ...defaultEngineLimits, listedInspectMs: 50 }).listContainers()
+    t.same(
+      list.shown.map(({ name }) => name),
+      ['well'],
+    )
+    t.same(list.unshown.map(({ name }) => name).toSorted(), ['broken', 'hangs', 'strange'])
+  })
+
   await suite.test('the API version is the newest that both speak', async (t) => {
     const asked: string[] = []
     const speaking = async (ApiVersion: string, MinAPIVersion: string): Promise<Engine> =>
@@ -203,7 +224,7 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
 
     await engine.startContainer(id)
     await engine.startContainer(id)
-    const started = (await engine.listContainers()).find((one) => one.id === id)
+    const started = (await engine.listContainers()).shown.find((one) => one.id === id)
     t.match(started, { status: 'running', labels: { [labels.taskArn]: mark } })
     t.type(started?.startedAt, 'number')
     t.equal(started?.exitCode, undefined)

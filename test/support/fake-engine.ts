@@ -44,6 +44,8 @@ export interface FakeEngine extends Engine {
   readonly pulled: string[]
   /** Host ports that other programs hold. */
   readonly busyPorts: Set<number>
+  /** Ids of containers that are listed, and whose own state is not to be had. */
+  readonly hung: Set<string>
   latencyMs: number
   down: boolean
   fail(call: Call, kind: EngineErrorKind, options?: { times?: number; afterDeed?: boolean }): void
@@ -61,6 +63,7 @@ export function fakeEngine(time: FakeTime): FakeEngine {
     answer(state, engine, name, deed, delayMs)
   const engine: FakeEngine = {
     ...state,
+    hung: new Set(),
     latencyMs: 5,
     down: false,
     fail: (name, kind, { times = 1, afterDeed = false } = {}) =>
@@ -75,10 +78,18 @@ export function fakeEngine(time: FakeTime): FakeEngine {
     find: (name) => findByLabel(containers, name),
     info: async () => call('info', () => engineInfo),
     ping: async () => call('ping', () => undefined),
-    listContainers: async () => call('listContainers', () => [...containers.values()].map(shownOf)),
+    listContainers: async () =>
+      call('listContainers', () => {
+        const all = [...containers.values()].map(shownOf)
+        return {
+          shown: all.filter(({ id }) => !engine.hung.has(id)),
+          unshown: all.filter(({ id }) => engine.hung.has(id)),
+        }
+      }),
     inspectContainer: async (idOrName) =>
       call('inspectContainer', () => {
         const found = lookUp(containers, idOrName)
+        if (engine.hung.has(found?.id ?? '')) throw new EngineError('deadline', 'the container does not show itself')
         return found === undefined ? undefined : shownOf(found)
       }),
     createContainer: async (name, body) => call('createContainer', () => create(state, name, body)),
