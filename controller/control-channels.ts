@@ -65,7 +65,11 @@ export class ControlChannels {
     const older = this.#channels.get(instanceId)
     if (older !== undefined) {
       older.settled = true
-      log.warn({ older: older.peer.id }, 'a newer channel of the same container instance replaces the older one')
+      log.warn(
+        { older: older.peer.id },
+        'a newer channel of this container instance replaces the older one. If this repeats, two agents use one ' +
+          'identity (a copied ECS_DATADIR): stop the copy and remove its directory, and it registers as a host of its own',
+      )
       older.peer.close(closeCodes.policy, 'Replaced by a newer channel of the same container instance')
     }
     const now = clock.now()
