@@ -154,7 +154,10 @@ await t.test('a second agent with the same identity, and messages that are not i
 
   const twin = await startTwin(first)
   await eventually('the older channel to be closed', () => (first.closeCode() === 1008 ? true : undefined))
-  test.match(controller.output(), /a newer channel of this container instance replaces the older one\. .*two agents use one identity/)
+  test.match(
+    controller.output(),
+    /a newer channel of this container instance replaces the older one\. .*two agents use one identity/,
+  )
   test.equal(await statusOf(taskArn), 'RUNNING', 'nothing is lost by it')
   twin.terminate()
   await callEcs(endpoint, root, 'StopTask', { task: taskArn })
