@@ -32,7 +32,8 @@ function readJson(path) {
 function checkMachine(asRoot) {
   const major = Number(process.versions.node.split('.')[0])
   if (major < oldestNode) {
-    fail(`Node ${oldestNode} or newer is needed to begin, and this is ${process.version} (${process.execPath}).`)
+    fail(`Node ${oldestNode} or newer is needed to begin, and this is ${process.version} (${process.execPath}).
+gantry: install a newer one (nodejs.org has it for every Linux) so that it comes first on the PATH, then run this again.`)
   }
   if (process.platform !== 'linux') {
     fail(`it drives a Linux host's Docker Engine, and this machine runs ${process.platform}. Use a Linux host or VM.`)
@@ -93,6 +94,14 @@ function withoutNoise(output) {
   return lines.slice(0, 20).join('\n')
 }
 
+function whatToMend(output) {
+  if (/ENOSPC|No space left/i.test(output)) return `the disk of ${root} is full, and this needs about 1 GB.`
+  if (/EACCES|EPERM|EROFS|Permission denied|are you root/i.test(output)) return 'this user may not write there.'
+  if (/self.signed|unable to (get|verify)/i.test(output))
+    return "a certificate isn't known: NODE_EXTRA_CA_CERTS names a file with it."
+  return 'are the npm registry and the Debian mirrors within reach?'
+}
+
 /** Runs a step of the install, and says every ten seconds that it still goes on: npm is silent without a terminal. */
 function runStep(what, command, args, cwd) {
   const startedAt = Date.now()
@@ -121,7 +130,7 @@ function runStep(what, command, args, cwd) {
       clearInterval(tick)
       if (code !== 0) {
         fail(`this step failed (exit ${code}) after ${seconds()} s: ${command} ${args.join(' ')}\n${withoutNoise(output)}
-gantry: are the npm registry and the Debian mirrors within reach? Mend that, then run the same command again.`)
+gantry: ${whatToMend(output)} Mend that, then run the same command again.`)
       }
       process.stdout.write(`gantry:   done in ${seconds()} s\n`)
       resolve()
@@ -137,7 +146,7 @@ async function installWhatLacks() {
     await runStep(
       `installing the npm packages of package-lock.json (${lack}; about 400 MB) ...`,
       'npm',
-      ['ci', '--ignore-scripts', '--no-audit', '--no-fund'],
+      ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--fetch-retry-maxtimeout=10000'],
       root,
     )
   }

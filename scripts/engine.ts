@@ -15,7 +15,8 @@ import {
   removeHostNetwork,
 } from './engine-network.ts'
 import { enginePackages, findProgram, installPackages } from './packages.ts'
-import { commandLineOf, endProcess, isRunning, processIds } from './processes.ts'
+import { bootId, commandLineOf, endProcess, isRunning, processIds } from './processes.ts'
+import { readRecord, writeRecord } from './record.ts'
 import { ScriptError, lastLines, say, seconds } from './report.ts'
 import { runCommand } from './run-command.ts'
 
@@ -27,6 +28,8 @@ export interface FoundEngine {
 /** What the directory of an engine of ours remembers, in `engine.json`. */
 interface EngineRecord {
   readonly pid: number
+  /** The machine's boot that it was started in; absent in records of earlier versions. */
+  readonly boot?: string | undefined
   /** The host's bridge that it uses; absent when the engine has a network namespace of its own. */
   readonly bridge?: Bridge | undefined
   readonly networkBefore?: HostNetworkBefore | undefined
@@ -85,14 +88,15 @@ export async function startEngine(directory: string, options: { isolated: boolea
   const startedAt = Date.now()
   say(`starting Docker Engine in ${directory} ...`)
   const path = [await chooseIptables(directory), process.env['PATH'] ?? '', '/usr/sbin', '/sbin'].join(':')
-  const before = readRecord(directory)
+  const before = readEngineRecord(directory)
   const networkBefore = options.isolated ? undefined : (before?.networkBefore ?? (await noteHostNetwork()))
   const bridge = options.isolated
     ? undefined
     : { name: 'gantry0', address: await makeBridge('gantry0', before?.bridge?.address) }
   if (!options.isolated) warnOfOtherEngines()
-  const pid = spawnDockerd(directory, path, bridge?.name)
-  writeFileSync(join(directory, 'engine.json'), JSON.stringify({ pid, bridge, networkBefore } satisfies EngineRecord))
+  const pid = runningDockerd(directory) ?? spawnDockerd(directory, path, bridge?.name)
+  const record: EngineRecord = { pid, boot: bootId(), bridge, networkBefore }
+  writeRecord(join(directory, 'engine.json'), record)
   const version = await waitForAnswer(directory, pid)
   say(`  Docker Engine ${version.version} answers after ${seconds(startedAt)}`)
   return { dockerHost: socketOf(directory), version }
@@ -115,7 +119,27 @@ function warnOfOtherEngines(): void {
   )
 }
 
+/**
+ * What a run before left that would mislead the next one. A pid noted in a former boot may be anyone's now: dockerd would
+ * refuse to start for its own, and would take whoever has containerd's for containerd, and kill it when it doesn't answer.
+ */
+function forgetFormerRun(directory: string): void {
+  const boot = readEngineRecord(directory)?.boot
+  // On other machines this directory is below /run, and so empty after a boot.
+  if (boot !== undefined && boot !== bootId()) rmSync(join(directory, 'exec'), { recursive: true, force: true })
+  for (const name of ['dockerd.pid', 'exec/containerd/containerd.pid']) {
+    const file = join(directory, name)
+    const pid = existsSync(file) ? Number(readFileSync(file, 'utf8')) : Number.NaN
+    if (!isProcessOf(directory, pid)) rmSync(file, { force: true })
+  }
+}
+
+function isProcessOf(directory: string, pid: number): boolean {
+  return Number.isInteger(pid) && isRunning(pid) && commandLineOf(pid).includes(`${directory}/`)
+}
+
 function spawnDockerd(directory: string, path: string, bridge: string | undefined): number {
+  forgetFormerRun(directory)
   const dockerd = findProgram('dockerd') ?? 'dockerd'
   const args = ['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec')]
   args.push('--pidfile', join(directory, 'dockerd.pid'), '-H', socketOf(directory), '--live-restore')
@@ -124,8 +148,6 @@ function spawnDockerd(directory: string, path: string, bridge: string | undefine
   writeFileSync(config, '{}')
   args.push('--config-file', config)
   if (bridge !== undefined) args.push('--bridge', bridge)
-  // A pidfile of a former boot may name a process that lives for another reason; dockerd would refuse to start.
-  if (!isDockerdOf(directory)) rmSync(join(directory, 'dockerd.pid'), { force: true })
   const isolation = ['--net', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', dockerd, ...args]
   const log = openSync(join(directory, 'dockerd.log'), 'a', 0o600)
   const [command, commandArgs] = bridge === undefined ? ['unshare', isolation] : [dockerd, args]
@@ -140,9 +162,14 @@ function spawnDockerd(directory: string, path: string, bridge: string | undefine
   return child.pid
 }
 
-function isDockerdOf(directory: string): boolean {
-  const pid = readRecord(directory)?.pid
-  return pid !== undefined && isRunning(pid) && commandLineOf(pid).includes(directory)
+/** True while the dockerd that was started for this directory lives, whether it answers or not. */
+export function isEngineRunning(directory: string): boolean {
+  return runningDockerd(directory) !== undefined
+}
+
+function runningDockerd(directory: string): number | undefined {
+  const pid = engineProcess(directory)
+  return pid !== undefined && isProcessOf(directory, pid) ? pid : undefined
 }
 
 async function waitForAnswer(directory: string, pid: number): Promise<EngineVersion> {
@@ -159,14 +186,13 @@ async function waitForAnswer(directory: string, pid: number): Promise<EngineVers
   throw new ScriptError(`dockerd ${what}. The end of its log, ${log}:\n${lastLines(readFileSync(log, 'utf8'), 15)}`)
 }
 
-function readRecord(directory: string): EngineRecord | undefined {
-  const file = join(directory, 'engine.json')
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as EngineRecord) : undefined
+function readEngineRecord(directory: string): EngineRecord | undefined {
+  return readRecord(join(directory, 'engine.json')) as EngineRecord | undefined
 }
 
 /** The process whose network namespace an isolated engine lives in. */
 export function engineProcess(directory: string): number | undefined {
-  return readRecord(directory)?.pid
+  return readEngineRecord(directory)?.pid
 }
 
 /**
@@ -175,10 +201,10 @@ export function engineProcess(directory: string): number | undefined {
  */
 export async function removeEngine(directory: string): Promise<number | undefined> {
   if (!existsSync(directory)) return undefined
-  const record = readRecord(directory)
+  const record = readEngineRecord(directory)
   const containers = (await askVersion(socketOf(directory))) ? await listContainers(socketOf(directory)) : []
   for (const container of containers) await removeContainer(socketOf(directory), container.Id)
-  if (record !== undefined && isDockerdOf(directory)) await endProcess(record.pid, stopTimeoutMs)
+  if (record !== undefined && isEngineRunning(directory)) await endProcess(record.pid, stopTimeoutMs)
   await endLeftovers(directory)
   await unmountUnder(directory)
   if (record?.bridge !== undefined && record.networkBefore !== undefined) {
@@ -188,17 +214,25 @@ export async function removeEngine(directory: string): Promise<number | undefine
   return containers.length
 }
 
-/** containerd and its shims name this directory's sockets in their arguments; a killed dockerd leaves them running. */
+/** All of them name this directory's files in their arguments; a killed dockerd leaves containerd and shims running. */
 async function endLeftovers(directory: string): Promise<void> {
-  const marks = [join(directory, 'exec'), join(directory, 'data')]
+  const marks = ['dockerd.pid', 'exec/', 'data/'].map((name) => `${directory}/${name}`)
   for (const pid of processIds()) {
     const line = commandLineOf(pid)
-    if (pid !== process.pid && marks.some((mark) => line.includes(`${mark}/`))) await endProcess(pid, 5_000)
+    if (pid !== process.pid && marks.some((mark) => line.includes(mark))) await endProcess(pid, 5_000)
   }
 }
 
 async function unmountUnder(directory: string): Promise<void> {
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n')
-  const points = mounts.map((line) => line.split(' ')[1] ?? '').filter((point) => point.startsWith(`${directory}/`))
-  for (const point of points.toReversed()) await runCommand('umount', ['--lazy', point])
+  const points = mountPoints(readFileSync('/proc/self/mounts', 'utf8'))
+  const ours = points.filter((point) => point.startsWith(`${directory}/`))
+  for (const point of ours.toReversed()) await runCommand('umount', ['--lazy', point])
+}
+
+/** The kernel writes a blank in a path as \040, and other signs likewise. */
+export function mountPoints(mounts: string): string[] {
+  const escaped = mounts.split('\n').map((line) => line.split(' ')[1] ?? '')
+  return escaped.map((path) =>
+    path.replaceAll(/\\(\d{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))),
+  )
 }

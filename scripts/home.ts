@@ -49,11 +49,18 @@ export function readAddresses(): Addresses {
       throw new ScriptError('GANTRY_LISTEN with port 0 would be a new address at each start: name a port.')
     const isAny = host === '0.0.0.0' || host === '::'
     const reach = isAny ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host
-    const introspectionPort = Number(process.env['GANTRY_INTROSPECTION_PORT'] || 51678)
+    const introspectionPort = readPort('GANTRY_INTROSPECTION_PORT', 51678)
     return { listenHost: host, port, endpoint: `http://${reach}:${port}`, region: config.region, introspectionPort }
   } catch (error) {
     throw error instanceof ConfigError ? new ScriptError(error.message) : error
   }
+}
+
+function readPort(variable: string, fallback: number): number {
+  const text = process.env[variable] || String(fallback)
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port >= 1 && port <= 65_535) return port
+  throw new ScriptError(`${variable}=${JSON.stringify(text)} can't be used: it takes a port from 1 to 65535.`)
 }
 
 /** The operator's settings for the controller: those of its table alone, since it warns of any other. */

@@ -61,6 +61,11 @@ export function environmentOf(pid: number): string {
   }
 }
 
+/** A name that the kernel makes anew at each boot. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+}
+
 /** A process among all that ever had this pid: by the machine's boot and the tick at which it began. */
 export interface ProcessIdentity {
   readonly pid: number
@@ -73,7 +78,7 @@ export function identify(pid: number): ProcessIdentity | undefined {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
     // The second field is the name in parentheses and may hold anything; the start is the twentieth after it.
     const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
-    return { pid, began: `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}` }
+    return { pid, began: `${bootId()} ${ticks}` }
   } catch {
     return undefined
   }

@@ -32,11 +32,10 @@ const definition: Input<'RegisterTaskDefinition'> = {
       essential: true,
       cpu: 64,
       memory: 32,
-      command: ['/bin/busybox', 'httpd', '-f', '-p', '80', '-h', '/www'],
+      // As process 1 httpd has no handler for SIGTERM; the shell has one, and what is left ends with it.
+      command: ['/bin/busybox', 'sh', '-c', 'trap "exit 0" TERM; /bin/busybox httpd -f -p 80 -h /www & wait $!'],
       // Any free port of the host, as ECS gives one for hostPort 0.
       portMappings: [{ containerPort: 80, hostPort: 0, protocol: 'tcp' }],
-      // As process 1 httpd has no handler for SIGTERM, so waiting longer would not help.
-      stopTimeout: 2,
     },
   ],
 }

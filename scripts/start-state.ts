@@ -1,7 +1,7 @@
 /** What a start notes for `npm run stop`, in `state.json`: its programs and its engine. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import type { Home } from './home.ts'
 import { type ProcessIdentity, endProcess, isSameProcess } from './processes.ts'
+import { readRecord, writeRecord } from './record.ts'
 import { say } from './report.ts'
 
 export interface StartState {
@@ -12,13 +12,11 @@ export interface StartState {
 }
 
 export function readState(home: Home): StartState | undefined {
-  return existsSync(home.state) ? (JSON.parse(readFileSync(home.state, 'utf8')) as StartState) : undefined
+  return readRecord(home.state) as StartState | undefined
 }
 
-/** Written beside and moved into place: a kill in between leaves the former one. */
 export function writeState(home: Home, state: StartState): void {
-  writeFileSync(`${home.state}.new`, `${JSON.stringify(state, null, 2)}\n`, { mode: 0o600 })
-  renameSync(`${home.state}.new`, home.state)
+  writeRecord(home.state, state)
 }
 
 /** The pid of the supervisor that runs, if one does. */

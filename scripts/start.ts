@@ -8,8 +8,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultProfile } from '../agent/credentials.ts'
 import { type CallApi, openApi } from '../agent/ecs-api.ts'
-import { type FoundEngine, ensureEngine } from './engine.ts'
+import { type FoundEngine, ensureEngine, isEngineRunning, socketOf, startEngine } from './engine.ts'
 import { type Addresses, type Home, controllerEnvironment, readAddresses, readHome, repository } from './home.ts'
+import { keepEngine } from './keep-engine.ts'
 import { findProgram } from './packages.ts'
 import { identify } from './processes.ts'
 import { ScriptError, runScript, say, seconds } from './report.ts'
@@ -113,6 +114,8 @@ function writeCurlConfig(home: Home, addresses: Addresses): void {
     `user = "${keys.accessKeyId}:${keys.secretAccessKey}"`,
     'silent',
     'show-error',
+    // The answers are one line of JSON without an end: a prompt would stand right behind it.
+    'write-out = "\\n"',
   ]
   writeFileSync(home.curlConfig, `${lines.join('\n')}\n`, { mode: 0o600 })
 }
@@ -136,7 +139,7 @@ function tellOperator(home: Home, addresses: Addresses, engine: FoundEngine, sam
     `Drive it with the aws CLI, in another terminal${findProgram('aws') ? '' : ' (apt-get install awscli)'}:`,
     '',
     ...(own.length === 0 ? [] : [`  unset ${own.join(' ')}`]),
-    `  export AWS_SHARED_CREDENTIALS_FILE=${quote(join(home.controller, 'root-credentials'))} AWS_DEFAULT_REGION=${region}`,
+    `  export AWS_PAGER= AWS_SHARED_CREDENTIALS_FILE=${quote(join(home.controller, 'root-credentials'))} AWS_DEFAULT_REGION=${region}`,
     `  ${aws} list-container-instances`,
     `  ${aws} list-tasks`,
     ...(taskId === undefined ? [] : [`  ${aws} describe-tasks --tasks ${taskId}`]),
@@ -190,6 +193,13 @@ async function main(): Promise<number> {
       programs: Object.fromEntries(programs.map((program) => [program.name, identify(program.pid() ?? 0)])),
     })
   note()
+  if (engine.dockerHost === socketOf(home.engine)) {
+    void keepEngine({
+      isRunning: () => isEngineRunning(home.engine),
+      start: () => startEngine(home.engine, { isolated: false }),
+      wait: (ms) => sleep(ms, undefined, { signal: ending.signal }),
+    })
+  }
   try {
     await serve(home, addresses, engine, programs, note)
     if (!ending.signal.aborted) say(`all of it took ${seconds(startedAt)}`)

@@ -1,6 +1,12 @@
-/** The scripts' own arithmetic: what a TAP stream counts for, and which network an engine of ours gets. */
+/** What the scripts work out for themselves: counts of TAP, an engine's network, mounts and restarts, and records. */
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'tap'
 import { freeSubnet } from '../scripts/engine-network.ts'
+import { mountPoints } from '../scripts/engine.ts'
+import { keepEngine } from '../scripts/keep-engine.ts'
+import { readRecord, writeRecord } from '../scripts/record.ts'
 import { type TestFileResult, countTap } from '../scripts/tap-count.ts'
 
 function countsOf(stream: string): TestFileResult[] {
@@ -75,4 +81,43 @@ await test('an engine of ours gets a network that no route of the host touches',
     'a /24 inside takes it',
   )
   t.throws(() => freeSubnet(table(['000010AC', '0000F0FF'])), /ip route/, '172.16.0.0/12 takes them all')
+})
+
+await test('mount points are read as the kernel escapes them', async (t) => {
+  const mounts = 'proc /proc proc rw 0 0\noverlay /srv/my\\040home/a\\134b overlay rw 0 0\n'
+  t.same(mountPoints(mounts), ['/proc', '/srv/my home/a\\b', ''])
+})
+
+await test('an engine that ends is started again, later each time that it fails, until nothing is kept', async (t) => {
+  const pausesMs: number[] = []
+  const starts: string[] = []
+  // Running at the first look, ended at the next ones: the start fails twice, then holds.
+  let isRunning = true
+  await keepEngine({
+    isRunning: () => isRunning,
+    start: async () => {
+      starts.push(`after ${pausesMs.length} pauses`)
+      if (starts.length < 3) throw new Error('no room')
+      isRunning = true
+    },
+    wait: async (ms) => {
+      pausesMs.push(ms)
+      if (pausesMs.length === 2) isRunning = false
+      if (pausesMs.length === 6) throw new Error('the end')
+    },
+  })
+  t.same(starts, ['after 2 pauses', 'after 3 pauses', 'after 4 pauses'])
+  t.same(pausesMs, [2_000, 2_000, 4_000, 8_000, 2_000, 2_000], 'a start that holds begins the pauses anew')
+})
+
+await test('a record is read as it was written, by its owner alone; a broken one is as none', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'gantry-record-'))
+  t.teardown(() => rmSync(directory, { recursive: true }))
+  const path = join(directory, 'state.json')
+  t.equal(readRecord(path), undefined)
+  writeRecord(path, { pid: 7 })
+  t.same(readRecord(path), { pid: 7 })
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  writeFileSync(path, readFileSync(path, 'utf8').slice(0, 5))
+  t.equal(readRecord(path), undefined, 'half of it, as after a power cut')
 })
