@@ -73,11 +73,15 @@ function liveHolder(text: string): number | undefined {
   return now !== undefined && now === startTime ? holder : undefined
 }
 
-/** Field 22 of /proc/<pid>/stat, in clock ticks since boot; undefined where there is no such process. */
+/**
+ * Field 22 of /proc/<pid>/stat, in clock ticks since boot; undefined where there is no such process, or only a dead one
+ * that its parent has not asked about yet.
+ */
 function startTimeOf(pid: number): string | undefined {
   const stat = readOr(`/proc/${pid}/stat`)
   // The second field is the program's name in brackets, and may hold spaces.
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  const [state = '', ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  return ['Z', 'X'].includes(state) ? undefined : fields[18]
 }
 
 function readOr(path: string): string | undefined {

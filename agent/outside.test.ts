@@ -1,4 +1,6 @@
 /** The agent's outside, part by part: the machine, the directory, the API, the channel, the introspection. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -137,6 +139,9 @@ await tap.test('one agent for each directory', async (t) => {
   lockDirectory(directory).release()
   // The pid lives, but it is not the process that wrote the file.
   writeFileSync(join(directory, 'lock'), `${process.pid} 1\n`)
+  lockDirectory(directory).release()
+  const { pid, startTime } = await deadUnasked(t)
+  writeFileSync(join(directory, 'lock'), `${pid} ${startTime}\n`)
   lockDirectory(directory).release()
 })
 
@@ -336,6 +341,21 @@ await tap.test('introspection answers as the official agent does', async (t) => 
   })
   await t.rejects(second, /GANTRY_INTROSPECTION_PORT/)
 })
+
+/** A process that was killed, and whose parent lives on and does not ask how it ended. */
+async function deadUnasked(t: Test): Promise<{ pid: number; startTime: string | undefined }> {
+  const parent = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  t.teardown(() => parent.kill('SIGKILL'))
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+  const pid = Number(line.toString())
+  const fields = (): readonly string[] => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+  const startTime = fields()[19]
+  // A shell that has not become `sleep` yet would ask.
+  while (!readFileSync(`/proc/${parent.pid}/cmdline`, 'utf8').startsWith('sleep')) await new Promise(setImmediate)
+  process.kill(pid, 'SIGKILL')
+  while (fields()[0] !== 'Z') await new Promise(setImmediate)
+  return { pid, startTime }
+}
 
 type Facts = TurnTask['facts']['containers'][string]
 
