@@ -22,6 +22,8 @@ export interface AdvanceContext {
   /** The host as it stands at this moment; asked again for each decision, since each may take a start slot. */
   readonly host: () => HostView
   readonly now: number
+  /** False until Docker Engine has shown its containers to this process: until then a PENDING one may be running. */
+  readonly engineShown: boolean
   /** Where the search for a dynamic port goes on. */
   readonly ports: { searchFrom: number }
 }
@@ -37,7 +39,7 @@ type LocalTable = {
 export function advance(context: AdvanceContext, task: LiveTask, begun: EngineStep[]): void {
   task.wakeAt = undefined
   for (let round = 0; round < roundsMax; round += 1) {
-    settleTask(context, task)
+    if (context.engineShown) settleTask(context, task)
     const steps = nextSteps(viewOf(task), context.now, context.host())
     const actions = steps.filter(({ step }) => step !== 'wait')
     for (const step of steps) take(context, task, step, begun)

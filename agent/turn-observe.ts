@@ -106,7 +106,7 @@ function containerNameOf(task: LiveTask, shown: ListedContainer): string | undef
   if (byName !== undefined) return byName[0]
   const labelled = shown.labels[labels.containerName] ?? ''
   const facts = task.facts.containers[labelled]
-  if (facts === undefined || facts.dockerId !== undefined || facts.knownStatus !== 'PENDING') return undefined
+  if (facts === undefined || facts.dockerId !== undefined) return undefined
   return labelled
 }
 

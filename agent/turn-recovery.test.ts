@@ -51,6 +51,28 @@ await test('killed at any moment, the agent takes up where it was', async (t) =>
   }
 })
 
+await test('a task that is to stop when the agent comes back is STOPPED once its container is', async (t) => {
+  let ran = 0
+  for (let killAfterMs = 0; killAfterMs < 60; killAfterMs += 1) {
+    for (const lost of [false, true]) {
+      const agent = anAgent()
+      agent.payload([aPayloadTask()])
+      await agent.time.pass(killAfterMs)
+      agent.kill()
+      agent.start(lost ? memoryJournal() : agent.journal)
+      agent.payload([stopOf()], { seqNum: 2 })
+      await stopped(agent)
+      const when = `killed after ${killAfterMs} ms, journal ${lost ? 'lost' : 'kept'}`
+      const [container] = agent.engine.containers.values()
+      t.not(container?.status, 'running', when)
+      if (container?.startedAt === undefined) continue
+      ran += 1
+      t.equal(agent.last(one)?.containers[0]?.exitCode, 143, when)
+    }
+  }
+  t.ok(ran > 20, 'some had started')
+})
+
 await test('a lost journal, and the payload comes before Docker has shown anything', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask()])

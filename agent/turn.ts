@@ -70,6 +70,7 @@ class Turn {
   #watch: EngineWatch | undefined
   #startLimit: StartLimit
   #engineAnswers = false
+  #engineShown = false
   #engineSilentSince: number
   #linked = false
   #closed = false
@@ -199,6 +200,7 @@ class Turn {
       busyPorts,
       host,
       now,
+      engineShown: this.#engineShown,
       ports: this.#ports,
     }
     const planned: PlannedStep[] = []
@@ -291,6 +293,7 @@ class Turn {
     if (!this.#engineAnswers) {
       log.info({ containers: list.shown.length + list.unshown.length }, 'Docker Engine answers')
       this.#engineAnswers = true
+      this.#engineShown = true
       this.#dirtyAll()
     }
     takeList(this.#observeContext(), list, begun)
