@@ -4,9 +4,9 @@
  */
 import { schedule } from 'node-cron'
 import type { Config } from './config.ts'
-import { retain, retentionDefaults } from './decide/retention.ts'
+import { retain, retentionDefaults, type RetentionResult } from './decide/retention.ts'
 import type { Log } from './log.ts'
-import type { Turn } from './turn.ts'
+import type { Turn, TurnInput } from './turn.ts'
 
 export interface Housekeeping {
   close(): Promise<void>
@@ -19,12 +19,16 @@ export function startHousekeeping(services: {
 }): Housekeeping {
   const { turn, log, config } = services
   const limits = { ...retentionDefaults, stoppedTaskKeepMs: config.stoppedTaskMemoryMs }
+  const input: TurnInput<RetentionResult> = { name: 'retention', run: (tx, now) => retain(tx, limits, now) }
   const retention = schedule(
     '* * * * *',
-    () => {
-      turn.submit({ name: 'retention', run: (tx, now) => retain(tx, limits, now) }).catch((error: unknown) => {
+    async () => {
+      try {
+        // Each input is bounded; what is due beyond its bound follows at once, between other inputs.
+        while ((await turn.submit(input)).hasMore) continue
+      } catch (error) {
         log.warn({ err: error }, 'housekeeping could not be committed; the next minute tries again')
-      })
+      }
     },
     { name: 'retention', noOverlap: true },
   )

@@ -243,8 +243,28 @@ await t.test('retention archives old stopped tasks and drops what nobody can ask
   const state = aState({ instance: [instance, gone, holding], task: [old, fresh, held] })
   const overlay = state.begin()
   const result = retain(overlay, retentionDefaults, testNow + 3_600_000)
-  test.strictSame(result, { archivedTasks: 1, droppedRows: 1 })
+  test.strictSame(result, { archivedTasks: 1, droppedRows: 1, hasMore: false })
   test.strictSame(overlay.archivedTaskIds(), [old.taskId])
   test.equal(overlay.get('instance', gone.instanceId), undefined)
   test.ok(overlay.get('instance', holding.instanceId), 'an instance that still holds a task stays')
+
+  const few = { ...retentionDefaults, stoppedTasksMax: 1, tokensMax: 1, rowsMax: 2 }
+  const crowded = aState({ instance: [instance], task: [fresh, old, aTask({ lastStatus: 'STOPPED', stoppedAt: 5 })] })
+  inTransaction(crowded, (tx) => {
+    for (const [key, createdAt] of [
+      ['a', testNow],
+      ['b', testNow - 1],
+    ] as const) {
+      tx.put('idempotency', key, { key, inputHash: '', taskIds: [], failures: [], createdAt })
+    }
+  })
+  const first = inTransaction(crowded, (tx) => retain(tx, few, testNow + 1))
+  test.strictSame(first, { archivedTasks: 2, droppedRows: 0, hasMore: true })
+  test.strictSame(crowded.all('task'), [fresh], 'the one that ended last stays')
+  const second = inTransaction(crowded, (tx) => retain(tx, few, testNow + 1))
+  test.strictSame(second, { archivedTasks: 0, droppedRows: 1, hasMore: false })
+  test.strictSame(
+    crowded.all('idempotency').map((row) => row.key),
+    ['a'],
+  )
 })

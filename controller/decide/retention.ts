@@ -8,37 +8,46 @@ import type { Transaction } from '../state/transaction.ts'
 export interface RetentionLimits {
   /** How long a stopped task stays in memory, and so in ListTasks, milliseconds. */
   readonly stoppedTaskKeepMs: number
+  /** How many stopped tasks stay in memory; beyond, those that ended first leave before their time. */
+  readonly stoppedTasksMax: number
   /** How long an INACTIVE cluster or container instance stays describable, milliseconds. */
   readonly inactiveKeepMs: number
   /** How long a clientToken is remembered, milliseconds. */
   readonly tokenKeepMs: number
-  /** Rows moved or dropped by one input at most, so that no turn grows with the cluster; the next tick goes on. */
+  /** How many clientTokens are remembered; beyond, the oldest are forgotten before their time. */
+  readonly tokensMax: number
+  /** Rows moved or dropped by one input at most, so that no turn grows with the cluster; the next input goes on. */
   readonly rowsMax: number
 }
 
-/** ECS keeps a stopped task in its lists for an hour, and a clientToken for 24. */
+/** ECS keeps a stopped task in its lists for an hour, and a clientToken for 24. The counts are a few ten MB of memory. */
 export const retentionDefaults: RetentionLimits = {
   stoppedTaskKeepMs: 3_600_000,
+  stoppedTasksMax: 10_000,
   inactiveKeepMs: 86_400_000,
   tokenKeepMs: 86_400_000,
+  tokensMax: 50_000,
   rowsMax: 1000,
 }
 
 export interface RetentionResult {
   readonly archivedTasks: number
   readonly droppedRows: number
+  /** True where `rowsMax` left something over: the same input is due again at once. */
+  readonly hasMore: boolean
 }
 
 export function retain(tx: Transaction, limits: RetentionLimits, now: number): RetentionResult {
-  const expired = tx.find('task', 'stopped', 'STOPPED').filter((task) => endOf(task) <= now - limits.stoppedTaskKeepMs)
+  const stopped = tx.find('task', 'stopped', 'STOPPED')
+  const expired = expiredOf(stopped, endOf, now - limits.stoppedTaskKeepMs, limits.stoppedTasksMax)
   const archived = expired.slice(0, limits.rowsMax)
   for (const task of archived) tx.archiveTask(task.taskId)
-  const room = limits.rowsMax - archived.length
-  return { archivedTasks: archived.length, droppedRows: dropExpired(tx, limits, now, room) }
+  const droppedRows = dropExpired(tx, limits, now, limits.rowsMax - archived.length)
+  return { archivedTasks: archived.length, droppedRows, hasMore: archived.length + droppedRows >= limits.rowsMax }
 }
 
 function dropExpired(tx: Transaction, limits: RetentionLimits, now: number, rowsMax: number): number {
-  const tokens = tx.all('idempotency').filter((row) => row.createdAt <= now - limits.tokenKeepMs)
+  const tokens = expiredOf(tx.all('idempotency'), (row) => row.createdAt, now - limits.tokenKeepMs, limits.tokensMax)
   const instances = tx.all('instance').filter((row) => isForgotten(tx, row, now - limits.inactiveKeepMs))
   const clusters = tx
     .all('cluster')
@@ -50,6 +59,14 @@ function dropExpired(tx: Transaction, limits: RetentionLimits, now: number, rows
   ].slice(0, rowsMax)
   for (const drop of drops) drop()
   return drops.length
+}
+
+/** The oldest rows: those not younger than `until`, and those beyond `keptMax`. */
+function expiredOf<Row>(rows: readonly Row[], instantOf: (row: Row) => number, until: number, keptMax: number): Row[] {
+  const excess = rows.length - keptMax
+  return rows
+    .toSorted((left, right) => instantOf(left) - instantOf(right))
+    .filter((row, at) => at < excess || instantOf(row) <= until)
 }
 
 /** An instance stays while a task of it still holds something, however long ago it was deregistered. */
