@@ -53,12 +53,22 @@ async function waitUntilGone(pid: number, timeoutMs: number): Promise<boolean> {
 }
 
 /** The environment that the process was started with, entries ended by NUL; empty for one that is gone. */
-export function environmentOf(pid: number): string {
+function environmentOf(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/environ`, 'utf8')
   } catch {
     return ''
   }
+}
+
+/** Processes whose environment names something in the directory, by whatever variable; ourselves left out. */
+export function processesUsing(directory: string): number[] {
+  return processIds().filter((pid) => {
+    const values = environmentOf(pid)
+      .split('\0')
+      .map((entry) => entry.slice(entry.indexOf('=') + 1))
+    return pid !== process.pid && values.some((value) => value === directory || value.startsWith(`${directory}/`))
+  })
 }
 
 /** A name that the kernel makes anew at each boot. */

@@ -24,6 +24,8 @@ export interface TestRunResult {
 }
 
 const linesShownOfAFailure = 150
+/** How long an interrupted tap has to end its tests. */
+const tapEndsInMs = 3_000
 
 /** A run that tells of no file, or of fewer than it was given, has failed, whatever its exit code says. */
 export async function runTestFiles(run: TestRun): Promise<TestRunResult> {
@@ -69,15 +71,22 @@ function runTap(run: TestRun, take: (line: string) => void): Promise<{ code: num
       errors = (errors + chunk.toString()).slice(-20_000)
     })
     createInterface({ input: child.stdout }).on('line', take)
+    let interruptedAt: number | undefined
     const watch = setInterval(() => {
-      if (run.isInterrupted()) child.kill('SIGTERM')
+      if (!run.isInterrupted()) return
+      interruptedAt ??= Date.now()
+      // tap waits half a minute for a test that is busy; what it leaves running is ended afterwards, by its mark.
+      child.kill(Date.now() - interruptedAt < tapEndsInMs ? 'SIGTERM' : 'SIGKILL')
     }, 200)
     child.on('error', (error) => {
       errors += error.message
     })
-    child.on('close', (code) => {
+    const end = (code: number | null) => {
       clearInterval(watch)
       resolve({ code: code ?? 128, errors: errors.trim() })
-    })
+    }
+    child.on('close', end)
+    // What tap left may hold its output open, and nobody will read more of it.
+    child.on('exit', (code) => run.isInterrupted() && end(code))
   })
 }

@@ -9,7 +9,7 @@ import { globSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { engineProcess, findEngine, removeEngine, startEngine } from './engine.ts'
 import { apiTestPackages, engineTestPackages, installPackages } from './packages.ts'
-import { commandLineOf, endProcess, environmentOf, processIds } from './processes.ts'
+import { commandLineOf, endProcess, processesUsing } from './processes.ts'
 import { ScriptError, runScript, say, seconds } from './report.ts'
 import { runCommand } from './run-command.ts'
 import { type TestRun, type TestRunResult, runTestFiles } from './run-tests.ts'
@@ -99,14 +99,17 @@ async function runEngineTests(run: TestRun, directory: string): Promise<TestRunR
   return runTestFiles({ ...run, env: { ...run.env, DOCKER_HOST: dockerHost }, networkOf })
 }
 
-/** Ends what the tests left running: their TMPDIR marks it. A test that leaves a process behind has failed. */
+/**
+ * Ends what the tests left running, known by their TMPDIR or by a directory of theirs below it, for a program that a test
+ * starts may have been given nothing else. A test that leaves a process behind has failed, unless it was interrupted.
+ */
 async function endLeftProcesses(directory: string): Promise<number> {
-  const mark = `TMPDIR=${join(directory, 'tmp')}`
-  const left = processIds().filter((pid) => environmentOf(pid).split('\0').includes(mark))
+  const left = processesUsing(join(directory, 'tmp'))
   for (const pid of left) {
-    say(`FAILED a test left a process behind: ${pid} ${commandLineOf(pid).replaceAll('\0', ' ').slice(0, 120)}`)
-    await endProcess(pid, 2_000)
+    const line = commandLineOf(pid).replaceAll('\0', ' ').slice(0, 120)
+    say(isInterrupted ? `ending ${pid} ${line}` : `FAILED a test left a process behind: ${pid} ${line}`)
   }
+  await Promise.all(left.map((pid) => endProcess(pid, 2_000)))
   return left.length
 }
 

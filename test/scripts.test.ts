@@ -1,4 +1,5 @@
 /** What the scripts work out for themselves: counts of TAP, an engine's network, mounts and restarts, and records. */
+import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,6 +7,7 @@ import { test } from 'tap'
 import { freeSubnet } from '../scripts/engine-network.ts'
 import { mountPoints } from '../scripts/engine.ts'
 import { keepEngine } from '../scripts/keep-engine.ts'
+import { processesUsing } from '../scripts/processes.ts'
 import { readRecord, writeRecord } from '../scripts/record.ts'
 import { type TestFileResult, countTap } from '../scripts/tap-count.ts'
 
@@ -120,4 +122,14 @@ await test('a record is read as it was written, by its owner alone; a broken one
   t.equal(statSync(path).mode & 0o777, 0o600)
   writeFileSync(path, readFileSync(path, 'utf8').slice(0, 5))
   t.equal(readRecord(path), undefined, 'half of it, as after a power cut')
+})
+
+await test('a process is known by any variable that names a directory of ours', async (t) => {
+  const directory = join(tmpdir(), `gantry-mark-${process.pid}`)
+  const sleepers = [{ GANTRY_DATA_DIR: `${directory}/data` }, { TMPDIR: directory }, { TMPDIR: `${directory}-other` }]
+  const children = sleepers.map((env) => spawn('/bin/sleep', ['60'], { env }))
+  t.teardown(() => children.forEach((child) => child.kill('SIGKILL')))
+  await Promise.all(children.map((child) => new Promise((resolve) => child.on('spawn', resolve))))
+  const [first, second] = children.map((child) => child.pid)
+  t.same(processesUsing(directory), [first, second])
 })
