@@ -4,8 +4,7 @@ import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
 import { stableHash } from '../../proto/hash.ts'
 import { factsOf } from './lifecycle.ts'
 import { networkBindings } from './network.ts'
-import type { Wait } from './steps.ts'
-import type { TaskView } from './view.ts'
+import type { TaskView, Wait } from './view.ts'
 
 const reasonCharactersMax = 1024
 

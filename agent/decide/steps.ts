@@ -8,7 +8,7 @@ import type { CreateBody, ObservedContainer } from '../engine.ts'
 import { createBody } from './container.ts'
 import { awaitsLook, factsOf, shouldStop, startGate, stopsBefore } from './lifecycle.ts'
 import { reportContent } from './report.ts'
-import type { HostView, Retry, TaskView } from './view.ts'
+import type { HostView, Retry, TaskView, Wait } from './view.ts'
 
 /** Steps that ask something of Docker Engine: name -> arguments. `perform.ts` has an executor for each. */
 export interface EngineSteps {
@@ -42,13 +42,6 @@ export interface EngineAnswers {
   collectLogs: readonly string[]
   removeContainer: undefined
   removeVolume: undefined
-}
-
-export interface Wait {
-  /** Stays the same while the wait does: `waits for image nginx:1 to be pulled`. */
-  readonly cause: string
-  readonly since: number
-  readonly until?: number | undefined
 }
 
 /** Steps that the turn takes itself, at once: name -> arguments. */

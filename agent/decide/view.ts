@@ -17,6 +17,14 @@ export interface HostPort {
   readonly picked: boolean
 }
 
+/** What a task waits for. */
+export interface Wait {
+  /** Stays the same while the wait does: `waits for image nginx:1 to be pulled`. */
+  readonly cause: string
+  readonly since: number
+  readonly until?: number | undefined
+}
+
 /** A step that failed and may be tried again, with when. */
 export interface Retry {
   readonly attempts: number
