@@ -14,6 +14,7 @@ import {
   noteHostNetwork,
   removeHostNetwork,
 } from './engine-network.ts'
+import { absentTraces, isDockerd, removeTraces } from './engine-traces.ts'
 import { enginePackages, findProgram, installPackages } from './packages.ts'
 import { bootId, commandLineOf, endProcess, isRunning, processIds } from './processes.ts'
 import { readRecord, writeRecord } from './record.ts'
@@ -33,6 +34,8 @@ interface EngineRecord {
   /** The host's bridge that it uses; absent when the engine has a network namespace of its own. */
   readonly bridge?: Bridge | undefined
   readonly networkBefore?: HostNetworkBefore | undefined
+  /** Paths elsewhere that weren't there before its first start. */
+  readonly absentBefore?: readonly string[] | undefined
 }
 
 const systemSocket = 'unix:///var/run/docker.sock'
@@ -93,9 +96,10 @@ export async function startEngine(directory: string, options: { isolated: boolea
   const bridge = options.isolated
     ? undefined
     : { name: 'gantry0', address: await makeBridge('gantry0', before?.bridge?.address) }
-  if (!options.isolated) warnOfOtherEngines()
+  if (!options.isolated) warnOfOtherEngines(runningDockerd(directory))
+  const absentBefore = before === undefined ? absentTraces() : before.absentBefore
   const pid = runningDockerd(directory) ?? spawnDockerd(directory, path, bridge?.name)
-  const record: EngineRecord = { pid, boot: bootId(), bridge, networkBefore }
+  const record: EngineRecord = { pid, boot: bootId(), bridge, networkBefore, absentBefore }
   writeRecord(join(directory, 'engine.json'), record)
   const version = await waitForAnswer(directory, pid)
   say(`  Docker Engine ${version.version} answers after ${seconds(startedAt)}`)
@@ -111,8 +115,8 @@ function checkControlGroups(): void {
   )
 }
 
-function warnOfOtherEngines(): void {
-  const other = processIds().find((pid) => /(^|\/)dockerd\0/.test(commandLineOf(pid)))
+function warnOfOtherEngines(ours: number | undefined): void {
+  const other = processIds().find((pid) => isDockerd(commandLineOf(pid)) && pid !== ours)
   if (other === undefined) return
   say(
     `note: a dockerd that answers at neither address runs here (pid ${other}); to use it, set DOCKER_HOST to its socket`,
@@ -120,8 +124,8 @@ function warnOfOtherEngines(): void {
 }
 
 /**
- * What a run before left that would mislead the next one. A pid noted in a former boot may be anyone's now: dockerd would
- * refuse to start for its own, and would take whoever has containerd's for containerd, and kill it when it doesn't answer.
+ * What a run before left that would mislead the next one. A pid noted in a former boot may be anyone's now: dockerd
+ * would refuse to start for its own, and would take whoever has containerd's for it, and kill that when it is silent.
  */
 function forgetFormerRun(directory: string): void {
   const boot = readEngineRecord(directory)?.boot
@@ -211,6 +215,7 @@ export async function removeEngine(directory: string): Promise<number | undefine
     await removeHostNetwork(record.bridge, join(directory, 'bin'), record.networkBefore)
   }
   rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  removeTraces(record?.absentBefore ?? [])
   return containers.length
 }
 

@@ -43,6 +43,10 @@ async function removeOurContainers(home: Home, dockerHost: string): Promise<void
 }
 
 async function removeAll(home: Home): Promise<void> {
+  if (!existsSync(home.directory)) {
+    say(`nothing to remove: there is no ${home.directory}. GANTRY_HOME names another one.`)
+    return
+  }
   const dockerHost = readState(home)?.dockerHost
   const isOurs = existsSync(join(home.engine, 'engine.json'))
   if (dockerHost !== undefined && !isOurs) await removeOurContainers(home, dockerHost)

@@ -100,8 +100,8 @@ async function runEngineTests(run: TestRun, directory: string): Promise<TestRunR
 }
 
 /**
- * Ends what the tests left running, known by their TMPDIR or by a directory of theirs below it, for a program that a test
- * starts may have been given nothing else. A test that leaves a process behind has failed, unless it was interrupted.
+ * Ends what the tests left running, known by their TMPDIR or by a directory below it: a program that a test starts may
+ * have been given nothing else. A test that leaves a process behind has failed, unless it was interrupted.
  */
 async function endLeftProcesses(directory: string): Promise<number> {
   const left = processesUsing(join(directory, 'tmp'))
