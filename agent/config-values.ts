@@ -150,10 +150,13 @@ function registryAuth(type: 'dockercfg' | 'docker', serveraddress: string, entry
   if (!isRecord(entry)) throw new Error(`the entry of ${serveraddress} is not an object`)
   const text = (name: string): string => (typeof entry[name] === 'string' ? entry[name] : '')
   const email = text('email') === '' ? {} : { email: text('email') }
+  if (type === 'docker' && text('username') === '') throw new Error(`the entry of ${serveraddress} has no username`)
   if (type === 'docker') return { username: text('username'), password: text('password'), serveraddress, ...email }
-  const [username = '', ...rest] = Buffer.from(text('auth'), 'base64').toString('utf8').split(':')
-  if (username === '') throw new Error(`the entry of ${serveraddress} has no auth of base64(user:password)`)
-  return { username, password: rest.join(':'), serveraddress, ...email }
+  const decoded = Buffer.from(text('auth'), 'base64').toString('utf8')
+  const [, username, password] = /^([^:]+):(.*)$/s.exec(decoded) ?? []
+  if (username === undefined || password === undefined)
+    throw new Error(`the entry of ${serveraddress} has no auth of base64(user:password)`)
+  return { username, password, serveraddress, ...email }
 }
 
 function isPort(value: unknown): value is number {

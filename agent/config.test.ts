@@ -89,6 +89,16 @@ await tap.test('registry credentials in both forms, and no secret in a warning',
   const broken = warningsOf({ ECS_ENGINE_AUTH_TYPE: 'docker', ECS_ENGINE_AUTH_DATA: '{"hunter2"' })
   t.match(broken, [/ECS_ENGINE_AUTH_DATA can't be used/])
   t.notMatch(JSON.stringify(broken), /hunter2/)
+  const entries = [
+    { type: 'dockercfg', entry: { auth: Buffer.from('hunter2').toString('base64') }, why: /has no auth of base64/ },
+    { type: 'docker', entry: { password: 'hunter2' }, why: /has no username/ },
+  ]
+  for (const { type, entry, why } of entries) {
+    const data = JSON.stringify({ 'registry.lab:5000': entry })
+    const [warning] = warningsOf({ ECS_ENGINE_AUTH_TYPE: type, ECS_ENGINE_AUTH_DATA: data })
+    t.match(warning, why)
+    t.notMatch(warning, /hunter2/)
+  }
 })
 
 await tap.test('a planted secret never reaches the log', async (t) => {

@@ -16,8 +16,8 @@ export function lockDirectory(directory: string): DirectoryLock {
   const path = join(directory, 'lock')
   const mine = `${process.pid} ${startTimeOf(process.pid) ?? ''}\n`
   const fresh = `${path}.${process.pid}`
-  writeFileSync(fresh, mine, { mode: 0o600 })
   try {
+    writeFileSync(fresh, mine, { mode: 0o600 })
     for (let tries = 0; tries < 10; tries++) {
       if (linked(fresh, path)) return { release: () => releaseIfMine(path, mine) }
       const theirs = readOr(path)
@@ -31,6 +31,9 @@ export function lockDirectory(directory: string): DirectoryLock {
       }
       takeAway(path, theirs)
     }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    throw new Error(`The disk under ${directory} is full: make room. Containers go on meanwhile.`, { cause: error })
   } finally {
     rmSync(fresh, { force: true })
   }

@@ -63,7 +63,8 @@ export async function runAgent(env: NodeJS.ProcessEnv, exit: Exit): Promise<void
 interface Base {
   readonly config: AgentConfig
   readonly log: Log
-  readonly host: HostFacts
+  /** Takes a second or more, on a busy machine some; tasks are looked after meanwhile. */
+  readonly host: Promise<HostFacts>
   readonly engine: Engine
   readonly engineInfo: EngineInfo
   readonly portRange: PortRange
@@ -98,7 +99,8 @@ async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exi
     await turn?.close()
     turn = await startTurn(base, registered)
   }
-  const closeChannel = openChannel(base, registered, { turn, introspection: introspection.port, exit })
+  const host = await base.host
+  const closeChannel = openChannel(base, host, registered, { turn, introspection: introspection.port, exit })
   ends.unshift(closeChannel)
 }
 
@@ -109,7 +111,10 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
     startMs: config.containerStartTimeoutMs,
     digestMs: config.manifestPullTimeoutMs,
   })
-  const [host, engineInfo] = await Promise.all([hostFacts(), answeringEngine(engine, config, log)])
+  const host = hostFacts()
+  // Whoever needs the facts meets their failure.
+  host.catch(() => undefined)
+  const engineInfo = await answeringEngine(engine, config, log)
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
@@ -119,7 +124,8 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
 }
 
 async function register(base: Base): Promise<string> {
-  const { config, log, host, callApi } = base
+  const { config, log, callApi } = base
+  const host = await base.host
   return registerInstance({
     config,
     host,
@@ -163,10 +169,11 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
 /** Opens the control channel and keeps it; answers how to close it. */
 function openChannel(
   base: Base,
+  host: HostFacts,
   containerInstanceArn: string,
   { turn, introspection, exit }: { readonly turn: AgentTurn; readonly introspection: number; readonly exit: Exit },
 ): () => void {
-  const { config, log, host, callApi, channel } = base
+  const { config, log, callApi, channel } = base
   const { cluster } = config
   const hostPorts = startHostPortsReporter({
     timers: realTimers,
