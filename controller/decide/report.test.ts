@@ -121,6 +121,23 @@ await t.test('a task that never ran says why, and its report acknowledges its pa
   test.equal(bounded.containers[0]?.reason?.length, 1024)
 })
 
+await t.test('a task that ended before it was heard to run has run all the same', async (test) => {
+  const task = aTask()
+  const short = report(stateWith(task), task, { status: 'STOPPED', containers: [{ ...ended, startedAt: testNow - 5 }] })
+  test.match(short, { stopCode: 'EssentialContainerExited', startedAt: testNow - 5 })
+
+  const side = aContainer({ name: 'side' })
+  const two = aTask({ containers: [aContainer(), side] })
+  const vain = report(stateWith(two), two, {
+    status: 'STOPPED',
+    containers: [
+      { containerName: 'app', status: 'STOPPED', exitCode: 137, startedAt: testNow - 5 },
+      { containerName: 'side', status: 'STOPPED', reason: 'CannotStartContainerError: no such file' },
+    ],
+  })
+  test.match(vain, { stopCode: 'TaskFailedToStart', stoppedReason: /^CannotStart/, startedAt: undefined })
+})
+
 await t.test("a person's reason for the stop stays", async (test) => {
   const task = aTask({ desiredStatus: 'STOPPED', stopCode: 'UserInitiated', stoppedReason: 'enough', startedAt: 1 })
   const row = report(stateWith(task), task, { status: 'STOPPED', containers: [ended] })

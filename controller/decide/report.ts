@@ -71,15 +71,29 @@ function withStatus(task: TaskRow, report: TaskReport, now: number): TaskRow {
   if (report.status !== 'RUNNING') return task
   const released: TaskRow = { ...task, reserved: { ...task.reserved, dynamicPortsAwaited: 0 }, waitingFor: undefined }
   if (!isLaterTaskStatus(task.lastStatus, 'RUNNING')) return released
-  return { ...released, lastStatus: 'RUNNING', startedAt: task.startedAt ?? startOf(task.containers, now) }
+  return { ...released, lastStatus: 'RUNNING', startedAt: task.startedAt ?? lastStart(task.containers, now) ?? now }
+}
+
+/**
+ * Whether the task's end is that of a task that ran. One that was never heard to be RUNNING may have run all the same:
+ * it was short, or its agent was killed before it could say so. An essential container that could not be started has
+ * a reason and no exit code, and then the others ran in vain.
+ */
+export function hasRun(task: TaskRow): boolean {
+  if (task.startedAt !== undefined) return true
+  const essential = task.containers.filter((container) => container.essential)
+  const started = essential.filter(({ startedAt, exitCode }) => startedAt !== undefined || exitCode !== undefined)
+  const isFailedStart = essential.some((container) => container.reason !== undefined && !started.includes(container))
+  return started.length > 0 && !isFailedStart
 }
 
 function stopped(task: TaskRow, report: TaskReport, now: number): TaskRow {
-  const ran = task.startedAt !== undefined
+  const ran = hasRun(task)
   return {
     ...task,
     lastStatus: 'STOPPED',
     desiredStatus: 'STOPPED',
+    startedAt: task.startedAt ?? (ran ? lastStart(task.containers, now) : undefined),
     containers: task.containers.map((container) => ({ ...container, lastStatus: 'STOPPED' as const })),
     stopCode: task.stopCode ?? (ran ? 'EssentialContainerExited' : 'TaskFailedToStart'),
     stoppedReason: task.stoppedReason ?? (ran ? exitReason(report) : startFailure(task, report)),
@@ -168,9 +182,9 @@ function healthOfTask(
 }
 
 /** When the last container started by Docker's clock, which tells more than when the report arrived; never later. */
-function startOf(containers: readonly TaskContainer[], now: number): number {
+function lastStart(containers: readonly TaskContainer[], now: number): number | undefined {
   const starts = containers.map((container) => container.startedAt).filter((at) => at !== undefined)
-  return starts.length === 0 ? now : Math.min(now, Math.max(...starts))
+  return starts.length === 0 ? undefined : Math.min(now, Math.max(...starts))
 }
 
 /** Source: the ECS API reference, SubmitTaskStateChange, `reason`. */

@@ -3,6 +3,7 @@
  * an essential container has ended. Level-triggered: it looks at what the row says, not at how it came to say it.
  */
 import type { Decider } from './decider.ts'
+import { hasRun } from './report.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 
@@ -26,7 +27,7 @@ function withEssentialEnd(task: TaskRow, now: number): TaskRow {
   if (task.desiredStatus === 'STOPPED') return task
   const ended = task.containers.find((container) => container.essential && container.lastStatus === 'STOPPED')
   if (ended === undefined) return task
-  const ran = task.startedAt !== undefined || ended.startedAt !== undefined
+  const ran = hasRun(task)
   return {
     ...task,
     desiredStatus: 'STOPPED',
