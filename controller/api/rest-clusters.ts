@@ -1,5 +1,6 @@
 /** `/v1/clusters` and `/v1/clusters/{cluster}/instances`: what there is, how full it is, and who is silent. */
 import type { FastifyInstance } from 'fastify'
+import { attributesOf } from '../decide/operator-changes.ts'
 import { instanceResources } from '../decide/resources.ts'
 import { requireCluster } from '../ecs/clusters.ts'
 import { page } from '../ecs/paging.ts'
@@ -142,7 +143,7 @@ function showInstance({ turn, clock, lastHeardAt }: ServerServices, row: Instanc
     cpuUnits: { registered: registered.cpuUnits, remaining: remaining.cpuUnits },
     memoryMiB: { registered: registered.memoryMiB, remaining: remaining.memoryMiB },
     tasks: countTasks(turn.reader.find('task', 'liveByInstance', row.instanceId)),
-    attributes: Object.fromEntries(row.attributes.map(({ name, value }) => [name ?? '', value ?? ''])),
+    attributes: Object.fromEntries(attributesOf(row).map(({ name, value }) => [name ?? '', value ?? ''])),
   }
 }
 

@@ -7,6 +7,7 @@
  */
 import type { PlacementStrategy } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import { attributesOf } from './operator-changes.ts'
 import { type Candidate, type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
 
 /**
@@ -76,7 +77,7 @@ function spread(
 function spreadValue({ instance }: Candidate, field: string): string {
   if (!field.startsWith('attribute:')) return instance.instanceId
   const name = field.slice('attribute:'.length)
-  return instance.attributes.find((attribute) => attribute.name === name)?.value ?? ''
+  return attributesOf(instance).find((attribute) => attribute.name === name)?.value ?? ''
 }
 
 function leastBy(candidates: readonly Candidate[], measure: (candidate: Candidate) => number): readonly Candidate[] {

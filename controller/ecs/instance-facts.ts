@@ -10,8 +10,8 @@ import type { InstanceRow } from '../state/tables.ts'
 /** Attributes of one instance, an agent's capabilities included; the official agent sends about 50. */
 const attributesMax = 500
 /** Attributes that an operator made up. Source: ECS service quotas, "custom attributes per container instance". */
-const customAttributesMax = 10
-const attributeNamePattern = /^[\p{L}\p{N}_./-]{1,128}$/u
+export const customAttributesMax = 10
+const attributeNamePattern = /^[\p{L}\p{N}_./\\-]{1,128}$/u
 const attributeValueLengthMax = 128
 
 export const externalAttribute = 'ecs.capability.external'
@@ -75,8 +75,8 @@ export function mergeAttributes(
   }
   const names = new Set(checked.map(({ name }) => name))
   if (names.size < checked.length) throw invalidParameter('Attribute names must be unique within one registration.')
-  const kept = earlier.filter(({ name }) => name !== undefined && isCustom(name) && !names.has(name))
-  const custom = checked.filter(({ name }) => isCustom(name)).length + kept.length
+  const kept = earlier.filter(({ name }) => name !== undefined && isCustomAttribute(name) && !names.has(name))
+  const custom = checked.filter(({ name }) => isCustomAttribute(name)).length + kept.length
   if (custom > customAttributesMax) {
     throw invalidParameter(
       `An instance takes at most ${customAttributesMax} custom attributes, and would have ${custom}.`,
@@ -101,7 +101,8 @@ function checkAttribute(attribute: Attribute): { readonly name: string; readonly
   return { name, value }
 }
 
-function isCustom(name: string): boolean {
+/** False for the names that say what a host is or can do: those come from its agent alone. */
+export function isCustomAttribute(name: string): boolean {
   return !/^(ecs\.|com\.amazonaws\.|gantry\.)/.test(name)
 }
 

@@ -6,6 +6,7 @@ import { invalidParameter } from '../../proto/errors.ts'
 import type { ContainerInstance, Failure, Input, Output, Resource } from '../../proto/model/types.ts'
 import { type InstanceStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import type { World } from '../../proto/world.ts'
+import { attributesOf, tagsOf } from '../decide/operator-changes.ts'
 import { instanceResources } from '../decide/resources.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -24,7 +25,8 @@ type InstanceField = NonNullable<Input<'DescribeContainerInstances'>['include']>
 export const instanceHandlers = {
   RegisterContainerInstance: write<'RegisterContainerInstance'>((tx, input, call, world) => {
     const row = registerInstance(tx, input, call.now, world)
-    return { containerInstance: describeInstance(tx, row, ['TAGS']) }
+    // An agent that misses one of its attributes in the answer, or finds it changed, ends.
+    return { containerInstance: { ...describeInstance(tx, row, ['TAGS']), attributes: row.attributes } }
   }),
   DeregisterContainerInstance: write<'DeregisterContainerInstance'>((tx, input, call) => {
     return { containerInstance: describeInstance(tx, deregisterInstance(tx, input, call.now), []) }
@@ -63,10 +65,10 @@ export function describeInstance(
     runningTasksCount: tasks.filter((task) => task.lastStatus === 'RUNNING').length,
     pendingTasksCount: tasks.filter((task) => isLaterTaskStatus(task.lastStatus, 'RUNNING')).length,
     agentUpdateStatus: row.agentUpdateStatus,
-    attributes: row.attributes,
+    attributes: attributesOf(row),
     registeredAt: row.registeredAt,
     attachments: row.attachments ?? [],
-    ...(include.includes('TAGS') && { tags: row.tags }),
+    ...(include.includes('TAGS') && { tags: tagsOf(row) }),
     ...(include.includes('CONTAINER_INSTANCE_HEALTH') && {
       healthStatus: row.healthStatus ?? { overallStatus: 'INSUFFICIENT_DATA', details: [] },
     }),

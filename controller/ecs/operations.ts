@@ -1,8 +1,10 @@
 /** Every operation of the ECS API that is built. What is modelled and not here answers UnsupportedFeatureException. */
+import { attributeHandlers } from './attributes.ts'
 import { clusterHandlers } from './clusters.ts'
 import type { Handlers } from './handler.ts'
 import { instanceHandlers } from './instances.ts'
 import { submitHandlers } from './submit.ts'
+import { tagHandlers } from './tag-resource.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
 import { taskHandlers } from './tasks.ts'
 
@@ -12,4 +14,6 @@ export const operations: Handlers = {
   ...taskHandlers,
   ...instanceHandlers,
   ...submitHandlers,
+  ...tagHandlers,
+  ...attributeHandlers,
 }

@@ -128,7 +128,10 @@ function newInstance(cluster: ClusterRow, input: Registration, now: number, worl
  */
 function updated(row: InstanceRow, input: Registration, world: World): InstanceRow {
   const identity = readIdentityDocument(input.instanceIdentityDocument)
-  const attributes = mergeAttributes(withIdentity(input.attributes ?? [], identity), row.attributes, world.region)
+  // What an operator deleted and the agent does not send again need not be remembered, nor be counted.
+  const deleted = row.attributeChanges?.deleted ?? []
+  const earlier = row.attributes.filter(({ name }) => name !== undefined && !deleted.includes(name))
+  const attributes = mergeAttributes(withIdentity(input.attributes ?? [], identity), earlier, world.region)
   const next: InstanceRow = {
     ...row,
     registeredResources: checkResources(input),

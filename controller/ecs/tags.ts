@@ -24,6 +24,11 @@ export function checkTags(tags: readonly Tag[] | undefined): readonly Tag[] {
   })
 }
 
+/** AWS's own tags, such as `aws:ecs:clusterName`: callers neither set nor remove them, and no limit counts them. */
+export function isReservedTagKey(key: string): boolean {
+  return /^aws:/i.test(key)
+}
+
 function checkKey(key: string | undefined): string {
   if (key === undefined || key === '') throw invalidParameter('Tag.key should not be null or empty.')
   if (key.length > keyLengthMax) {
@@ -32,7 +37,7 @@ function checkKey(key: string | undefined): string {
   if (!allowedText.test(key)) {
     throw invalidParameter(`Tag.key '${key}' holds a character other than letters, digits, spaces and _ . : / = + - @.`)
   }
-  if (/^aws:/i.test(key)) throw invalidParameter(`Tag.key '${key}' starts with 'aws:', which is reserved.`)
+  if (isReservedTagKey(key)) throw invalidParameter(`Tag.key '${key}' starts with 'aws:', which is reserved.`)
   return key
 }
 

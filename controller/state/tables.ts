@@ -8,6 +8,7 @@ import type {
   Cluster,
   Container,
   ContainerInstance,
+  Setting,
   Tag,
   Task,
   TaskDefinition,
@@ -43,6 +44,13 @@ export interface TaskDefinitionRow
   readonly tags: readonly Tag[]
 }
 
+/** What operators changed in a list that an agent gave. Each list has one writer, so that neither undoes the other's word. */
+export interface OperatorChanges<T> {
+  readonly put: readonly T[]
+  /** Names of what the agent gave and an operator took away. */
+  readonly deleted: readonly string[]
+}
+
 /** Key: the instance's id (32 hex digits). */
 export interface InstanceRow
   extends Omit<
@@ -53,8 +61,11 @@ export interface InstanceRow
   readonly clusterName: string
   readonly status: InstanceStatus
   readonly agentConnected: boolean
+  /** As its agent gave them. What counts is `attributesOf` and `tagsOf`: these with the operators' changes over them. */
   readonly attributes: readonly Attribute[]
   readonly tags: readonly Tag[]
+  readonly attributeChanges?: OperatorChanges<Attribute> | undefined
+  readonly tagChanges?: OperatorChanges<Tag> | undefined
   readonly launchType: 'EC2' | 'EXTERNAL'
   /** The newest sequence number given to anything that this instance's agent is told. Never goes back. */
   readonly seqNum: number
@@ -131,6 +142,12 @@ export interface IdempotencyRow {
   readonly createdAt: number
 }
 
+/**
+ * Key: `principalArn/name`. A setting as somebody put it; what nobody put has ECS's default. The root user's is the
+ * account's: it holds for every principal that has none of its own.
+ */
+export type AccountSettingRow = With<Setting, 'name' | 'value' | 'principalArn'>
+
 export interface Tables {
   cluster: ClusterRow
   family: FamilyRow
@@ -138,6 +155,7 @@ export interface Tables {
   instance: InstanceRow
   task: TaskRow
   idempotency: IdempotencyRow
+  accountSetting: AccountSettingRow
 }
 
 export type TableName = keyof Tables
@@ -165,6 +183,9 @@ export const indexes = {
     stopped: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? 'STOPPED' : undefined),
   },
   idempotency: {},
+  accountSetting: {
+    byPrincipal: (row: AccountSettingRow) => row.principalArn,
+  },
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 
 export type IndexName<T extends TableName> = keyof (typeof indexes)[T] & string

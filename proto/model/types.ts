@@ -53,6 +53,7 @@ export type PlacementConstraint = Stored<ecs.PlacementConstraint>
 export type PlacementStrategy = Stored<ecs.PlacementStrategy>
 export type PortMapping = Stored<ecs.PortMapping>
 export type Resource = Stored<ecs.Resource>
+export type Setting = Stored<ecs.Setting>
 export type Tag = Stored<ecs.Tag>
 export type Task = Stored<ecs.Task>
 export type TaskDefinition = Stored<ecs.TaskDefinition>

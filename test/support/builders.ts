@@ -224,6 +224,7 @@ export function aState(rows: Rows = {}): State {
     for (const row of rows.family ?? []) tx.put('family', row.family, row)
     for (const row of rows.instance ?? []) tx.put('instance', row.instanceId, row)
     for (const row of rows.task ?? []) tx.put('task', row.taskId, row)
+    for (const row of rows.accountSetting ?? []) tx.put('accountSetting', `${row.principalArn}/${row.name}`, row)
     for (const row of rows.idempotency ?? []) tx.put('idempotency', row.key, row)
   })
   return state
