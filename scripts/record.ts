@@ -11,13 +11,17 @@ export function writeRecord(path: string, value: unknown): void {
   renameSync(`${path}.new`, path)
 }
 
+const told = new Set<string>()
+
 /** Undefined where there is none, and where it can't be read: then it says so, for a start or a stop must go on. */
 export function readRecord(path: string): unknown {
   if (!existsSync(path)) return undefined
   try {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
-    say(`note: ${path} can't be read (${error instanceof Error ? error.message : String(error)}); going on without it`)
+    const why = error instanceof Error ? error.message : String(error)
+    if (!told.has(path)) say(`note: ${path} can't be read (${why}); going on without it`)
+    told.add(path)
     return undefined
   }
 }

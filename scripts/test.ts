@@ -45,13 +45,15 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-async function runStaticChecks(): Promise<TestRunResult> {
+async function runStaticChecks(directory: string): Promise<TestRunResult> {
   let failed = 0
+  // Otherwise biome makes a directory of its own in the operator's home.
+  const env = { XDG_CACHE_HOME: join(directory, 'tmp') }
   for (const check of staticChecks) {
     if (isInterrupted) break
     const startedAt = Date.now()
     const [tool, ...args] = check.command
-    const { code, output } = await runCommand(process.execPath, [join('node_modules', '.bin', tool), ...args])
+    const { code, output } = await runCommand(process.execPath, [join('node_modules', '.bin', tool), ...args], { env })
     say(`${code === 0 ? 'ok    ' : 'FAILED'} ${check.name} (${seconds(startedAt)})`)
     if (code === 0) continue
     failed += 1
@@ -125,7 +127,7 @@ async function main(): Promise<number> {
   try {
     for (const name of wanted) {
       if (isInterrupted) break
-      const result = name === 'static' ? await runStaticChecks() : await runGroup(name, pattern, directory)
+      const result = name === 'static' ? await runStaticChecks(directory) : await runGroup(name, pattern, directory)
       totals.passed += result.passed
       totals.failed += result.failed
     }
