@@ -61,6 +61,11 @@ function settleTask({ state, config, log, now }: AdvanceContext, task: LiveTask)
   log.info({ task: task.payload.arn, from: before, to: knownStatus, reason, reasons }, 'task status')
 }
 
+function rememberStop({ state, now }: AdvanceContext, task: LiveTask, container: string): void {
+  const facts = factsOf(task.facts, container)
+  setFacts(state, task, withContainer(task.facts, container, { ...facts, stopAskedAt: facts.stopAskedAt ?? now }))
+}
+
 function take(context: AdvanceContext, task: LiveTask, step: Step, begun: EngineStep[]): void {
   switch (step.step) {
     case 'prepareContainer':
@@ -72,6 +77,7 @@ function take(context: AdvanceContext, task: LiveTask, step: Step, begun: Engine
     case 'forget':
       return localSteps.forget(context, task, step.args)
     default:
+      if (step.step === 'stopContainer') rememberStop(context, task, step.args.container)
       task.underway.set(stepKey(step), { since: context.now })
       begun.push(step)
   }

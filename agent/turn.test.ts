@@ -184,6 +184,16 @@ await test('killed for memory is told apart from merely killed', async (t) => {
   await stopped(agent, taskArnOf(2))
   t.equal(agent.last(one)?.containers[0]?.reason, 'OutOfMemoryError: Container killed due to memory usage')
   t.equal(agent.last(taskArnOf(2))?.containers[0]?.reason, undefined)
+
+  agent.engine.local.set('stubborn:1', { ignoresTerm: true })
+  const third = aPayloadTask({ arn: taskArnOf(3), containers: [aPayloadContainer({ name: 'c', image: 'stubborn:1' })] })
+  agent.payload([third], { seqNum: 2 })
+  await running(agent, third.arn)
+  agent.engine.find('c').oomKilled = true
+  agent.payload([{ ...third, desiredStatus: 'STOPPED' }], { seqNum: 3 })
+  await stopped(agent, third.arn)
+  const { exitCode, reason } = agent.last(third.arn)?.containers[0] ?? {}
+  t.same({ exitCode, reason }, { exitCode: 137, reason: undefined }, 'a stop that had to kill is no lack of memory')
 })
 
 await test('a slow stop holds up no other task', async (t) => {

@@ -63,7 +63,9 @@ export function foldAbsence(facts: ContainerFacts): ContainerFacts {
 function foldEnd(facts: ContainerFacts, observed: ObservedContainer): ContainerFacts {
   if (facts.knownStatus === 'STOPPED') return facts
   const exitCode = observed.exitCode
-  const killedForMemory = observed.oomKilled && exitCode === killedExitCode
+  // Docker's flag stays from a child that was killed long ago, and a stop ends in the same code.
+  const stopped = facts.stopAskedAt !== undefined && (observed.finishedAt ?? facts.stopAskedAt) >= facts.stopAskedAt
+  const killedForMemory = observed.oomKilled && exitCode === killedExitCode && !stopped
   const dockerSays = observed.error === '' ? undefined : `DockerStateError: ${observed.error}`
   return {
     ...facts,

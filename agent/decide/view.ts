@@ -52,6 +52,8 @@ export interface ContainerFacts {
   readonly startedAt?: number | undefined
   readonly finishedAt?: number | undefined
   readonly exitCode?: number | undefined
+  /** When this agent first asked for its stop: an end after that is no surprise. */
+  readonly stopAskedAt?: number | undefined
   readonly reason?: string | undefined
   readonly healthStatus?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' | undefined
   /** Host ports that Docker refused at start because another program held them; not to be chosen again. */

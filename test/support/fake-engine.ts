@@ -4,7 +4,8 @@
  */
 import { EngineError, labels } from '../../agent/engine.ts'
 import type { CreateBody, Engine, EngineErrorKind, EngineEvent, ObservedContainer } from '../../agent/engine.ts'
-import type { FakeTime } from './fake-time.ts'
+import type { Timers } from '../../agent/timers.ts'
+import type { Clock } from '../../proto/world.ts'
 
 export interface FakeImage {
   readonly digest?: string
@@ -56,7 +57,7 @@ export interface FakeEngine extends Engine {
   find(containerName: string): FakeContainer
 }
 
-export function fakeEngine(time: FakeTime): FakeEngine {
+export function fakeEngine(time: Clock & Timers): FakeEngine {
   const state = newState(time)
   const { containers, local, registry, volumes } = state
   const call = async <T>(name: Call, deed: () => T, delayMs = engine.latencyMs): Promise<T> =>
@@ -133,7 +134,7 @@ interface Watcher {
 }
 
 interface State {
-  readonly time: FakeTime
+  readonly time: Clock & Timers
   readonly containers: Map<string, FakeContainer>
   readonly local: Map<string, FakeImage>
   readonly registry: Map<string, FakeImage>
@@ -146,7 +147,7 @@ interface State {
   readonly watchers: Set<Watcher>
 }
 
-function newState(time: FakeTime): State {
+function newState(time: Clock & Timers): State {
   return {
     time,
     containers: new Map(),
@@ -257,7 +258,9 @@ function stop(state: State, id: string, exitCode: number): void {
 }
 
 function end(state: State, container: FakeContainer, exitCode: number, oomKilled: boolean): void {
-  Object.assign(container, { status: 'exited', exitCode, oomKilled, finishedAt: state.time.now(), ports: [] })
+  // As Docker does, which keeps the flag from a child that was killed earlier.
+  container.oomKilled ||= oomKilled
+  Object.assign(container, { status: 'exited', exitCode, finishedAt: state.time.now(), ports: [] })
   emit(state, container.id, 'die')
 }
 
