@@ -8,8 +8,16 @@ export class ScriptError extends Error {
   }
 }
 
+let isResultOnStandardOutput = false
+
+/** For a script whose standard output is its result alone: from now on `say` speaks on standard error. */
+export function keepStandardOutputForResults(): void {
+  isResultOnStandardOutput = true
+}
+
 export function say(message: string): void {
-  process.stdout.write(`gantry: ${message}\n`)
+  const stream = isResultOnStandardOutput ? process.stderr : process.stdout
+  stream.write(`gantry: ${message}\n`)
 }
 
 export function seconds(sinceMs: number): string {

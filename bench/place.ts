@@ -1,0 +1,58 @@
+/** What a bench runs on: a directory of its own, and an engine that nobody else uses unless DOCKER_HOST names one. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { askVersion } from '../scripts/engine-api.ts'
+import { removeEngine, startEngine } from '../scripts/engine.ts'
+import { commandLineOf, endProcess, processesUsing } from '../scripts/processes.ts'
+import { ScriptError } from '../scripts/report.ts'
+
+export interface Place {
+  /** Empty at first, on the disk of /tmp; gone afterwards. */
+  readonly directory: string
+  engine(): Promise<string>
+}
+
+/** Calls `work` with a place of its own, and removes it whatever happens. */
+export async function withPlace<T>(work: (place: Place) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync('/tmp/gantry-bench-')
+  const temporary = join(directory, 'tmp')
+  mkdirSync(temporary)
+  // Children put what they make below it too.
+  process.env['TMPDIR'] = temporary
+  const own = join(directory, 'engine')
+  const interrupted = Promise.withResolvers<never>()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () =>
+      interrupted.reject(new ScriptError(`${signal}: what the bench started is removed again.`)),
+    )
+  }
+  try {
+    return await Promise.race([work({ directory, engine: () => engineAt(own) }), interrupted.promise])
+  } finally {
+    await endProcessesOf(directory)
+    await removeEngine(own)
+    rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  }
+}
+
+/** Programs that an interrupted bench left running have a directory below the place's own in their environment. */
+async function endProcessesOf(directory: string): Promise<void> {
+  const left = processesUsing(directory)
+  await Promise.all(left.filter((pid) => !isEngine(pid)).map(async (pid) => endProcess(pid, 5_000)))
+}
+
+/** dockerd and its containerd and shims are removed in their own order, with their containers. */
+function isEngine(pid: number): boolean {
+  return /dockerd|containerd/.test(commandLineOf(pid))
+}
+
+async function engineAt(directory: string): Promise<string> {
+  const wanted = process.env['DOCKER_HOST']
+  if (wanted === undefined || wanted === '') return (await startEngine(directory, { isolated: true })).dockerHost
+  if ((await askVersion(wanted)) === undefined) {
+    throw new ScriptError(
+      `no engine answers at DOCKER_HOST=${wanted}. Unset it to have the bench bring one of its own.`,
+    )
+  }
+  return wanted
+}
