@@ -6,47 +6,69 @@ import type { Log } from './log.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from './state/tables.ts'
 import type { Change } from './state/transaction.ts'
 
+interface Move {
+  readonly level?: 'warn' | undefined
+  readonly message: string
+  readonly facts: object
+}
+
 export function logTransitions(log: Log, changes: readonly Change[], revision: number): void {
   for (const { table, before, row } of changes) {
     // A row that leaves memory has told its end before: tasks go to the history, the others were INACTIVE.
     if (row === undefined) continue
-    const about = log.child({ turn: revision })
-    if (table === 'task') logTask(about, before as TaskRow | undefined, row as TaskRow)
-    if (table === 'instance') logInstance(about, before as InstanceRow | undefined, row as InstanceRow)
-    if (table === 'taskDefinition') {
-      logDefinition(about, before as TaskDefinitionRow | undefined, row as TaskDefinitionRow)
+    // Most changed rows are no move, so a child logger is made only for one that is.
+    for (const { level, message, facts } of movesOf(table, before, row)) {
+      log.child({ turn: revision, ...subjectOf(table, row) })[level ?? 'info'](facts, message)
     }
   }
 }
 
-function logTask(log: Log, before: TaskRow | undefined, row: TaskRow): void {
-  const about = log.child({ task: row.taskArn, instance: row.instanceId })
+function movesOf(table: Change['table'], before: Change['before'], row: NonNullable<Change['row']>): readonly Move[] {
+  if (table === 'task') return movesOfTask(before as TaskRow | undefined, row as TaskRow)
+  if (table === 'instance') return movesOfInstance(before as InstanceRow | undefined, row as InstanceRow)
+  if (table !== 'taskDefinition') return []
+  return movesOfDefinition(before as TaskDefinitionRow | undefined, row as TaskDefinitionRow)
+}
+
+function subjectOf(table: Change['table'], row: NonNullable<Change['row']>): object {
+  if (table === 'task') return { task: (row as TaskRow).taskArn, instance: (row as TaskRow).instanceId }
+  if (table === 'instance') return { instance: (row as InstanceRow).instanceId }
+  return { taskDefinition: (row as TaskDefinitionRow).taskDefinitionArn }
+}
+
+function movesOfTask(before: TaskRow | undefined, row: TaskRow): readonly Move[] {
   const { taskDefinitionArn, group, stopCode, stoppedReason } = row
-  if (before === undefined) about.info({ taskDefinitionArn, group }, 'task placed')
-  if (before?.desiredStatus === 'RUNNING' && row.desiredStatus === 'STOPPED' && row.lastStatus !== 'STOPPED') {
-    about.info({ stopCode, stoppedReason }, 'task is to stop')
+  if (before === undefined) return [{ message: 'task placed', facts: { taskDefinitionArn, group } }]
+  const ends = row.lastStatus === 'STOPPED'
+  const moves: Move[] = []
+  if (before.desiredStatus !== row.desiredStatus && !ends) {
+    moves.push({ message: 'task is to stop', facts: { stopCode, stoppedReason } })
   }
-  if (before === undefined || before.lastStatus === row.lastStatus) return
-  const end = row.lastStatus === 'STOPPED' ? { stopCode, stoppedReason, exitCodes: exitCodes(row) } : {}
-  about.info({ from: before.lastStatus, to: row.lastStatus, ...end }, 'task status')
+  if (before.lastStatus !== row.lastStatus) {
+    const end = ends ? { stopCode, stoppedReason, exitCodes: exitCodes(row) } : {}
+    moves.push({ message: 'task status', facts: { from: before.lastStatus, to: row.lastStatus, ...end } })
+  }
+  return moves
 }
 
-function logInstance(log: Log, before: InstanceRow | undefined, row: InstanceRow): void {
-  const about = log.child({ instance: row.instanceId, cluster: row.clusterName })
-  if (before === undefined) {
-    about.info({ launchType: row.launchType }, 'instance registered')
-    return
+function movesOfInstance(before: InstanceRow | undefined, row: InstanceRow): readonly Move[] {
+  const { clusterName: cluster, launchType } = row
+  if (before === undefined) return [{ message: 'instance registered', facts: { cluster, launchType } }]
+  const moves: Move[] = []
+  if (before.status !== row.status) {
+    moves.push({ message: 'instance status', facts: { cluster, from: before.status, to: row.status } })
   }
-  if (before.status !== row.status) about.info({ from: before.status, to: row.status }, 'instance status')
-  if (before.agentConnected === row.agentConnected) return
-  if (row.agentConnected) about.info('agent connected')
-  else about.warn('agent disconnected; its tasks are shown as they were last known')
+  if (before.agentConnected !== row.agentConnected) {
+    const lost = { level: 'warn', message: 'agent disconnected; its tasks are shown as they were last known' } as const
+    moves.push({ ...(row.agentConnected ? { message: 'agent connected' } : lost), facts: { cluster } })
+  }
+  return moves
 }
 
-function logDefinition(log: Log, before: TaskDefinitionRow | undefined, row: TaskDefinitionRow): void {
-  const { taskDefinitionArn, status } = row
-  if (before === undefined) log.info({ taskDefinitionArn }, 'task definition registered')
-  else if (before.status !== status) log.info({ taskDefinitionArn, from: before.status, to: status }, 'task definition')
+function movesOfDefinition(before: TaskDefinitionRow | undefined, row: TaskDefinitionRow): readonly Move[] {
+  if (before === undefined) return [{ message: 'task definition registered', facts: {} }]
+  if (before.status === row.status) return []
+  return [{ message: 'task definition status', facts: { from: before.status, to: row.status } }]
 }
 
 function exitCodes(row: TaskRow): Readonly<Record<string, number>> {
