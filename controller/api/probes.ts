@@ -1,7 +1,7 @@
 /** `/healthz`: the process answers. `/readyz`: it can take changes. `/metrics`: what it did, for Prometheus. */
 import type { FastifyInstance } from 'fastify'
 import type { Labels } from '../metrics.ts'
-import type { ServerServices } from './server.ts'
+import type { ServerServices } from './services.ts'
 
 export function registerProbes(app: FastifyInstance, services: ServerServices): void {
   registerGauges(services)

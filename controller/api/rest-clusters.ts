@@ -18,7 +18,7 @@ import {
   text,
   toInstant,
 } from './rest-schema.ts'
-import type { ServerServices } from './server.ts'
+import type { ServerServices } from './services.ts'
 
 const clusterSchema = {
   type: 'object',

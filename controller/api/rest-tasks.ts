@@ -21,7 +21,7 @@ import {
   text,
   toInstant,
 } from './rest-schema.ts'
-import type { ServerServices } from './server.ts'
+import type { ServerServices } from './services.ts'
 
 const instant = { type: 'string', format: 'date-time' } as const
 const texts = { type: 'array', items: text } as const

@@ -9,7 +9,7 @@ import { authorize } from './auth.ts'
 import { asApiError } from './rpc.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestTasks } from './rest-tasks.ts'
-import type { ServerServices } from './server.ts'
+import type { ServerServices } from './services.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -3,24 +3,15 @@
  * sockets. Bodies stay raw bytes until they are authenticated. No request, however wrong, gets past an AWS-form error.
  */
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { ApiError } from '../../proto/errors.ts'
 import type { ListenAddress } from '../config.ts'
 import { registerProbes } from './probes.ts'
 import { readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
-import { answerError, answerRpc, asApiError, type RpcRequest, type RpcServices } from './rpc.ts'
-
-export interface ServerServices extends RpcServices {
-  readonly listen: ListenAddress
-  /** Takes over a connection that asks to become a WebSocket. */
-  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
-  /** Live agents, by instance id: when each last said anything. */
-  readonly lastHeardAt: (instanceId: string) => number | undefined
-}
+import { answerError, answerRpc, asApiError, type RpcRequest } from './rpc.ts'
+import type { ServerServices } from './services.ts'
 
 export interface Server {
   /** What was really bound: with port 0 the port that was free. */

@@ -1,0 +1,13 @@
+/** What the parts of the one port are given: the turn and its surroundings, the address, the agents' side. */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { ListenAddress } from '../config.ts'
+import type { RpcServices } from './rpc.ts'
+
+export interface ServerServices extends RpcServices {
+  readonly listen: ListenAddress
+  /** Takes over a connection that asks to become a WebSocket. */
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** Live agents, by instance id: when each last said anything. */
+  readonly lastHeardAt: (instanceId: string) => number | undefined
+}
