@@ -86,6 +86,34 @@ await test('documents lead somewhere', async (t) => {
   ])
 })
 
+/** Names that a document gives in code type and that no code has any more: files by their path, and variables. */
+function findStaleNames(path: string, markdown: string, code: string): readonly string[] {
+  const names = [...markdown.matchAll(/`([^`\n]+)`/g)].map(([, name = '']) => name)
+  const paths = names.filter((name) => /^(agent|controller|proto|scripts|test|docs)\/[\w./-]+$/.test(name))
+  // `controller/lock` and the like are below the home of npm start.
+  const stale = paths.filter(
+    (name) => /\.(ts|json|md)$/.test(name) && !homeFiles.has(name) && !existsSync(join(root, name)),
+  )
+  const variables = (markdown.match(/\b(GANTRY|ECS)_[A-Z][A-Z_]*[A-Z]\b/g) ?? []).filter((name) => !code.includes(name))
+  return [...stale, ...variables].map((what) => `${path} names ${what}, which no code has`)
+}
+
+const homeFiles: ReadonlySet<string> = new Set(['agent/identity.json'])
+
+await test('documents name what the code has', async (t) => {
+  const code = files
+    .filter((path) => /^(agent|controller|scripts|test)\/.*\.ts$/.test(path))
+    .map((path) => readFileSync(join(root, path), 'utf8'))
+    .join('\n')
+  const documents = files.filter((path) => path.endsWith('.md'))
+  const findings = documents.flatMap((path) => findStaleNames(path, readFileSync(join(root, path), 'utf8'), code))
+  t.same(findings, [])
+  t.same(
+    findStaleNames('a.md', '`controller/gone.ts`, `controller/turn.ts`, GANTRY_GONE and GANTRY_HOME', 'GANTRY_HOME'),
+    ['a.md names controller/gone.ts, which no code has', 'a.md names GANTRY_GONE, which no code has'],
+  )
+})
+
 /** What looks like an access key of AWS's, written in pieces so that this file doesn't hold one. */
 const keyPrefix = ['AK', 'IA'].join('')
 const accessKey = new RegExp(`${keyPrefix}[A-Z0-9]{16}`)
