@@ -6,6 +6,7 @@
  * Sources: Docker Engine API 1.41, ContainerCreate; the ECS API reference, which names the Docker member of each parameter.
  */
 import type { ContainerDefinition, TaskDefinition } from '../../proto/model/types.ts'
+import type { TaskRow } from '../state/tables.ts'
 
 const bytesPerMiB = 1024 * 1024
 const nanosecondsPerSecond = 1_000_000_000
@@ -33,6 +34,7 @@ export function dockerHostConfig(
   container: ContainerDefinition,
   networkMode: TaskDefinition['networkMode'],
   memory: ContainerMemory,
+  logDriverMode: TaskRow['logDriverMode'],
 ): Record<string, unknown> {
   const linux = container.linuxParameters
   return given({
@@ -53,7 +55,7 @@ export function dockerHostConfig(
     Sysctls: filled(
       Object.fromEntries((container.systemControls ?? []).map((control) => [control.namespace, control.value])),
     ),
-    LogConfig: dockerLogConfig(container.logConfiguration),
+    LogConfig: dockerLogConfig(container.logConfiguration, logDriverMode),
     Devices: filled(linux?.devices?.map(dockerDevice)),
     Init: linux?.initProcessEnabled,
     ShmSize: bytes(linux?.sharedMemorySize),
@@ -73,9 +75,21 @@ function dockerHealthcheck(check: ContainerDefinition['healthCheck']): Record<st
   })
 }
 
-/** Absent where the definition names no driver: the agent then rotates json-file logs. */
-function dockerLogConfig(log: ContainerDefinition['logConfiguration']): Record<string, unknown> | undefined {
-  return log === undefined ? undefined : { Type: log.logDriver, Config: log.options ?? {} }
+/** As ECS sizes the buffer of a container that does not wait for its log driver. Source: LogConfiguration. */
+const nonBlockingOptions = { mode: 'non-blocking', 'max-buffer-size': '10m' }
+
+/**
+ * Absent where the definition names no driver: the agent then rotates json-file logs. The account's mode is for a
+ * definition that names a driver and no mode of its own.
+ */
+function dockerLogConfig(
+  log: ContainerDefinition['logConfiguration'],
+  logDriverMode: 'non-blocking' | undefined,
+): Record<string, unknown> | undefined {
+  if (log === undefined) return undefined
+  const options = log.options ?? {}
+  const takesMode = logDriverMode === 'non-blocking' && options['mode'] === undefined
+  return { Type: log.logDriver, Config: takesMode ? { ...nonBlockingOptions, ...options } : options }
 }
 
 type LinuxParameters = NonNullable<ContainerDefinition['linuxParameters']>

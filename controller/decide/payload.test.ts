@@ -233,6 +233,21 @@ await t.test('every member that Docker knows reaches its config', async (group) 
     test.equal(container.dockerConfig.version, '1.32', 'the newest Docker API that the definition requires')
   })
 
+  await group.test("a log driver's mode: the definition's own, else the account's, else Docker's", async (test) => {
+    const modeOf = (options: Record<string, string> | undefined, logDriverMode: TaskRow['logDriverMode']) => {
+      const logConfiguration = { logDriver: 'json-file' as const, ...(options && { options }) }
+      return told({ logConfiguration }, {}, { logDriverMode }).hostConfig['LogConfig']
+    }
+    const ofAccount = { mode: 'non-blocking', 'max-buffer-size': '10m' }
+    test.same(modeOf(undefined, undefined), { Type: 'json-file', Config: {} })
+    test.same(modeOf(undefined, 'non-blocking'), { Type: 'json-file', Config: ofAccount })
+    const sized = { 'max-buffer-size': '1m' }
+    test.same(modeOf(sized, 'non-blocking'), { Type: 'json-file', Config: { mode: 'non-blocking', ...sized } })
+    test.same(modeOf({ mode: 'blocking' }, 'non-blocking'), { Type: 'json-file', Config: { mode: 'blocking' } })
+    const unnamed = told({}, {}, { logDriverMode: 'non-blocking' }).hostConfig
+    test.notOk('LogConfig' in unnamed, 'where no driver is named, ECS leaves the mode alone too')
+  })
+
   await group.test('and what is not given is left to the image and the engine', async (test) => {
     const { config, hostConfig } = told({ dnsServers: [], ulimits: [], linuxParameters: { swappiness: 5 } })
     test.same(config, {})

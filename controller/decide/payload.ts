@@ -88,7 +88,7 @@ function payloadContainer(
     dockerConfig: {
       version: remoteApiVersion(definition),
       config: JSON.stringify(dockerConfig(container)),
-      hostConfig: JSON.stringify(dockerHostConfig(container, definition.networkMode, memory)),
+      hostConfig: JSON.stringify(dockerHostConfig(container, definition.networkMode, memory, task.logDriverMode)),
     },
   }
 }

@@ -10,9 +10,14 @@ type Configuration = NonNullable<Cluster['configuration']>
 
 const containerInsightsValues = ['enhanced', 'enabled', 'disabled']
 
-/** The settings of `before` with those that are given put over them. Absent before: ECS's default. */
+/** What a new cluster has where its creator says nothing: as the account setting of that name is. */
+export function initialClusterSettings(containerInsights: string): Settings {
+  return [{ name: 'containerInsights', value: containerInsights }]
+}
+
+/** The settings of `before` with those that are given put over them. */
 export function checkClusterSettings(given: Settings | undefined, before: Settings | undefined): Settings {
-  const values = new Map((before ?? [{ name: 'containerInsights', value: 'disabled' }]).map((s) => [s.name, s]))
+  const values = new Map((before ?? initialClusterSettings('disabled')).map((s) => [s.name, s]))
   for (const setting of given ?? []) {
     if (setting.name === undefined) throw invalidParameter('settings.name should not be null or empty.')
     if (!containerInsightsValues.includes(setting.value ?? '')) {

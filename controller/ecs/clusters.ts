@@ -7,8 +7,9 @@ import type { Cluster, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
+import { effectiveSetting, rootArn } from './account-settings.ts'
 import { checkCapacityProviders } from './capacity-provider-strategy.ts'
-import { checkClusterConfiguration, checkClusterSettings } from './cluster-settings.ts'
+import { checkClusterConfiguration, checkClusterSettings, initialClusterSettings } from './cluster-settings.ts'
 import type { Handlers } from './handler.ts'
 import { read, write } from './handler.ts'
 import { page } from './paging.ts'
@@ -32,12 +33,12 @@ export function requireCluster(reader: Reader, nameOrArn: string | undefined): C
 
 /** Makes the cluster `default` at the first start, as every ECS account has one from its first use. */
 export function createDefaultCluster(tx: Transaction, now: number, world: World): void {
-  if (tx.get('cluster', defaultClusterName) === undefined) createCluster(tx, {}, now, world)
+  if (tx.get('cluster', defaultClusterName) === undefined) createCluster(tx, {}, rootArn(world), now, world)
 }
 
 export const clusterHandlers = {
   CreateCluster: write<'CreateCluster'>((tx, input, call, world) => {
-    return { cluster: describeCluster(tx, createCluster(tx, input, call.now, world), allFields) }
+    return { cluster: describeCluster(tx, createCluster(tx, input, call.principalArn, call.now, world), allFields) }
   }),
   DeleteCluster: write<'DeleteCluster'>((tx, input, call) => {
     return { cluster: describeCluster(tx, deleteCluster(tx, input.cluster, call.now), allFields) }
@@ -85,7 +86,13 @@ function findCluster(reader: Reader, nameOrArn = defaultClusterName): ClusterRow
  * Idempotent by name, as ECS documents. A cluster that was deleted is made afresh: nothing of its settings or tags comes
  * back.
  */
-function createCluster(tx: Transaction, input: Input<'CreateCluster'>, now: number, world: World): ClusterRow {
+function createCluster(
+  tx: Transaction,
+  input: Input<'CreateCluster'>,
+  principalArn: string,
+  now: number,
+  world: World,
+): ClusterRow {
   const name = input.clusterName ?? defaultClusterName
   if (!namePattern.test(name)) {
     throw invalidParameter(
@@ -93,20 +100,32 @@ function createCluster(tx: Transaction, input: Input<'CreateCluster'>, now: numb
     )
   }
   const existing = tx.get('cluster', name)
-  const row: ClusterRow = {
+  const row = newCluster(tx, name, input, principalArn, now, world)
+  if (existing?.status === 'ACTIVE') return sameCluster(existing, row, input)
+  tx.put('cluster', name, row)
+  return row
+}
+
+function newCluster(
+  reader: Reader,
+  name: string,
+  input: Input<'CreateCluster'>,
+  principalArn: string,
+  now: number,
+  world: World,
+): ClusterRow {
+  const containerInsights = effectiveSetting(reader, principalArn, 'containerInsights', world)
+  return {
     clusterArn: clusterArn(world, name),
     clusterName: name,
     status: 'ACTIVE',
     createdAt: now,
     tags: checkTags(input.tags),
-    settings: checkClusterSettings(input.settings, undefined),
+    settings: checkClusterSettings(input.settings, initialClusterSettings(containerInsights)),
     ...(input.configuration !== undefined && { configuration: checkClusterConfiguration(input.configuration) }),
     ...(input.serviceConnectDefaults !== undefined && { serviceConnectDefaults: input.serviceConnectDefaults }),
     ...checkCapacityProviders(input.capacityProviders, input.defaultCapacityProviderStrategy),
   }
-  if (existing?.status === 'ACTIVE') return sameCluster(existing, row, input)
-  tx.put('cluster', name, row)
-  return row
 }
 
 /** The existing cluster, where the members that were given are those that it has; InvalidParameterException elsewhere. */

@@ -18,6 +18,7 @@ import { instanceDecider } from '../decide/instance.ts'
 import type { State } from '../state/state.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import { describeInstance, instanceHandlers } from './instances.ts'
+import { containerAgentHandlers } from './update-container-agent.ts'
 
 type Registration = Input<'RegisterContainerInstance'> & { readonly clientToken?: string }
 
@@ -337,4 +338,32 @@ await t.test('the poll endpoint is where the caller came in', async (test) => {
     endpoint: 'https://gantry.example:51443/acs',
     telemetryEndpoint: 'https://gantry.example:51443/tcs',
   })
+})
+
+await t.test('no update of an agent is promised that nobody would perform', async (test) => {
+  const versionInfo = { agentVersion: '1.2.3' }
+  const ours = anInstance({ versionInfo })
+  const official = anInstance({ versionInfo, gantryProtocol: false })
+  const silent = anInstance({ versionInfo: {} })
+  const gone = anInstance({ status: 'INACTIVE', versionInfo })
+  const state = aState({ instance: [ours, official, silent, gone] })
+  const update = (containerInstance: string, cluster?: string) =>
+    refusal(() => {
+      const input = readInput('UpdateContainerAgent', { containerInstance, cluster })
+      containerAgentHandlers.UpdateContainerAgent.handle(state, input, aCall(), aWorld())
+    })
+  test.match(update(ours.instanceId), {
+    code: 'NoUpdateAvailableException',
+    message:
+      /^There is no update available for your container agent\. It is Gantry's, version 1\.2\.3, and is upgraded/,
+  })
+  test.match(update(official.containerInstanceArn), {
+    code: 'NoUpdateAvailableException',
+    message: /It is not Gantry's, has version 1\.2\.3/,
+  })
+  test.match(update(silent.instanceId), { code: 'MissingVersionException', message: /has not told its version yet/ })
+  test.match(update(gone.instanceId), { code: 'InvalidParameterException', message: /INACTIVE/ })
+  test.match(update('nobody'), { code: 'InvalidParameterException', message: /not found in cluster default/ })
+  test.match(update(''), { code: 'InvalidParameterException', message: /cannot be empty/ })
+  test.match(update(ours.instanceId, 'nowhere'), { code: 'ClusterNotFoundException' })
 })

@@ -50,6 +50,7 @@ export function newTask(
       newContainer(container, request, arn, containerArn(world, cluster.clusterName, taskId, world.uuid())),
     ),
     tags: request.tags,
+    ...(request.logDriverMode === undefined ? {} : { logDriverMode: request.logDriverMode }),
     reserved,
     seqNum: 0,
     acknowledgedSeqNum: 0,

@@ -1,4 +1,5 @@
 /** Every operation of the ECS API that is built. What is modelled and not here answers UnsupportedFeatureException. */
+import { accountSettingHandlers } from './account-settings.ts'
 import { attributeHandlers } from './attributes.ts'
 import { clusterHandlers } from './clusters.ts'
 import type { Handlers } from './handler.ts'
@@ -7,6 +8,7 @@ import { submitHandlers } from './submit.ts'
 import { tagHandlers } from './tag-resource.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
 import { taskHandlers } from './tasks.ts'
+import { containerAgentHandlers } from './update-container-agent.ts'
 
 export const operations: Handlers = {
   ...clusterHandlers,
@@ -16,4 +18,6 @@ export const operations: Handlers = {
   ...submitHandlers,
   ...tagHandlers,
   ...attributeHandlers,
+  ...accountSettingHandlers,
+  ...containerAgentHandlers,
 }

@@ -17,7 +17,13 @@ const countMax = 10
 const constraintsMax = 10
 const strategiesMax = 5
 
-export function runTask(tx: Transaction, input: Input<'RunTask'>, now: number, world: World): Output<'RunTask'> {
+export function runTask(
+  tx: Transaction,
+  input: Input<'RunTask'>,
+  principalArn: string,
+  now: number,
+  world: World,
+): Output<'RunTask'> {
   const cluster = requireCluster(tx, input.cluster)
   checkClientToken(input.clientToken)
   // The cluster's name stands for however the caller wrote it; the token itself is the key.
@@ -30,7 +36,7 @@ export function runTask(tx: Transaction, input: Input<'RunTask'>, now: number, w
     throw invalidParameter(`count must be a whole number from 1 to ${countMax}, and is ${count}.`)
   }
   checkLaunchParameters(cluster, input)
-  const request = readTaskRequest(tx, cluster, input)
+  const request = readTaskRequest(tx, cluster, input, principalArn, world)
   const placement = placementOf(request, input)
   const { rows, refused } = placeAll(tx, request, placement, count, now, world)
   const failures = refused === undefined ? [] : failuresOf(refused, detailOf(refused, rows.length, count))

@@ -13,7 +13,13 @@ import { readTaskRequest } from './task-request.ts'
 
 const instancesMax = 10
 
-export function startTask(tx: Transaction, input: Input<'StartTask'>, now: number, world: World): Output<'StartTask'> {
+export function startTask(
+  tx: Transaction,
+  input: Input<'StartTask'>,
+  principalArn: string,
+  now: number,
+  world: World,
+): Output<'StartTask'> {
   const cluster = requireCluster(tx, input.cluster)
   const named = input.containerInstances ?? []
   if (named.length === 0) throw invalidParameter('Container instances cannot be empty.')
@@ -21,7 +27,7 @@ export function startTask(tx: Transaction, input: Input<'StartTask'>, now: numbe
     throw invalidParameter(`At most ${instancesMax} container instances can be named, and there are ${named.length}.`)
   }
   for (const idOrArn of named) checkClusterOf(idOrArn, cluster)
-  const request = readTaskRequest(tx, cluster, input)
+  const request = readTaskRequest(tx, cluster, input, principalArn, world)
   const { definition, overrides, group } = request
   const tasks: Task[] = []
   const failures: Failure[] = []

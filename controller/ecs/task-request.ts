@@ -1,8 +1,10 @@
 /** What RunTask and StartTask share: the checks of their common parameters, in ECS's words, before anything is placed. */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Input, PlacementConstraint, Tag, TaskOverride } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { effectiveSetting } from './account-settings.ts'
 import { checkTags, tagsMax } from './tags.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 import { checkOverrides } from './task-overrides.ts'
@@ -17,6 +19,7 @@ export interface TaskRequest {
   readonly startedBy: string | undefined
   readonly overrides: TaskOverride
   readonly tags: readonly Tag[]
+  readonly logDriverMode: 'non-blocking' | undefined
 }
 
 const startedByLengthMax = 128
@@ -24,7 +27,13 @@ const groupLengthMax = 255
 const referenceIdLengthMax = 1024
 
 /** Reads the shared parameters. Throws ApiError in ECS's form: ClientException, InvalidParameter-, UnsupportedFeature-. */
-export function readTaskRequest(reader: Reader, cluster: ClusterRow, input: SharedInput): TaskRequest {
+export function readTaskRequest(
+  reader: Reader,
+  cluster: ClusterRow,
+  input: SharedInput,
+  principalArn: string,
+  world: World,
+): TaskRequest {
   if (input.taskDefinition === undefined || input.taskDefinition === '') {
     throw clientError('TaskDefinition can not be blank.')
   }
@@ -45,6 +54,10 @@ export function readTaskRequest(reader: Reader, cluster: ClusterRow, input: Shar
     startedBy: input.startedBy,
     overrides: checkOverrides(definition, input.overrides),
     tags: tagsOf(cluster, definition, input),
+    logDriverMode:
+      effectiveSetting(reader, principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
+        ? 'non-blocking'
+        : undefined,
   }
 }
 

@@ -98,6 +98,8 @@ export interface TaskRow
   readonly desiredStatus: DesiredStatus
   readonly containers: readonly TaskContainer[]
   readonly tags: readonly Tag[]
+  /** What the account setting defaultLogDriverMode said when the task was started; absent: blocking. */
+  readonly logDriverMode?: 'non-blocking' | undefined
   /** What the task holds of its instance until it is STOPPED. */
   readonly reserved: ReservedResources
   /** The sequence number under which the agent is told of `desiredStatus`; given by the task decider. */
