@@ -50,7 +50,10 @@ function takeAllShown(context: ObserveContext, containers: readonly ObservedCont
 /** Its task waits for what it is; an unknown task's is met again with the next list. */
 function lookAtUnshown({ state, log }: ObserveContext, one: ListedContainer): void {
   const task = state.tasks.get(one.labels[labels.taskArn] ?? '')
-  log.warn({ task: task?.payload.arn, container: one.name }, 'Docker Engine lists a container and does not show it')
+  log.warn(
+    { task: task?.payload.arn, container: one.name },
+    'Docker Engine lists a container and does not show it, perhaps stuck in a start or a stop; its task waits for it',
+  )
   const name = task === undefined ? undefined : containerNameOf(task, one)
   if (task !== undefined && name !== undefined) lookAgain(state, task, name)
 }
