@@ -47,6 +47,15 @@ export interface LinkOptions {
   readonly onDisconnected: () => void
   /** The controller does not know this instance, as after the loss of its data; awaited before the next try. */
   readonly registerAgain: () => Promise<void>
+  /** Opens the socket; a simulation has sockets of its own. */
+  readonly openSocket?: ((url: string, options: SocketOptions) => WebSocket) | undefined
+}
+
+export interface SocketOptions {
+  readonly headers: Record<string, string>
+  readonly perMessageDeflate: false
+  readonly maxPayload: number
+  readonly handshakeTimeout: number
 }
 
 export interface Link {
@@ -127,7 +136,8 @@ class LinkKeeper implements Link {
       now: now(),
     })
     if (this.#closed) return
-    const socket = new WebSocket(url, {
+    const open = this.#options.openSocket ?? ((address, settings) => new WebSocket(address, settings))
+    const socket = open(url, {
       headers,
       perMessageDeflate: false,
       maxPayload: frameBytesMax,

@@ -23,7 +23,16 @@ export interface RegisterOptions {
   readonly log: Log
   readonly uuid: () => string
   readonly random: () => number
+  /** Where the host keeps who it is: by default a file in the data directory. */
+  readonly identity?: IdentityStore | undefined
 }
+
+export interface IdentityStore {
+  readonly read: (directory: string) => Identity | undefined
+  readonly write: (directory: string, identity: Identity) => void
+}
+
+const identityFile: IdentityStore = { read: readIdentity, write: writeIdentity }
 
 /** This directory belongs to an instance of another cluster: nothing but a person can decide what to do. */
 export class ClusterMismatch extends Error {}
@@ -34,13 +43,14 @@ export class ClusterMismatch extends Error {}
  */
 export async function registerInstance(options: RegisterOptions): Promise<string> {
   const { config, log } = options
+  const { write } = options.identity ?? identityFile
   let identity = knownIdentity(options)
   for (let waitMs = retryMinMs; ; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
     try {
       const containerInstanceArn = await register(options, identity)
       if (containerInstanceArn !== identity.containerInstanceArn) {
         identity = { ...identity, containerInstanceArn }
-        writeIdentity(config.dataDirectory, identity)
+        write(config.dataDirectory, identity)
       }
       return containerInstanceArn
     } catch (error) {
@@ -51,7 +61,7 @@ export async function registerInstance(options: RegisterOptions): Promise<string
           `The controller does not know this host's container instance any more: ${error.message} Registering anew.`,
         )
         identity = { cluster: config.cluster, clientToken: options.uuid() }
-        writeIdentity(config.dataDirectory, identity)
+        write(config.dataDirectory, identity)
         continue
       }
       log.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
@@ -62,7 +72,8 @@ export async function registerInstance(options: RegisterOptions): Promise<string
 
 function knownIdentity(options: RegisterOptions): Identity {
   const { config } = options
-  const known = readIdentity(config.dataDirectory)
+  const { read, write } = options.identity ?? identityFile
+  const known = read(config.dataDirectory)
   if (known !== undefined && known.cluster !== config.cluster && known.containerInstanceArn !== undefined) {
     throw new ClusterMismatch(
       `ECS_CLUSTER is ${config.cluster}, but ${config.dataDirectory} belongs to ${known.containerInstanceArn} of the ` +
@@ -71,7 +82,7 @@ function knownIdentity(options: RegisterOptions): Identity {
   }
   if (known !== undefined && known.cluster === config.cluster) return known
   const fresh = { cluster: config.cluster, clientToken: options.uuid() }
-  writeIdentity(config.dataDirectory, fresh)
+  write(config.dataDirectory, fresh)
   return fresh
 }
 

@@ -63,6 +63,8 @@ export interface TurnOptions {
   readonly limits?: Partial<TurnLimits> | undefined
   /** Runs the next turn soon. The default lets all requests that have arrived share one turn, and so one sync. */
   readonly schedule?: ((run: () => void) => void) | undefined
+  /** Calls back once, after that many milliseconds; the answer cancels it. By default a timer that holds up no exit. */
+  readonly after?: ((delayMs: number, callback: () => void) => () => void) | undefined
   /**
    * Called where it can't be told whether a turn is on disk: the process must end, and start from what the disk has. By
    * default the error is thrown outside of every promise, which ends the process.
@@ -106,7 +108,7 @@ class TurnLoop implements Turn {
   #revision: number
   #turns = 0
   #readOnly: string | undefined
-  #probe: NodeJS.Timeout | undefined
+  #cancelProbe: () => void = () => undefined
   #probing: Promise<void> | undefined
   #running = false
   #closing = false
@@ -151,7 +153,7 @@ class TurnLoop implements Turn {
   async close(): Promise<void> {
     this.#closing = true
     if (this.#running) await new Promise<void>((resolve) => this.#idle.push(resolve))
-    clearTimeout(this.#probe)
+    this.#cancelProbe()
     await this.#probing
     await this.#options.store.close()
   }
@@ -273,10 +275,10 @@ class TurnLoop implements Turn {
 
   #probeLater(): void {
     if (this.#closing) return
-    this.#probe = setTimeout(() => {
+    const after = this.#options.after ?? realAfter
+    this.#cancelProbe = after(this.#limits.probeMs, () => {
       this.#probing = this.#tryCommit()
-    }, this.#limits.probeMs)
-    this.#probe.unref()
+    })
   }
 
   /** Commits a turn without changes, to learn whether the store takes commits again. */
@@ -300,6 +302,11 @@ interface Settled {
 
 function refuse<T>(code: 'ServerException' | 'ThrottlingException', message: string): Promise<T> {
   return Promise.reject(new ApiError(code, message))
+}
+
+function realAfter(delayMs: number, callback: () => void): () => void {
+  const timer = setTimeout(callback, delayMs).unref()
+  return () => clearTimeout(timer)
 }
 
 function throwOutside(error: Error): void {
