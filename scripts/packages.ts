@@ -6,7 +6,7 @@ import { closeSync, existsSync, openSync, readFileSync, readSync, readdirSync, r
 import { delimiter, join } from 'node:path'
 import reasons from './packages.json' with { type: 'json' }
 import { ScriptError, lastLines, say, seconds } from './report.ts'
-import { runCommand } from './run-command.ts'
+import { type CommandResult, runCommand } from './run-command.ts'
 
 interface DebianPackage {
   readonly name: string
@@ -79,12 +79,12 @@ export async function installPackages(wanted: readonly DebianPackage[]): Promise
   const startedAt = Date.now()
   say(`installing ${names.join(', ')} from Debian ...`)
   await withoutServiceStarts(async () => {
-    if (!hasPackageLists()) await apt(['update'])
-    const first = await tryApt(installArguments(names))
-    if (first.code === 0) return
+    if (hasPackageLists() && (await apt(installArguments(names))).code === 0) return
     // Lists that are older than the archive name files that are gone: one fresh look, then it has truly failed.
-    await apt(['update'])
-    await apt(installArguments(names))
+    const startedAgainAt = Date.now()
+    const update = await apt(['update'])
+    const install = await apt(installArguments(names))
+    if (install.code !== 0) throw aptError(names, update.output, install, startedAgainAt)
   })
   const still = wanted.filter((entry) => !entry.isPresent()).map((entry) => entry.name)
   if (still.length > 0) throw new ScriptError(`apt-get installed ${still.join(', ')}, but the programs can't be found.`)
@@ -100,16 +100,17 @@ function hasPackageLists(): boolean {
   return existsSync(directory) && readdirSync(directory).some((name) => name.includes('_Packages'))
 }
 
-function tryApt(args: readonly string[]) {
+function apt(args: readonly string[]): Promise<CommandResult> {
   return runCommand('apt-get', ['-q', ...args], { env: { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' } })
 }
 
-async function apt(args: readonly string[]): Promise<void> {
-  const startedAt = Date.now()
-  const { code, output } = await tryApt(args)
-  if (code === 0) return
-  throw new ScriptError(
-    `apt-get ${args.join(' ')} failed with exit code ${code} after ${seconds(startedAt)}:\n${lastLines(output, 15)}\n` +
+/** An update that reaches no mirror only warns, and the install then says that there is no such package. */
+function aptError(names: readonly string[], update: string, install: CommandResult, startedAt: number): ScriptError {
+  const complaints = update.split('\n').filter((line) => /^(Err|[EW]):|^ {2}(Temporary|Could not)/.test(line))
+  const words = `${complaints.slice(0, 5).join('\n')}\n${install.output}`
+  return new ScriptError(
+    `apt-get install ${names.join(' ')} failed with exit code ${install.code} after ${seconds(startedAt)}:\n` +
+      `${lastLines(words, 15)}\n` +
       'gantry: are the Debian mirrors of /etc/apt within reach? Mend that, or install the packages by hand, then retry.',
   )
 }

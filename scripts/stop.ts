@@ -37,7 +37,7 @@ async function removeOurContainers(home: Home, dockerHost: string): Promise<void
     const label = `gantry.container-instance-arn=${containerInstanceArn}`
     const containers = await listContainers(dockerHost, label)
     for (const container of containers) await removeContainer(dockerHost, container.Id)
-    say(`removed ${containers.length} containers`)
+    say(`removed ${counted(containers.length)}`)
   }
   if (await removeImage(dockerHost, sampleImage)) say(`removed the image ${sampleImage}`)
 }
@@ -51,7 +51,7 @@ async function removeAll(home: Home): Promise<void> {
   const isOurs = existsSync(join(home.engine, 'engine.json'))
   if (dockerHost !== undefined && !isOurs) await removeOurContainers(home, dockerHost)
   const count = await removeEngine(home.engine)
-  if (count !== undefined) say(`removed the Docker Engine in ${home.engine} with its images and ${count} containers`)
+  if (count !== undefined) say(`removed the Docker Engine in ${home.engine} with its images and ${counted(count)}`)
   // Piece by piece: a home that an operator chose may hold what is not ours.
   for (const path of [home.controller, home.agent, home.log]) removeTree(path)
   for (const path of [home.curlConfig, home.state]) rmSync(path, { force: true })
@@ -61,6 +61,10 @@ async function removeAll(home: Home): Promise<void> {
     // Something else is in it, or it was never made.
   }
   say(`removed ${home.directory}: state, keys and logs. Debian packages that were installed stay.`)
+}
+
+function counted(containers: number): string {
+  return containers === 1 ? '1 container' : `${containers} containers`
 }
 
 function removeTree(path: string): void {
