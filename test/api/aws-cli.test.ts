@@ -47,9 +47,28 @@ await t.test('from an empty cluster to a task that ran and stopped', async (test
   })
 })
 
+await t.test('attributes, tags and account settings', async (test) => {
+  const rack = ['--attributes', `name=rack,value=r1,targetId=${peer.instanceArn}`]
+  test.match(await ecs('put-attributes', ...rack), { attributes: [{ name: 'rack', value: 'r1' }] })
+  const named = ['--target-type', 'container-instance', '--attribute-name', 'rack']
+  test.match(await ecs('list-attributes', ...named), { attributes: [{ targetId: peer.instanceArn, value: 'r1' }] })
+  const resource = ['--resource-arn', peer.instanceArn]
+  await ecs('tag-resource', ...resource, '--tags', 'key=team,value=lab')
+  test.same(await ecs('list-tags-for-resource', ...resource), { tags: [{ key: 'team', value: 'lab' }] })
+  const driver = ['--name', 'defaultLogDriverMode']
+  await ecs('put-account-setting-default', ...driver, '--value', 'non-blocking')
+  test.match(await ecs('list-account-settings', ...driver, '--effective-settings'), {
+    settings: [{ value: 'non-blocking' }],
+  })
+})
+
 await t.test('errors reach the terminal in words', async (test) => {
   await test.rejects(ecs('describe-task-definition', '--task-definition', 'nobody'), /\(ClientException\)/)
   await test.rejects(ecs('list-tasks', '--cluster', 'nope'), /\(ClusterNotFoundException\).*Cluster not found/)
+  await test.rejects(
+    ecs('update-container-agent', '--container-instance', peer.instanceArn),
+    /\(NoUpdateAvailableException\).*There is no update available/,
+  )
   await test.rejects(ecs('list-services'), /\(UnsupportedFeatureException\).*ListServices/)
 })
 
