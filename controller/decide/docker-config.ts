@@ -75,12 +75,9 @@ function dockerHealthcheck(check: ContainerDefinition['healthCheck']): Record<st
   })
 }
 
-/** As ECS sizes the buffer of a container that does not wait for its log driver. Source: LogConfiguration. */
-const nonBlockingOptions = { mode: 'non-blocking', 'max-buffer-size': '10m' }
-
 /**
  * Absent where the definition names no driver: the agent then rotates json-file logs. The account's mode is for a
- * definition that names a driver and no mode of its own.
+ * definition that names a driver and no mode of its own; the buffer's size is left to the agent.
  */
 function dockerLogConfig(
   log: ContainerDefinition['logConfiguration'],
@@ -89,7 +86,7 @@ function dockerLogConfig(
   if (log === undefined) return undefined
   const options = log.options ?? {}
   const takesMode = logDriverMode === 'non-blocking' && options['mode'] === undefined
-  return { Type: log.logDriver, Config: takesMode ? { ...nonBlockingOptions, ...options } : options }
+  return { Type: log.logDriver, Config: takesMode ? { ...options, mode: logDriverMode } : options }
 }
 
 type LinuxParameters = NonNullable<ContainerDefinition['linuxParameters']>

@@ -3,6 +3,7 @@
  * starts, and operators change them at any time. What an operator said last stands, whatever the agent sends later.
  */
 import type { Attribute, Tag } from '../../proto/model/types.ts'
+import { sameRow } from '../state/equal.ts'
 import type { InstanceRow, OperatorChanges } from '../state/tables.ts'
 
 /** The attributes that placement and every answer go by. */
@@ -14,21 +15,25 @@ export function tagsOf(instance: InstanceRow): readonly Tag[] {
   return withChanges(instance.tags, instance.tagChanges, tagKey)
 }
 
+/** The instance after the change, its version one higher; the very same row where the change was made before. */
 export function putAttributes(instance: InstanceRow, put: readonly Attribute[]): InstanceRow {
-  return { ...instance, attributeChanges: putOver(instance.attributeChanges, put, attributeName) }
+  const { attributeChanges = none } = instance
+  return changed(instance, { attributeChanges: putOver(attributeChanges, put, attributeName) })
 }
 
 export function deleteAttributes(instance: InstanceRow, names: readonly string[]): InstanceRow {
-  const { attributes, attributeChanges } = instance
-  return { ...instance, attributeChanges: deleteFrom(attributes, attributeChanges, names, attributeName) }
+  const { attributes, attributeChanges = none } = instance
+  return changed(instance, { attributeChanges: deleteFrom(attributes, attributeChanges, names, attributeName) })
 }
 
 export function putTags(instance: InstanceRow, put: readonly Tag[]): InstanceRow {
-  return { ...instance, tagChanges: putOver(instance.tagChanges, put, tagKey) }
+  const { tagChanges = none } = instance
+  return changed(instance, { tagChanges: putOver(tagChanges, put, tagKey) })
 }
 
 export function deleteTags(instance: InstanceRow, keys: readonly string[]): InstanceRow {
-  return { ...instance, tagChanges: deleteFrom(instance.tags, instance.tagChanges, keys, tagKey) }
+  const { tags, tagChanges = none } = instance
+  return changed(instance, { tagChanges: deleteFrom(tags, tagChanges, keys, tagKey) })
 }
 
 /** `items` with each of `put` in the place of the one of its name, or at the end. */
@@ -49,6 +54,17 @@ export function tagKey(tag: Tag): string {
   return tag.key ?? ''
 }
 
+const none: OperatorChanges<never> = { put: [], deleted: [] }
+
+function changed(
+  instance: InstanceRow,
+  changes: Pick<InstanceRow, 'attributeChanges'> | Pick<InstanceRow, 'tagChanges'>,
+): InstanceRow {
+  const before = { attributeChanges: none, tagChanges: none, ...instance }
+  if (sameRow({ ...before, ...changes }, before)) return instance
+  return { ...instance, ...changes, version: instance.version + 1 }
+}
+
 function withChanges<T>(
   given: readonly T[],
   changes: OperatorChanges<T> | undefined,
@@ -59,28 +75,24 @@ function withChanges<T>(
   return putAmong(kept, changes.put, nameOf)
 }
 
-function putOver<T>(
-  changes: OperatorChanges<T> | undefined,
-  put: readonly T[],
-  nameOf: (item: T) => string,
-): OperatorChanges<T> {
+function putOver<T>(changes: OperatorChanges<T>, put: readonly T[], nameOf: (item: T) => string): OperatorChanges<T> {
   const names = new Set(put.map(nameOf))
   return {
-    put: putAmong(changes?.put ?? [], put, nameOf),
-    deleted: (changes?.deleted ?? []).filter((name) => !names.has(name)),
+    put: putAmong(changes.put, put, nameOf),
+    deleted: changes.deleted.filter((name) => !names.has(name)),
   }
 }
 
 /** Of what the agent gave, a deletion is remembered; what an operator put is simply gone. So the record can't grow. */
 function deleteFrom<T>(
   given: readonly T[],
-  changes: OperatorChanges<T> | undefined,
+  changes: OperatorChanges<T>,
   names: readonly string[],
   nameOf: (item: T) => string,
 ): OperatorChanges<T> {
-  const gone = new Set([...(changes?.deleted ?? []), ...names])
+  const gone = new Set([...changes.deleted, ...names])
   return {
-    put: (changes?.put ?? []).filter((item) => !names.includes(nameOf(item))),
+    put: changes.put.filter((item) => !names.includes(nameOf(item))),
     deleted: given.map(nameOf).filter((name) => gone.has(name)),
   }
 }

@@ -67,6 +67,8 @@ await t.test('attributes are put, put again, listed, and deleted', async (test) 
   test.equal(state.get('instance', one.instanceId)?.version, 2)
 
   put(state, [rack('r9')])
+  put(state, [rack('r9')])
+  test.equal(state.get('instance', one.instanceId)?.version, 3, 'a repeat is no change')
   test.same(list(state, { attributeName: 'rack' }).attributes, [rack('r9'), rack('r2', two)], 'a put overwrites')
   test.same(list(state, { attributeName: 'rack', attributeValue: 'r2' }).attributes, [rack('r2', two)])
   test.equal(list(state).attributes?.length, 11, 'without a filter all are there, built-in ones too')

@@ -49,7 +49,7 @@ function putAll(tx: Transaction, input: Input<'PutAttributes'>): Output<'PutAttr
           `${instance.containerInstanceArn} would have ${custom}. Remove some with DeleteAttributes.`,
       )
     }
-    tx.put('instance', instance.instanceId, { ...next, version: instance.version + 1 })
+    if (next !== instance) tx.put('instance', instance.instanceId, next)
   }
   return { attributes: targeted.map(({ instance, name, value }) => shown(instance, { name, value })) }
 }
@@ -62,8 +62,7 @@ function deleteAll(tx: Transaction, input: Input<'DeleteAttributes'>): Output<'D
       return targeted.some((each) => isMeant(attribute, each))
     })
     if (there.length === 0) continue
-    const next = deleteAttributes(instance, there.map(attributeName))
-    tx.put('instance', instance.instanceId, { ...next, version: instance.version + 1 })
+    tx.put('instance', instance.instanceId, deleteAttributes(instance, there.map(attributeName)))
     gone.push(...there.map((attribute) => shown(instance, attribute)))
   }
   return { attributes: gone }

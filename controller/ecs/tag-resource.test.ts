@@ -54,6 +54,8 @@ await t.test('each kind of resource is tagged, and untagged', async (test) => {
     untag(state, resource, ['bare', 'late', 'never there'])
     test.same(list(state, resource), [...before, { key: 'team', value: 'b' }], resource)
   }
+  untag(state, instance.containerInstanceArn, ['late'])
+  tag(state, instance.containerInstanceArn, [{ key: 'team', value: 'b' }])
   test.equal(state.get('instance', instance.instanceId)?.version, 4, "an instance's version counts its changes")
 })
 

@@ -70,7 +70,7 @@ function writeTags(
 }
 
 function writeInstance(tx: Transaction, before: InstanceRow, next: InstanceRow): void {
-  tx.put('instance', before.instanceId, { ...next, version: before.version + 1 })
+  if (next !== before) tx.put('instance', next.instanceId, next)
 }
 
 /**
