@@ -1,5 +1,6 @@
 /** The Docker Engine of one of the lab's machines. Containers go on while it is away, as `--live-restore` promises. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { basename, dirname, join } from 'node:path'
 import { labels } from '../../agent/engine.ts'
 import { chooseIptables } from '../../scripts/engine-network.ts'
@@ -103,5 +104,33 @@ export class Engine {
         startedAt: State.StartedAt,
         pid: State.Pid,
       }))
+  }
+
+  /** Tells each start of a task's container, as the engine tells it, until it is closed. */
+  async watchStarts(onStart: (taskArn: string, containerName: string) => void): Promise<{ close(): void }> {
+    const filters = encodeURIComponent(JSON.stringify({ type: ['container'], event: ['start'] }))
+    const call = request({ socketPath: this.host.slice('unix://'.length), path: `/events?filters=${filters}` })
+    let text = ''
+    const take = (chunk: Buffer): void => {
+      const lines = (text + chunk.toString()).split('\n')
+      text = lines.pop() ?? ''
+      for (const line of lines.filter((one) => one !== '')) {
+        const { Actor } = JSON.parse(line) as { Actor: { Attributes: Readonly<Record<string, string>> } }
+        const taskArn = Actor.Attributes[labels.taskArn]
+        if (taskArn !== undefined) onStart(taskArn, Actor.Attributes[labels.containerName] ?? '')
+      }
+    }
+    await new Promise<void>((resolve, reject) => {
+      call.once('error', reject)
+      call.once('response', (response) => {
+        // The engine is killed with its machine, at the end.
+        response.on('error', () => undefined)
+        response.on('data', take)
+        resolve()
+      })
+      call.end()
+    })
+    call.on('error', () => undefined)
+    return { close: () => call.destroy() }
   }
 }

@@ -164,7 +164,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
   await removeAbandonedLabs()
   const directory = mkdtempSync(labDirectoryPrefix)
   claimDirectory(directory)
-  ip('link', 'set', 'lo', 'up')
   ip('link', 'add', bridge, 'type', 'bridge')
   ip('address', 'add', `${bridgeAddress}/24`, 'dev', bridge)
   ip('link', 'set', bridge, 'up')

@@ -20,7 +20,10 @@ function networkNamespace(): string {
  */
 export function enterOwnNetwork(): string {
   const outside = process.env[outsideVariable]
-  if (outside !== undefined && outside !== networkNamespace()) return networkNamespace()
+  if (outside !== undefined && outside !== networkNamespace()) {
+    ip('link', 'set', 'lo', 'up')
+    return networkNamespace()
+  }
   if (process.getuid?.() !== 0) throw new Error('The lab makes network namespaces and Docker Engines: run it as root.')
   const unshare = findProgram('unshare')
   if (unshare === undefined || process.execve === undefined) throw new Error('The lab needs util-linux and Linux.')
