@@ -1,0 +1,224 @@
+/**
+ * The controller: its real turn, deciders, handlers, sessions and housekeeping over the simulated disk, network and time.
+ * It can be killed at any instant and is started again by whoever keeps it, as systemd would.
+ */
+import { readHandshake } from '../../controller/decide/handshake.ts'
+import { ControlChannels } from '../../controller/control-channels.ts'
+import { instanceDecider } from '../../controller/decide/instance.ts'
+import { findingsOfChanges, findingsOfState, findingsOfWriter } from '../../controller/decide/invariants.ts'
+import { retain, retentionDefaults } from '../../controller/decide/retention.ts'
+import { taskDecider } from '../../controller/decide/task.ts'
+import { taskDefinitionDecider } from '../../controller/decide/task-definition.ts'
+import { createDefaultCluster } from '../../controller/ecs/clusters.ts'
+import type { Handlers, ReadHandler, WriteHandler } from '../../controller/ecs/handler.ts'
+import type { Log } from '../../controller/log.ts'
+import type { TaskRow } from '../../controller/state/tables.ts'
+import type { Change, Reader, Transaction } from '../../controller/state/transaction.ts'
+import { logTransitions } from '../../controller/transitions.ts'
+import { startTurn, type Turn, type TurnInput } from '../../controller/turn.ts'
+import { readInput, writeOutput } from '../../proto/codec/json.ts'
+import { ApiError } from '../../proto/errors.ts'
+import type { OperationName } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
+import type { Chaos } from './chaos.ts'
+import type { Random } from './random.ts'
+import type { ControllerDisk, Life } from './sim-disk.ts'
+import type { SimLog } from './sim-log.ts'
+import { type Route, type Server, serverDied } from './sim-network.ts'
+import { type SimTime, timersOfLife } from './sim-time.ts'
+
+export const origin = 'http://controller:51700'
+
+/** Short enough that stopped tasks leave memory within one history. */
+const stoppedTaskKeepMs = 240_000
+
+type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName>
+
+export interface ControllerParts {
+  readonly time: SimTime
+  readonly disk: ControllerDisk
+  readonly chaos: Chaos
+  readonly log: SimLog
+  readonly random: Random
+  readonly routes: readonly Route[]
+  readonly operations: Handlers
+}
+
+export class SimController {
+  /** What its wall clock shows beside the simulated time. */
+  clockOffsetMs = 0
+  restarts = 0
+  server: Server | undefined
+  readonly #parts: ControllerParts
+  readonly #world: World
+  #turn: Turn | undefined
+  #life = 0
+  #starting = false
+
+  constructor(parts: ControllerParts) {
+    this.#parts = parts
+    this.#world = parts.random.world()
+  }
+
+  /** Committed state of the process that runs; undefined while there is none. */
+  get reader(): Reader | undefined {
+    return this.server === undefined ? undefined : this.#turn?.reader
+  }
+
+  async start(): Promise<void> {
+    if (this.server !== undefined || this.#starting) return
+    this.#starting = true
+    this.#life += 1
+    const mine = this.#life
+    const life: Life = { isAlive: () => mine === this.#life, kill: () => this.kill() }
+    const { time, disk, log } = this.#parts
+    const timers = timersOfLife(time, life.isAlive)
+    const clock = { now: () => time.now() + this.clockOffsetMs }
+    const logger = log.logger('controller')
+    const turn = await startTurn({
+      store: disk.open(life),
+      clock,
+      world: this.#world,
+      log: logger,
+      deciders: [taskDecider, instanceDecider, taskDefinitionDecider],
+      schedule: (run) => void timers.after(this.#parts.random.between(0, 1), run),
+      after: (delayMs, callback) => timers.after(delayMs, callback),
+      onFatal: (error) => {
+        log.event('controller', `ends: ${error.message}`)
+        this.kill()
+      },
+    })
+    this.#starting = false
+    this.#turn = turn
+    turn.onCommit((changes, revision) => {
+      if (!life.isAlive()) return
+      logTransitions(logger as unknown as Log, changes, revision)
+      this.#check(changes, turn.reader)
+    })
+    const channels = new ControlChannels({
+      turn: watched(turn, this.#parts.log, 'agent'),
+      clock,
+      world: this.#world,
+      log: logger as unknown as Log,
+    })
+    this.server = this.#serve(turn, channels, life, clock.now)
+    log.event('controller', `ready, revision ${turn.status().revision}`)
+    for (const { invariant, what } of findingsOfState(turn.reader)) log.violated(invariant, what)
+    if (turn.status().revision === 0) void this.#createCluster(turn)
+    const every = (periodMs: number, work: () => void): void => {
+      timers.after(periodMs, () => {
+        work()
+        every(periodMs, work)
+      })
+    }
+    every(1000, () => channels.tick())
+    every(60_000, () => void this.#keepHouse(turn).catch(() => undefined))
+  }
+
+  /** As `kill -9`: what was not synced is gone, and every connection ends. */
+  kill(): void {
+    if (this.server === undefined && !this.#starting) return
+    this.#life += 1
+    this.#starting = false
+    this.restarts += 1
+    const { server } = this
+    this.server = undefined
+    this.#turn = undefined
+    const { log, time, routes, chaos } = this.#parts
+    log.event('controller', 'is killed')
+    if (server !== undefined) serverDied(server, routes)
+    time.after(chaos.isOver ? 1000 : this.#parts.random.between(500, 20_000), () => void this.start())
+  }
+
+  async #createCluster(turn: Turn): Promise<void> {
+    const input = {
+      name: 'createDefaultCluster',
+      run: (tx: Transaction, now: number, world: World) => createDefaultCluster(tx, now, world),
+    }
+    await turn.submit(input).catch(() => undefined)
+  }
+
+  async #keepHouse(turn: Turn): Promise<void> {
+    const limits = { ...retentionDefaults, stoppedTaskKeepMs, rowsMax: 50 }
+    while ((await turn.submit({ name: 'retention', run: (tx, now) => retain(tx, limits, now) })).hasMore) continue
+  }
+
+  #serve(turn: Turn, channels: ControlChannels, life: Life, now: () => number): Server {
+    return {
+      life,
+      call: (operation, input) => this.#call(turn, operation as OperationName, input, now()),
+      accept: (url) => readHandshake('acs', url.searchParams, turn.reader),
+      opened: (handshake, peer) => channels.open(handshake, peer),
+      frame: (instanceId, peer, text) => channels.frame(instanceId, peer, text),
+      closed: (instanceId, peer, code) => channels.closed(instanceId, peer, code),
+    }
+  }
+
+  /** As the API does it: through the codec both ways, reads at once, writes through the turn. */
+  async #call(
+    turn: Turn,
+    operation: OperationName,
+    body: object,
+    now: number,
+  ): Promise<Readonly<Record<string, unknown>>> {
+    const { operations } = this.#parts
+    const handler: AnyHandler | undefined = operations[operation]
+    if (handler === undefined) throw new ApiError('UnsupportedFeatureException', `${operation} is not built`)
+    const input = readInput(operation, JSON.parse(JSON.stringify(body)))
+    const call = { now, requestId: 'simulated', principalArn: 'arn:aws:iam::123456789012:root', origin }
+    const output =
+      handler.kind === 'read'
+        ? handler.handle(turn.reader, input, call, this.#world)
+        : await watched(turn, this.#parts.log, 'operator').submit({
+            name: operation,
+            run: (tx, at, world) => handler.handle(tx, input, { ...call, now: at }, world),
+          })
+    return JSON.parse(writeOutput(operation, output)) as Readonly<Record<string, unknown>>
+  }
+
+  #check(changes: readonly Change[], reader: Reader): void {
+    const touched = new Set<string>()
+    for (const { table, key, row, before } of changes) {
+      if (table === 'instance') touched.add(key)
+      if (table === 'task') touched.add(((row ?? before) as TaskRow).instanceId)
+    }
+    const findings = [...findingsOfChanges(changes, reader), ...findingsOfState(reader, [...touched])]
+    for (const { invariant, what } of findings) this.#parts.log.violated(invariant, what)
+  }
+}
+
+/** The turn as one kind of writer uses it: what each of its inputs writes is held against what it may write. */
+function watched(turn: Turn, log: SimLog, writer: 'operator' | 'agent'): Turn {
+  const watchedInput = <T>(input: TurnInput<T>): TurnInput<T> => ({
+    name: input.name,
+    run: (tx, now, world) => input.run(watchedTransaction(tx, log, writer, input.name), now, world),
+  })
+  return {
+    reader: turn.reader,
+    submit: (input) => turn.submit(watchedInput(input)),
+    onCommit: (listener) => turn.onCommit(listener),
+    status: () => turn.status(),
+    close: () => turn.close(),
+  }
+}
+
+function watchedTransaction(tx: Transaction, log: SimLog, writer: 'operator' | 'agent', name: string): Transaction {
+  // A disconnect or a connect is what the controller itself makes out about an agent.
+  return {
+    get: (table, key) => tx.get(table, key),
+    find: (table, index, value) => tx.find(table, index, value),
+    count: (table, index, value) => tx.count(table, index, value),
+    all: (table) => tx.all(table),
+    history: tx.history,
+    delete: (table, key) => tx.delete(table, key),
+    archiveTask: (taskId) => tx.archiveTask(taskId),
+    put(table, key, row) {
+      if (table === 'task') {
+        for (const { invariant, what } of findingsOfWriter(writer, tx.get('task', key), row as TaskRow)) {
+          log.violated(invariant, `${name}: ${what}`)
+        }
+      }
+      tx.put(table, key, row)
+    },
+  }
+}

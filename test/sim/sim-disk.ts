@@ -1,0 +1,145 @@
+/**
+ * Disks: what was synced outlives its process, nothing else does. Rows pass through text, as on a real one. They can be
+ * slow, full, or fail with or without having written.
+ */
+import type { Journal, JournalChanges, JournalContents } from '../../agent/decide/journal-records.ts'
+import type { Identity } from '../../agent/identity.ts'
+import {
+  readRecord,
+  type RowWrite,
+  type Store,
+  StoreWriteError,
+  UnknownOutcomeError,
+  writeRecord,
+} from '../../controller/state/store.ts'
+import type { TaskRow } from '../../controller/state/tables.ts'
+import { type FakeJournal, memoryJournal } from '../support/fake-turn.ts'
+import type { Chaos } from './chaos.ts'
+import type { SimTime } from './sim-time.ts'
+
+/** What a process needs of its own life: whether it still is, and how to end it here and now. */
+export interface Life {
+  readonly isAlive: () => boolean
+  readonly kill: () => void
+}
+
+const foldAfterRecords = 300
+
+/** The controller's disk. */
+export class ControllerDisk {
+  full = false
+  /** The bug that a test can switch on: what was said to be synced was not. */
+  readonly #forgets: boolean
+  readonly #checkpoint = new Map<string, RowWrite>()
+  #log: string[] = []
+  #revision = 0
+  readonly #history = new Map<string, TaskRow>()
+  readonly #chaos: Chaos
+  readonly #time: SimTime
+
+  constructor(time: SimTime, chaos: Chaos, forgets: boolean) {
+    this.#time = time
+    this.#chaos = chaos
+    this.#forgets = forgets
+  }
+
+  /** The store as one process opens it. */
+  open(life: Life): Store {
+    return {
+      load: async () => {
+        const tail = this.#log.flatMap((text) => readRecord(text).writes)
+        return { revision: this.#revision, writes: [...this.#checkpoint.values(), ...tail] }
+      },
+      append: (record) => this.#append(writeRecord(record), record.archived, life),
+      history: {
+        task: (taskId) => this.#history.get(taskId),
+        tasksOfCluster: (clusterName, limit) =>
+          [...this.#history.values()].filter((task) => task.clusterName === clusterName).slice(-limit),
+      },
+      close: async () => undefined,
+    }
+  }
+
+  async #append(text: string, archived: readonly TaskRow[], life: Life): Promise<number> {
+    const chaos = this.#chaos
+    await this.#time.sleep(
+      chaos.strikes('controller', 'diskSlow') ? chaos.random.between(200, 8000) : chaos.random.between(1, 8),
+    )
+    if (chaos.strikes('controller', 'controllerKilledAtCommit', 'before it is written')) life.kill()
+    if (!life.isAlive()) return never()
+    if (this.full || chaos.strikes('controller', 'commitFails')) throw new StoreWriteError('the disk is full')
+    if (chaos.strikes('controller', 'commitUnknown')) {
+      if (chaos.random.chance(0.5)) this.#write(text, archived)
+      throw new UnknownOutcomeError('the disk failed while it synced')
+    }
+    this.#write(text, archived)
+    if (chaos.strikes('controller', 'controllerKilledAtCommit', 'between commit and send')) life.kill()
+    if (!life.isAlive()) return never()
+    return this.#revision
+  }
+
+  #write(text: string, archived: readonly TaskRow[]): void {
+    this.#revision += 1
+    this.#log.push(this.#forgets && this.#chaos.random.chance(0.2) ? emptyRecord : text)
+    for (const task of archived) this.#history.set(task.taskId, JSON.parse(JSON.stringify(task)) as TaskRow)
+    if (this.#log.length >= foldAfterRecords) this.#fold()
+  }
+
+  #fold(): void {
+    for (const text of this.#log) {
+      for (const write of readRecord(text).writes) {
+        const name = `${write.table}/${write.key}`
+        if (write.row === undefined) this.#checkpoint.delete(name)
+        else this.#checkpoint.set(name, write)
+      }
+    }
+    this.#log = []
+  }
+}
+
+const emptyRecord = writeRecord({ at: 0, writes: [], archived: [] })
+
+/** A promise of a process that is no more. */
+export function never<T>(): Promise<T> {
+  return new Promise(() => undefined)
+}
+
+/** One host's disk: the agent's identity and its journal. */
+export class HostDisk {
+  full = false
+  identity: Identity | undefined
+  #journal: FakeJournal = memoryJournal()
+  readonly #chaos: Chaos
+  readonly #name: string
+
+  constructor(name: string, chaos: Chaos) {
+    this.#name = name
+    this.#chaos = chaos
+  }
+
+  loseJournal(): void {
+    this.#journal = memoryJournal()
+  }
+
+  contents(): JournalContents {
+    return this.#journal.load()
+  }
+
+  open(life: Life): Journal {
+    const journal = this.#journal
+    return {
+      load: () => journal.load(),
+      commit: (changes) => this.#commit(journal, changes, life),
+      close: () => undefined,
+    }
+  }
+
+  #commit(journal: FakeJournal, changes: JournalChanges, life: Life): void {
+    const chaos = this.#chaos
+    if (life.isAlive() && chaos.strikes(this.#name, 'agentKilledAtCommit', 'before it is written')) life.kill()
+    if (!life.isAlive()) throw new Error('the process is no more')
+    if (this.full || chaos.strikes(this.#name, 'journalFails')) throw new Error('the disk is full')
+    journal.commit(changes)
+    if (chaos.strikes(this.#name, 'agentKilledAtCommit', 'after it is written')) life.kill()
+  }
+}

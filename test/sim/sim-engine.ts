@@ -1,0 +1,213 @@
+/**
+ * A host's container engine: the fake engine of the tests, which fails, hangs, answers late, loses answers, restarts, and
+ * keeps a ledger of what ever ran on it. It goes on while agents come and go.
+ */
+import { EngineError, labels } from '../../agent/engine.ts'
+import type { Engine, EngineEvent } from '../../agent/engine.ts'
+import type { Timers } from '../../agent/timers.ts'
+import type { Clock } from '../../proto/world.ts'
+import { fakeEngine } from '../support/fake-engine.ts'
+import type { FakeEngine } from '../support/fake-engine.ts'
+import type { Chaos } from './chaos.ts'
+import { never } from './sim-disk.ts'
+import type { Life } from './sim-disk.ts'
+
+/** How long a call may take until its caller gives up; shorter than in production, so that more fits into a history. */
+const deadlines: Readonly<Record<string, number>> = {
+  ping: 5000,
+  info: 10_000,
+  listContainers: 15_000,
+  inspectContainer: 10_000,
+  createContainer: 40_000,
+  startContainer: 30_000,
+  removeContainer: 40_000,
+  pullImage: 60_000,
+}
+const deadlineMs = 20_000
+const latencyMostMs = 40
+
+/** Images that exist: on every host from the start, or in the registry. */
+const localImages = { 'busybox:1': {}, 'stubborn:1': { ignoresTerm: true } }
+const registryImages = {
+  'web:1': { digest: `sha256:${'1'.repeat(64)}`, health: 'HEALTHY' },
+  'job:1': { digest: `sha256:${'2'.repeat(64)}`, exitsAfterMs: 1500, output: ['done'] },
+  'crash:1': { digest: `sha256:${'3'.repeat(64)}`, exitsAfterMs: 4000, exitCode: 1, output: ['panic'] },
+  'noentry:1': { digest: `sha256:${'4'.repeat(64)}`, startError: 'exec: "serve": executable file not found in $PATH' },
+} as const
+
+export class SimEngine {
+  readonly raw: FakeEngine
+  /** `task ARN / container name` -> ids of its containers, one for each start. */
+  readonly everStarted = new Map<string, string[]>()
+  readonly #chaos: Chaos
+  readonly #timers: Timers
+  readonly #host: string
+  /** The host's wall clock, which may jump; and time as it passes. */
+  readonly #clock: Clock
+  readonly #elapsed: Clock
+  readonly #watches = new Set<AbortController>()
+  /** Container -> when the last change of it that was asked for is done: Docker takes them one after the other. */
+  readonly #busyUntil = new Map<string, number>()
+  #epoch = 0
+
+  constructor(host: string, clock: Clock, time: Timers & Clock, chaos: Chaos) {
+    this.#host = host
+    this.#elapsed = time
+    this.#clock = clock
+    this.#chaos = chaos
+    this.#timers = time
+    this.raw = fakeEngine({ now: () => clock.now(), after: (delayMs, callback) => time.after(delayMs, callback) })
+    for (const [name, image] of Object.entries(localImages)) this.raw.local.set(name, image)
+    for (const [name, image] of Object.entries(registryImages)) this.raw.registry.set(name, image)
+    void this.raw.watch((event) => this.#remember(event), new AbortController().signal)
+  }
+
+  /** The engine as one agent process reaches it. */
+  open(life: Life): Engine {
+    const call =
+      <Name extends Exclude<keyof Engine, 'watch'>>(name: Name) =>
+      (...args: Parameters<Engine[Name]>): ReturnType<Engine[Name]> =>
+        this.#call(name, args, life) as ReturnType<Engine[Name]>
+    return {
+      info: call('info'),
+      ping: call('ping'),
+      listContainers: call('listContainers'),
+      inspectContainer: call('inspectContainer'),
+      createContainer: call('createContainer'),
+      startContainer: call('startContainer'),
+      stopContainer: call('stopContainer'),
+      removeContainer: call('removeContainer'),
+      lastLogLines: call('lastLogLines'),
+      inspectImage: call('inspectImage'),
+      resolveDigest: call('resolveDigest'),
+      pullImage: call('pullImage'),
+      createVolume: call('createVolume'),
+      inspectVolume: call('inspectVolume'),
+      removeVolume: call('removeVolume'),
+      watch: (onEvent, signal) => this.#watch(onEvent, signal, life),
+    }
+  }
+
+  /** The engine ends; its containers go on, end, or are gone once it is back. */
+  stop(containers: 'kept' | 'ended' | 'gone'): void {
+    this.raw.down = true
+    this.#epoch += 1
+    for (const watch of this.#watches) watch.abort()
+    this.#watches.clear()
+    if (containers === 'kept') return
+    for (const container of this.raw.containers.values()) {
+      if (container.status !== 'running') continue
+      Object.assign(container, { status: 'exited', exitCode: 137, finishedAt: this.#clock.now(), ports: [] })
+    }
+    if (containers === 'gone') this.raw.containers.clear()
+  }
+
+  start(): void {
+    this.raw.down = false
+  }
+
+  async #call(name: Exclude<keyof Engine, 'watch'>, args: readonly unknown[], life: Life): Promise<unknown> {
+    const chaos = this.#chaos
+    if (!life.isAlive()) return never()
+    const changes = /^(create|start|stop|remove)/.test(name)
+    if (changes && chaos.strikes(this.#host, 'agentKilledAtStep', `before ${name}`)) {
+      life.kill()
+      // The request may have left already.
+      if (chaos.random.chance(0.5)) return never()
+    }
+    const answer = this.#perform(name, args)
+    const outcome = await answer
+    if (changes && outcome.error === undefined && chaos.strikes(this.#host, 'agentKilledAtStep', `after ${name}`)) {
+      life.kill()
+    }
+    if (!life.isAlive()) return never()
+    if (outcome.error !== undefined) throw outcome.error
+    return outcome.value
+  }
+
+  /** The deed, and what its caller hears of it: these are two things. */
+  #perform(name: Exclude<keyof Engine, 'watch'>, args: readonly unknown[]): Promise<Outcome> {
+    const chaos = this.#chaos
+    const host = this.#host
+    const limitMs = name === 'stopContainer' ? Number(args[1]) * 1000 + deadlineMs : (deadlines[name] ?? deadlineMs)
+    const epoch = this.#epoch
+    const { promise, resolve } = Promise.withResolvers<Outcome>()
+    this.#timers.after(limitMs, () =>
+      resolve({ error: new EngineError('deadline', `${name} was not answered in time`) }),
+    )
+    const fails = chaos.strikes(host, 'engineFails', name)
+    const failsBefore = fails && chaos.random.chance(0.5)
+    const hangs = !fails && chaos.strikes(host, 'engineHangs', name)
+    const slow = !fails && !hangs && chaos.strikes(host, 'engineSlow', name)
+    if (failsBefore) {
+      this.#timers.after(5, () => resolve({ error: new EngineError('unreachable', `${name} was cut off`) }))
+      return promise
+    }
+    // What hangs may happen late, after its caller has given up, or not at all.
+    if (hangs && chaos.random.chance(0.5)) return promise
+    const ownMs = hangs ? limitMs + chaos.random.between(1, 60_000) : slow ? chaos.random.between(300, 15_000) : 0
+    const delayMs = /Container$/.test(name) ? this.#inTurn(String(args[0]), ownMs) : ownMs
+    this.#timers.after(delayMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
+    return promise
+  }
+
+  /** How long a call has to wait that takes `ownMs` by itself, behind those about the same container. */
+  #inTurn(idOrName: string, ownMs: number): number {
+    const container = this.raw.containers.get(idOrName)?.name ?? idOrName
+    const now = this.#elapsed.now()
+    const doneAt = Math.max(now + ownMs, this.#busyUntil.get(container) ?? 0)
+    this.#busyUntil.set(container, doneAt + latencyMostMs)
+    return doneAt - now
+  }
+
+  async #deed(
+    name: Exclude<keyof Engine, 'watch'>,
+    args: readonly unknown[],
+    epoch: number,
+    answerLost: boolean,
+  ): Promise<Outcome> {
+    const cut = { error: new EngineError('unreachable', 'Cannot connect to the Docker daemon') }
+    if (this.#epoch !== epoch) return cut
+    this.raw.latencyMs = this.#chaos.random.between(1, latencyMostMs)
+    // The fake engine types each call; here all pass through one door.
+    const deed = this.raw[name] as (...given: readonly unknown[]) => Promise<unknown>
+    try {
+      const value = await deed(...args)
+      return answerLost || this.#epoch !== epoch ? cut : { value }
+    } catch (error) {
+      return error instanceof EngineError ? { error } : { error: new EngineError('refused', String(error)) }
+    }
+  }
+
+  /** Events are hints: late, and sometimes never. */
+  async #watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal, life: Life): Promise<void> {
+    const chaos = this.#chaos
+    await new Promise<void>((resolve) => void this.#timers.after(3, resolve))
+    if (!life.isAlive()) return never()
+    const ours = new AbortController()
+    if (!this.raw.down) this.#watches.add(ours)
+    signal.addEventListener('abort', () => ours.abort())
+    if (signal.aborted) ours.abort()
+    await this.raw.watch((event) => {
+      if (!life.isAlive() || ours.signal.aborted || chaos.strikes(this.#host, 'eventLost')) return
+      this.#timers.after(chaos.random.between(1, 50), () => {
+        if (life.isAlive() && !ours.signal.aborted) onEvent(event)
+      })
+    }, ours.signal)
+    if (!life.isAlive()) return never()
+  }
+
+  #remember({ containerId, action }: EngineEvent): void {
+    const container = this.raw.containers.get(containerId)
+    if (action !== 'start' || container === undefined) return
+    const name = `${container.labels[labels.taskArn]} / ${container.labels[labels.containerName]}`
+    const ids = [...(this.everStarted.get(name) ?? []), containerId]
+    this.everStarted.set(name, ids)
+    if (ids.length > 1) this.#chaos.log.violated('nothingIsStartedTwice', `${this.#host}: ${name}: ${ids.join(', ')}`)
+  }
+}
+
+interface Outcome {
+  readonly value?: unknown
+  readonly error?: EngineError
+}

@@ -1,0 +1,280 @@
+/**
+ * One host: its engine, its disk, and the agent, wired as the agent's program wires it: the real turn, link, registration
+ * and ports reporter. The agent can be killed at any instant and is started again by whoever keeps it.
+ */
+import { instanceAttributes } from '../../agent/attributes.ts'
+import { readConfig } from '../../agent/config.ts'
+import { ApiCallError } from '../../agent/ecs-api.ts'
+import type { CallApi } from '../../agent/ecs-api.ts'
+import type { Engine, EngineInfo } from '../../agent/engine.ts'
+import type { HostFacts } from '../../agent/host-facts.ts'
+import { startHostPortsReporter } from '../../agent/host-ports.ts'
+import { startLink } from '../../agent/link.ts'
+import type { Link } from '../../agent/link.ts'
+import type { Log } from '../../agent/log.ts'
+import { endpointDiscovery, registerInstance } from '../../agent/register.ts'
+import type { IdentityStore } from '../../agent/register.ts'
+import type { Timers } from '../../agent/timers.ts'
+import { startAgentTurn } from '../../agent/turn.ts'
+import type { AgentTurn } from '../../agent/turn.ts'
+import { isApiError } from '../../proto/errors.ts'
+import type { Chaos } from './chaos.ts'
+import type { Random } from './random.ts'
+import { HostDisk, never } from './sim-disk.ts'
+import type { Life } from './sim-disk.ts'
+import { SimEngine } from './sim-engine.ts'
+import type { SimLog } from './sim-log.ts'
+import type { Route } from './sim-network.ts'
+import { type SimTime, timersOfLife } from './sim-time.ts'
+
+export interface HostParts {
+  readonly name: string
+  readonly time: SimTime
+  readonly chaos: Chaos
+  readonly log: SimLog
+  readonly random: Random
+  readonly route: Route
+  readonly cpus: number
+  readonly memoryMiB: number
+}
+
+const portRange = { first: 32768, last: 32799 }
+/** Ended containers are kept for a moment only, so that their removal is part of every history. */
+const cleanupWaitMs = 60_000
+
+interface Process extends Life {
+  readonly timers: Timers
+  readonly engine: Engine
+  readonly callApi: CallApi
+}
+
+export class SimHost {
+  readonly name: string
+  readonly disk: HostDisk
+  readonly engine: SimEngine
+  clockOffsetMs = 0
+  restarts = 0
+  version = '0.1.0'
+  turn: AgentTurn | undefined
+  /** Ports that programs outside of Gantry hold. */
+  readonly busyTcp = new Set<number>()
+  /** False while the machine is without power. */
+  powered = true
+  readonly #parts: HostParts
+  readonly #world
+  #life = 0
+  #link: Link | undefined
+
+  constructor(parts: HostParts) {
+    this.#parts = parts
+    this.name = parts.name
+    this.#world = parts.random.world()
+    this.disk = new HostDisk(parts.name, parts.chaos)
+    this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos)
+  }
+
+  /** What this host's own clock shows. */
+  now(): number {
+    return this.#parts.time.now() + this.clockOffsetMs
+  }
+
+  get containerInstanceArn(): string | undefined {
+    return this.disk.identity?.containerInstanceArn
+  }
+
+  get isConnected(): boolean {
+    return this.#link?.isConnected() === true
+  }
+
+  start(): void {
+    this.#life += 1
+    const mine = this.#life
+    const life: Life = { isAlive: () => mine === this.#life, kill: () => this.kill() }
+    this.#parts.log.event(this.name, `agent ${this.version} starts`)
+    void this.#run({
+      ...life,
+      timers: timersOfLife(this.#parts.time, life.isAlive),
+      engine: this.engine.open(life),
+      callApi: (operation, input) => this.#callApi(operation, input, life),
+    })
+  }
+
+  /** As `kill -9`: the engine and its containers go on; the kernel closes the connection, unless the power is cut. */
+  kill(silently = false): void {
+    this.#life += 1
+    this.restarts += 1
+    this.turn = undefined
+    this.#link = undefined
+    const { log, route, time, chaos, random } = this.#parts
+    log.event(this.name, 'agent is killed')
+    for (const connection of route.connections) connection.agentGone(silently)
+    const mine = this.#life
+    time.after(chaos.isOver ? 1000 : random.between(200, 15_000), () => {
+      if (mine === this.#life && this.powered) this.start()
+    })
+  }
+
+  powerCut(): void {
+    this.powered = false
+    this.engine.stop('ended')
+    this.kill(true)
+  }
+
+  powerOn(): void {
+    this.powered = true
+    this.engine.start()
+    this.start()
+  }
+
+  async #run(process: Process): Promise<void> {
+    const engineInfo = await this.#answeringEngine(process)
+    const journal = this.disk.open(process)
+    let instanceArn = this.containerInstanceArn
+    let turn = instanceArn === undefined ? undefined : this.#startTurn(process, journal, instanceArn)
+    const registered = await this.#register(process, engineInfo)
+    if (turn === undefined || registered !== instanceArn) {
+      instanceArn = registered
+      await turn?.close()
+      turn = this.#startTurn(process, journal, registered)
+    }
+    this.#openChannel(process, registered, turn, engineInfo)
+  }
+
+  async #answeringEngine({ engine, timers }: Process): Promise<EngineInfo> {
+    for (;;) {
+      const info = await engine.info().catch(() => undefined)
+      if (info !== undefined) return info
+      await new Promise<void>((resolve) => void timers.after(1000, resolve))
+    }
+  }
+
+  #startTurn(process: Process, journal: ReturnType<HostDisk['open']>, containerInstanceArn: string): AgentTurn {
+    const { config } = this.#settings()
+    const turn = startAgentTurn({
+      engine: process.engine,
+      journal,
+      clock: this,
+      timers: process.timers,
+      world: this.#world,
+      log: this.#parts.log.logger(this.name),
+      config: {
+        cluster: config.cluster,
+        containerInstanceArn,
+        pullBehavior: config.imagePullBehavior,
+        pullTimeoutMs: 60_000,
+        pullInactivityMs: 30_000,
+        stopTimeoutSeconds: 30,
+        cleanupWaitMs,
+        dynamicHostPortRange: portRange,
+        reservedTcpPorts: config.reservedTcpPorts,
+        reservedUdpPorts: config.reservedUdpPorts,
+        startsMax: 8,
+      },
+      registryAuth: () => undefined,
+      busyPorts: () => this.#listening(),
+      send: (type, message) => process.isAlive() && (this.#link?.send(type, message) ?? false),
+    })
+    this.turn = turn
+    return turn
+  }
+
+  #register(process: Process, engineInfo: EngineInfo): Promise<string> {
+    const { config, host } = this.#settings()
+    const { disk } = this
+    const identity: IdentityStore = {
+      read: () => disk.identity,
+      write: (_directory, written) => {
+        if (process.isAlive()) disk.identity = written
+      },
+    }
+    return registerInstance({
+      config,
+      host,
+      attributes: instanceAttributes(config, host, engineInfo, portRange),
+      callApi: process.callApi,
+      timers: process.timers,
+      log: this.#parts.log.logger(this.name) as unknown as Log,
+      uuid: () => this.#world.uuid(),
+      random: () => this.#world.random(),
+      identity,
+    })
+  }
+
+  #openChannel(process: Process, containerInstanceArn: string, turn: AgentTurn, engineInfo: EngineInfo): void {
+    const { config } = this.#settings()
+    const { timers, callApi } = process
+    const send = (type: string, message: object): boolean => this.#link?.send(type, message) ?? false
+    const hostPorts = startHostPortsReporter({
+      timers,
+      uuid: () => this.#world.uuid(),
+      ownPorts: () => turn.ownPorts(),
+      send,
+      look: () => this.#listening(),
+    })
+    this.#link = startLink({
+      discover: endpointDiscovery({ callApi, containerInstanceArn, cluster: config.cluster, now: () => this.now() }),
+      cluster: config.cluster,
+      containerInstanceArn,
+      agentVersion: this.version,
+      agentHash: 'gantry',
+      dockerVersion: engineInfo.engineVersion,
+      region: config.region,
+      credentials: async () => ({ accessKeyId: 'simulated', secretAccessKey: 'simulated', sessionToken: undefined }),
+      now: () => this.now(),
+      random: () => this.#world.random(),
+      timers,
+      log: this.#parts.log.logger(this.name) as unknown as Log,
+      openSocket: (url) => this.#parts.route.dial(url, process) as unknown as ReturnType<SocketOpener>,
+      onFrame: (frame) => turn.onFrame(frame),
+      onConnected: () => {
+        turn.linkUp()
+        hostPorts.report()
+      },
+      onDisconnected: () => turn.linkDown(),
+      registerAgain: async () => {
+        // Another instance now: the program ends and is started anew.
+        if ((await this.#register(process, engineInfo)) !== containerInstanceArn) process.kill()
+      },
+    })
+  }
+
+  #settings() {
+    const { cpus, memoryMiB } = this.#parts
+    const { config } = readConfig({ ECS_DATADIR: `/${this.name}`, ECS_RESERVED_MEMORY: '0' }, '')
+    const host: HostFacts = {
+      cpus,
+      cpuModel: 'simulated',
+      cpuArchitecture: 'x86_64',
+      memoryMiB,
+      operatingSystem: 'Linux',
+      kernel: '6.1',
+      productName: '',
+      disks: [],
+      interfaces: [],
+      gpus: [],
+    }
+    return { config, host }
+  }
+
+  /** Ports that somebody listens on: other programs, and containers' own proxies. */
+  #listening(): { readonly tcp: readonly number[]; readonly udp: readonly number[] } {
+    const bound = [...this.engine.raw.containers.values()].flatMap(({ ports }) => ports)
+    const of = (protocol: string): number[] =>
+      bound.filter((port) => port.protocol === protocol).map(({ hostPort }) => hostPort)
+    return { tcp: [...this.busyTcp, ...of('tcp')], udp: of('udp') }
+  }
+
+  async #callApi(operation: string, input: object, life: Life): Promise<Readonly<Record<string, unknown>>> {
+    if (!life.isAlive()) return never()
+    try {
+      const answer = await this.#parts.route.call(operation, input)
+      return life.isAlive() ? answer : never()
+    } catch (error) {
+      if (!life.isAlive()) return never()
+      const message = error instanceof Error ? error.message : String(error)
+      throw new ApiCallError(isApiError(error) ? error.code : undefined, message, { cause: error })
+    }
+  }
+}
+
+type SocketOpener = NonNullable<Parameters<typeof startLink>[0]['openSocket']>

@@ -1,0 +1,35 @@
+/** The task definitions of the simulation: each kind of task that an agent has to treat in a way of its own. */
+const container = (over: object = {}): object => ({ name: 'app', image: 'busybox:1', cpu: 64, memory: 64, ...over })
+
+const definition = (family: string, ...containerDefinitions: readonly object[]): readonly [string, object] => [
+  family,
+  { family, networkMode: 'bridge', containerDefinitions },
+]
+
+export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntries([
+  definition('plain', container()),
+  definition('large', container({ cpu: 900, memory: 700 })),
+  definition('web-dynamic', container({ image: 'web:1', portMappings: [{ containerPort: 80 }, { containerPort: 81 }] })),
+  definition('web-static', container({ image: 'web:1', portMappings: [{ containerPort: 80, hostPort: 8080 }] })),
+  // A static port in the midst of the dynamic range, which both sides have to keep apart.
+  definition('web-between', container({ portMappings: [{ containerPort: 80, hostPort: 32770 }] })),
+  definition('dns', container({ portMappings: [{ containerPort: 53, hostPort: 53, protocol: 'udp' }] })),
+  definition('pair', container(), container({ name: 'side', image: 'job:1', essential: false })),
+  definition('fragile-pair', container(), container({ name: 'side', image: 'crash:1' })),
+  definition(
+    'ordered',
+    container({ name: 'first', image: 'job:1', essential: false }),
+    container({ name: 'second', dependsOn: [{ containerName: 'first', condition: 'SUCCESS' }] }),
+    container({ name: 'third', dependsOn: [{ containerName: 'second', condition: 'START' }] }),
+  ),
+  definition(
+    'never-ready',
+    container({ name: 'first', image: 'crash:1', essential: false }),
+    container({ name: 'second', dependsOn: [{ containerName: 'first', condition: 'SUCCESS' }] }),
+  ),
+  definition('job', container({ image: 'job:1' })),
+  definition('crash', container({ image: 'crash:1' })),
+  definition('stubborn', container({ image: 'stubborn:1', stopTimeout: 5 })),
+  definition('missing-image', container({ image: 'nowhere:1' })),
+  definition('bad-entry', container({ image: 'noentry:1' })),
+])

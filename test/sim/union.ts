@@ -1,0 +1,107 @@
+/**
+ * What must hold of the controller, the agents and the engines together once nothing fails any more and everything had its
+ * time: what one says of a task is what the others know of it.
+ */
+import { labels } from '../../agent/engine.ts'
+import type { TaskRow } from '../../controller/state/tables.ts'
+import type { Reader } from '../../controller/state/transaction.ts'
+import { idOf } from '../../proto/arn.ts'
+import type { SimHost } from './sim-host.ts'
+
+interface Union {
+  readonly reader: Reader
+  readonly hosts: readonly SimHost[]
+}
+
+type UnionInvariant = (union: Union) => readonly string[]
+
+/** One sentence for each thing that is not settled. */
+export function unsettled(union: Union): readonly string[] {
+  return Object.entries(invariants).flatMap(([name, invariant]) => invariant(union).map((what) => `${name}: ${what}`))
+}
+
+const invariants: Readonly<Record<string, UnionInvariant>> = {
+  agentsAreConnected: ({ reader, hosts }) =>
+    hosts.flatMap(({ name, turn, containerInstanceArn = '', isConnected }) => {
+      const instance = reader.get('instance', idOf(containerInstanceArn))
+      if (turn === undefined || !isConnected) return [`the agent of ${name} is not connected`]
+      if (instance === undefined || instance.status === 'INACTIVE') return [`${name} is no instance of the cluster`]
+      return instance.agentConnected ? [] : [`the controller does not know that ${name} is connected`]
+    }),
+
+  tasksAreWhereTheyShouldBe: ({ reader }) =>
+    liveTasks(reader).flatMap(({ taskId, instanceId, desiredStatus, lastStatus, waitingFor }) => {
+      if (desiredStatus === 'RUNNING' && lastStatus === 'RUNNING') return []
+      return [`task ${taskId} of ${instanceId} is wanted ${desiredStatus}, and is ${lastStatus} (${waitingFor ?? ''})`]
+    }),
+
+  agentsKnowTheirTasks: ({ reader, hosts }) =>
+    hosts.flatMap(({ name, containerInstanceArn = '', turn }) => {
+      const known = new Set(turn?.tasks().map(({ payload }) => idOf(payload.arn)))
+      return reader
+        .find('task', 'liveByInstance', idOf(containerInstanceArn))
+        .filter(({ taskId }) => !known.has(taskId))
+        .map(({ taskId }) => `the agent of ${name} does not know task ${taskId}`)
+    }),
+
+  containersThatRunDoRun: ({ reader, hosts }) =>
+    hosts.flatMap(({ name, containerInstanceArn = '', engine }) =>
+      reader.find('task', 'liveByInstance', idOf(containerInstanceArn)).flatMap(({ taskArn, taskId, containers }) =>
+        containers
+          .filter(({ lastStatus }) => lastStatus === 'RUNNING')
+          .filter((container) => runningCount(engine, taskArn, container.name) !== 1)
+          .map((container) => `${container.name} of task ${taskId} should run once on ${name}`),
+      ),
+    ),
+
+  noContainerRunsWithoutATask: ({ reader, hosts }) =>
+    hosts.flatMap(({ name, engine }) =>
+      [...engine.raw.containers.values()]
+        .filter(({ status }) => status === 'running')
+        // Of an instance that was deregistered by force they go on unwatched, as ECS has it.
+        .filter((container) => isWatched(reader, container.labels[labels.instanceArn]))
+        .filter((container) => {
+          const task = reader.get('task', idOf(container.labels[labels.taskArn] ?? ''))
+          const row = task?.containers.find((one) => one.name === container.labels[labels.containerName])
+          return task === undefined || task.lastStatus === 'STOPPED' || row?.lastStatus !== 'RUNNING'
+        })
+        .map((container) => `${container.name} runs on ${name}, and no task wants it`),
+    ),
+
+  everyReportHasArrived: ({ hosts }) =>
+    hosts.flatMap(({ name, disk }) =>
+      disk.contents().outbox.map(({ change }) => `${name} still has to report ${change.task} ${change.status}`),
+    ),
+}
+
+/** What else must hold once every task was stopped and its time to be cleaned up is over. */
+export function leftOver({ reader, hosts }: Union): readonly string[] {
+  const tasks = liveTasks(reader).map(({ taskId, lastStatus }) => `task ${taskId} is ${lastStatus}`)
+  const containers = hosts.flatMap(({ name, engine }) =>
+    [...engine.raw.containers.values()]
+      .filter((container) => isWatched(reader, container.labels[labels.instanceArn]))
+      .map((container) => `container ${container.name} of ${name} is still there`),
+  )
+  const kept = hosts.flatMap(({ name, disk }) =>
+    disk.contents().tasks.map(({ payload }) => `the journal of ${name} still has ${payload.arn}`),
+  )
+  return [...tasks, ...containers, ...kept]
+}
+
+function liveTasks(reader: Reader): readonly TaskRow[] {
+  return reader.all('task').filter(({ lastStatus }) => lastStatus !== 'STOPPED')
+}
+
+function isWatched(reader: Reader, instanceArn: string | undefined): boolean {
+  const instance = reader.get('instance', idOf(instanceArn ?? ''))
+  return instance !== undefined && instance.status !== 'INACTIVE'
+}
+
+function runningCount(engine: SimHost['engine'], taskArn: string, containerName: string): number {
+  return [...engine.raw.containers.values()].filter(
+    (container) =>
+      container.status === 'running' &&
+      container.labels[labels.taskArn] === taskArn &&
+      container.labels[labels.containerName] === containerName,
+  ).length
+}
