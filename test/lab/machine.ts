@@ -70,8 +70,9 @@ export class Machine {
     ip('link', 'add', this.#cable, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(this.#init))
     ip('link', 'set', this.#cable, 'master', bridge, 'up')
     const setUp = ['ip link set lo up', `ip address add ${this.address}/24 dev eth0`, 'ip link set eth0 up']
-    const script = [`hostname ${this.name}`, ...setUp].join(' && ')
-    execFileSync('nsenter', [`--target=${this.#init}`, '--net', '--uts', '--', 'sh', '-c', script], {
+    // What programs keep in /run is of one boot and of one machine.
+    const script = ['mount -t tmpfs run /run', `hostname ${this.name}`, ...setUp].join(' && ')
+    execFileSync('nsenter', [`--target=${this.#init}`, '--net', '--uts', '--mount', '--', 'sh', '-c', script], {
       env: { PATH: systemPath() },
     })
   }
