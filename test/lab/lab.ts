@@ -159,14 +159,20 @@ export class Lab {
   }
 }
 
-/** Starts the controller and the hosts. */
-export async function startLab(options: LabOptions): Promise<Lab> {
-  await removeAbandonedLabs()
+/** The lab's directory, and the bridge that its machines are to be joined by. */
+export function layFoundation(): string {
   const directory = mkdtempSync(labDirectoryPrefix)
   claimDirectory(directory)
   ip('link', 'add', bridge, 'type', 'bridge')
   ip('address', 'add', `${bridgeAddress}/24`, 'dev', bridge)
   ip('link', 'set', bridge, 'up')
+  return directory
+}
+
+/** Starts the controller and the hosts. */
+export async function startLab(options: LabOptions): Promise<Lab> {
+  await removeAbandonedLabs()
+  const directory = layFoundation()
   const controller = new LabController(directory)
   const hosts = Array.from({ length: options.hosts }, (_, index) => {
     const number = index + 1

@@ -2,13 +2,19 @@
 import { network } from './enter.ts'
 import { type RunTaskCommandInput, type Task, ECSClient, ListTasksCommand } from '@aws-sdk/client-ecs'
 import { RunTaskCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import tap, { type Test } from 'tap'
+import { isRunning as isProcessRunning } from '../../scripts/processes.ts'
 import { getRest, region } from '../support/controller.ts'
 import { eventually } from '../support/lab.ts'
 import type { Host } from './host.ts'
 import { startLab } from './lab.ts'
 
 tap.setTimeout(400_000)
+const abandoned = await abandonLab()
 const lab = await startLab({ network, hosts: 3 })
 tap.teardown(async () => lab.close())
 
@@ -33,6 +39,12 @@ async function containersPerTask(arns: readonly string[], hosts = lab.hosts): Pr
   const all = (await Promise.all(hosts.map(async (host) => host.containers()))).flat()
   return [...new Set(arns.map((arn) => all.filter(({ taskArn }) => taskArn === arn).length))]
 }
+
+await tap.test('of a lab whose test was killed nothing is left', async (t) => {
+  t.not(abandoned.network, network, 'it was in a network of its own')
+  await eventually(async () => (isProcessRunning(abandoned.pid) ? undefined : true), 'the kernel ends what ran there')
+  t.notOk(existsSync(abandoned.directory), 'the next lab removed its directory')
+})
 
 await tap.test('spread puts tasks on all hosts alike, binpack on as few as it can', async (t) => {
   const spread = await lab.run(forever, { count: 6, placementStrategy: [{ type: 'spread', field: 'instanceId' }] })
@@ -242,6 +254,23 @@ await tap.test('a cluster of which everything was switched off comes back by its
   const next = await lab.run(forever, { count: 3, placementStrategy: [{ type: 'spread', field: 'instanceId' }] })
   t.same(hostNames(await lab.reach(next, 'RUNNING')), ['host1', 'host2', 'host3'])
 })
+
+/** A lab of one machine, killed in the midst of its work. */
+async function abandonLab(): Promise<{ network: string; directory: string; pid: number }> {
+  const { GANTRY_LAB_OUTSIDE: _inside, ...environment } = process.env
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'abandoned.ts')], {
+    env: environment,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const line = await new Promise<string>((resolve, reject) => {
+    createInterface({ input: child.stdout }).once('line', resolve)
+    child.once('exit', (code) => reject(new Error(`abandoned.ts ended with ${code}`)))
+  })
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  child.kill('SIGKILL')
+  await gone
+  return JSON.parse(line) as { network: string; directory: string; pid: number }
+}
 
 function idOf(arn: string): string {
   return arn.slice(arn.lastIndexOf('/') + 1)
