@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import tap from 'tap'
 import { configurationPage, renderConfigurationPage } from '../scripts/agent-configuration.ts'
@@ -120,6 +121,22 @@ await tap.test('a planted secret never reaches the log', async (t) => {
   t.equal(written.split('\n').length, 4, 'three lines were written')
   t.match(written, /"msg":"an end"/)
   t.notMatch(written, /planted/)
+})
+
+await tap.test('a full disk behind the log costs lines, and never the agent', async (t) => {
+  const log = new URL('./log.ts', import.meta.url).href
+  const program = `const { openLog } = await import('${log}')
+    const log = openLog('info')
+    for (let line = 0; line < 10; line += 1) log.info({ line }, 'one more')
+    log.fatal({}, 'the last')
+    setTimeout(() => process.exit(7), 20)`
+  const full = openSync('/dev/full', 'w')
+  const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', full, 'inherit'],
+    timeout: 20_000,
+  })
+  closeSync(full)
+  t.equal(status, 7, 'it goes on to its own end')
 })
 
 await tap.test('the page in docs/ says what the table says', async (t) => {

@@ -44,5 +44,14 @@ export function openLog(level: keyof typeof levelByName, to?: DestinationStream)
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   }
-  return to === undefined ? pino(options) : pino(options, to)
+  return pino(options, to ?? standardOutput())
+}
+
+/**
+ * Stdout, where a line that can't be written (a full disk behind it, a reader that went away) is lost and nothing else:
+ * pino's own destination would try the same write for ever, and the whole agent with it.
+ */
+function standardOutput(): DestinationStream {
+  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined)
+  return process.stdout
 }

@@ -1,5 +1,6 @@
 /** The log against planted secrets, the configuration against wrong values, the metrics' text. */
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -153,5 +154,22 @@ await t.test('moves are told once each, bound to their task, instance and turn',
   lines.length = 0
   logTransitions(log, [{ table: 'instance', key: 'x', before: instance, row: { ...instance, seqNum: 10 } }], 8)
   test.equal(lines.length, 0, 'a change that is no move is not told')
+  test.end()
+})
+
+await t.test('a full disk behind the log costs lines, and never the program', (test) => {
+  const log = new URL('./log.ts', import.meta.url).href
+  const program = `const { createLog } = await import('${log}')
+    const log = createLog('info')
+    for (let line = 0; line < 10; line += 1) log.info({ line }, 'one more')
+    log.fatal('the last')
+    setTimeout(() => process.exit(7), 20)`
+  const full = openSync('/dev/full', 'w')
+  const { status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    stdio: ['ignore', full, 'inherit'],
+    timeout: 20_000,
+  })
+  closeSync(full)
+  test.equal(status, 7, 'it goes on to its own end')
   test.end()
 })

@@ -66,6 +66,15 @@ export function redactText(text: string): string {
   return text.replace(secretInText, `$1${redacted}`)
 }
 
+/**
+ * Stdout, where a line that can't be written (a full disk behind it, a reader that went away) is lost and nothing else:
+ * pino's own destination would try the same write for ever, and the whole program with it.
+ */
+function standardOutput(): DestinationStream {
+  if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined)
+  return process.stdout
+}
+
 /** Writes to stdout, or to `destination` where a test listens. */
 export function createLog(level: LogLevel, destination?: DestinationStream): Log {
   const options = {
@@ -84,7 +93,7 @@ export function createLog(level: LogLevel, destination?: DestinationStream): Log
       },
     },
   }
-  const log = destination === undefined ? pino(options) : pino(options, destination)
+  const log = pino(options, destination ?? standardOutput())
   // Pino formats the bindings of the root alone. Children inherit this, so theirs pass the list as well.
   const child: unknown = Reflect.get(log, 'child')
   if (typeof child !== 'function') throw new Error('the logger makes no children')
