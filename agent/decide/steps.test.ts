@@ -367,3 +367,24 @@ function shownOf(model: Model, name: string, held: Held): ObservedContainer {
     networkMode: 'bridge',
   }
 }
+
+await test('the report of an end wakes nobody before it can be whole', (t) => {
+  const payload = aPayloadTask({ containers: [aPayloadContainer(), aPayloadContainer({ name: 'side' })] })
+  const ended = { knownStatus: 'STOPPED', started: true, exitCode: 0 } as const
+  const first = withFacts(aView(payload), 'web', { ...ended, dockerId: 'one' })
+  const both = withFacts(first, 'side', { ...ended, dockerId: 'two' })
+  // The output of one container was asked for later than that of the other, and neither answers.
+  const underway = new Map([
+    ['collectLogs:web', { since: start }],
+    ['collectLogs:side', { since: start + 3000 }],
+  ])
+  const waiting = stepsOf({ ...both, underway }, start + 5500)
+  t.match(waiting, [{ step: 'wait', args: { until: start + 8000 } }])
+  t.same(namesOf(stepsOf({ ...both, underway }, start + 8000)).includes('report'), true)
+
+  const adopted = { ...both, facts: { ...both.facts, adopted: true, knownStatus: 'STOPPED' as const } }
+  const asked = new Map([['collectLogs:web', { since: start }]])
+  const logged = withFacts(adopted, 'side', { lastLogLines: [] })
+  t.match(stepsOf({ ...logged, underway: asked }, start + 5500), [{ step: 'wait', args: { until: start + 60_000 } }])
+  t.end()
+})

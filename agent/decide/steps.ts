@@ -264,8 +264,7 @@ function stoppedIsWhole(view: TaskView, now: number, host: HostView): boolean {
 function endSteps(view: TaskView, now: number, host: HostView): Step[] {
   const { facts } = view
   if (facts.reported?.status !== 'STOPPED') {
-    const asked = [...view.underway].find(([key]) => key.startsWith('collectLogs:'))?.[1]
-    const until = asked === undefined ? adoptedUntil(view) : asked.since + collectLogsMs
+    const until = wholeAt(view)
     const pending = [...logSteps(view)]
     return until === undefined ? pending : [...pending, wait('waits for the last lines of its output', now, until)]
   }
@@ -275,8 +274,12 @@ function endSteps(view: TaskView, now: number, host: HostView): Step[] {
   return cleanupSteps(view, now)
 }
 
-function adoptedUntil(view: TaskView): number | undefined {
-  return view.facts.adopted ? view.facts.acceptedAt + adoptedGraceMs : undefined
+/** When the last of what its report waits for has had its time; an earlier instant would wake the turn over and over. */
+function wholeAt(view: TaskView): number | undefined {
+  const adopted = view.facts.adopted ? [view.facts.acceptedAt + adoptedGraceMs] : []
+  const asked = [...view.underway].filter(([key]) => key.startsWith('collectLogs:'))
+  const ends = [...adopted, ...asked.map(([, { since }]) => since + collectLogsMs)]
+  return ends.length === 0 ? undefined : Math.max(...ends)
 }
 
 function cleanupSteps(view: TaskView, now: number): Step[] {
