@@ -29,6 +29,11 @@ const meanings: Readonly<Record<number, ExitCodeMeaning>> = {
     advice: 'The program crashed: check that the image is built for this architecture, and its native libraries.',
   },
   143: { meaning: 'ended by SIGTERM, as when a task is stopped' },
+  // Docker writes 255 for a container whose end it did not see, as after a power cut; programs use it for errors too.
+  255: {
+    meaning: 'the program reported an error, or the engine lost sight of it',
+    advice: 'If the host or its engine went down at that time, start the task again; else read its last lines.',
+  },
 }
 
 /** What is known around an end, which tells apart the two ways to a SIGKILL. */

@@ -158,6 +158,7 @@ await t.test('exit codes and ages in words', async (test) => {
     [135, /signal 7/],
     [137, /SIGKILL.*memory/],
     [139, /segmentation fault/],
+    [255, /lost sight/],
     [143, /SIGTERM/],
   ]
   for (const [exitCode, expected] of meanings) test.match(meaningOfExitCode(exitCode).meaning, expected)
