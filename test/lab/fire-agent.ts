@@ -1,6 +1,6 @@
 /**
- * A scripted agent for a controller under fire: it does at once what it is told, never waits, and remembers what it was
- * told, for a controller must not tell an agent of what it could forget.
+ * A scripted agent for a controller under fire: it does at once what it is told, reports until it is heard, and remembers
+ * what it was told, for a controller must not tell an agent of what it could forget.
  */
 import type { WebSocket } from 'ws'
 import { type PayloadTask, parseFrame } from '../../proto/acs.ts'
@@ -21,6 +21,8 @@ export class FireAgent {
   readonly told = new Map<string, string>()
   readonly #key: Key
   #socket: WebSocket | undefined
+  /** State changes that no controller has acknowledged, oldest first: each may have died with the one that heard it. */
+  readonly #outbox = new Map<string, object>()
   #messages = 0
   #hasConnected = false
 
@@ -67,6 +69,7 @@ export class FireAgent {
       this.#hear(text)
     })
     this.#hasConnected = true
+    for (const change of this.#outbox.values()) this.#send('GantryTaskStateChange', change)
   }
 
   close(): void {
@@ -83,6 +86,9 @@ export class FireAgent {
     if (frame === undefined) throw new Error(`The controller sent what is no frame: ${text}`)
     const { messageId } = frame.message
     if (frame.type === 'HeartbeatMessage') this.#send('HeartbeatAckRequest', { messageId })
+    if (frame.type === 'GantryTaskStateAck' || frame.type === 'GantryTaskStateRefusal') {
+      this.#outbox.delete(String(messageId))
+    }
     if (frame.type !== 'PayloadMessage') return
     this.#send('AckRequest', { cluster: 'default', containerInstance: this.instanceArn, messageId })
     for (const task of frame.message['tasks'] as readonly PayloadTask[]) this.#obey(task)
@@ -92,7 +98,7 @@ export class FireAgent {
     const status = task.desiredStatus
     this.told.set(task.arn, status)
     this.#messages += 1
-    this.#send('GantryTaskStateChange', {
+    const change = {
       messageId: `change-${this.#messages}`,
       task: task.arn,
       status,
@@ -102,6 +108,8 @@ export class FireAgent {
         status,
         ...(status === 'STOPPED' ? { exitCode: 143 } : {}),
       })),
-    })
+    }
+    this.#outbox.set(change.messageId, change)
+    this.#send('GantryTaskStateChange', change)
   }
 }
