@@ -87,7 +87,7 @@ const instanceInvariants = {
   portsAreGivenOnce({ instance, tasks }) {
     const holders = new Map<string, string>()
     return tasks.flatMap((task) =>
-      [...portsOf(task)].flatMap((port) => {
+      portsOf(task).flatMap((port) => {
         const holder = holders.get(port)
         holders.set(port, task.taskId)
         if (holder === undefined) return []
@@ -212,14 +212,12 @@ function agentWroteDesired(before: TaskRow | undefined, after: TaskRow): readonl
   return [`an agent wrote desiredStatus ${after.desiredStatus} of task ${after.taskId}`]
 }
 
-/** Host ports that a task has of its instance: static ones until its end, dynamic ones while their container is there. */
-function portsOf(task: TaskRow): ReadonlySet<string> {
-  const bound = task.containers
-    .filter(({ lastStatus }) => lastStatus !== 'STOPPED')
-    .flatMap(({ networkBindings }) => networkBindings ?? [])
-    .map(({ hostPort, protocol }) => `${hostPort}/${protocol ?? 'tcp'}`)
-  const { tcpPorts, udpPorts } = task.reserved
-  return new Set([...tcpPorts.map((port) => `${port}/tcp`), ...udpPorts.map((port) => `${port}/udp`), ...bound])
+/**
+ * Ports that placement gave to a task. Those that agents choose are told by reports, and the report of a new holder may
+ * well come before that of the old one's end.
+ */
+function portsOf({ reserved }: TaskRow): readonly string[] {
+  return [...reserved.tcpPorts.map((port) => `${port}/tcp`), ...reserved.udpPorts.map((port) => `${port}/udp`)]
 }
 
 function named<Invariant>(

@@ -155,7 +155,10 @@ const faults: Readonly<Record<Fault, Strike>> = {
     const containers = [...host.engine.raw.containers.values()].filter(({ status }) => status === 'running')
     if (containers.length === 0 || host.engine.raw.down || losesJournal) return undefined
     const { id, name } = chaos.random.pick(containers)
-    void host.engine.raw.stopContainer(id, 0).then(() => host.engine.raw.removeContainer(id)).catch(() => undefined)
+    void host.engine.raw
+      .stopContainer(id, 0)
+      .then(() => host.engine.raw.removeContainer(id))
+      .catch(() => undefined)
     return name
   },
   containerHangs(parts, host) {
@@ -191,7 +194,9 @@ const faults: Readonly<Record<Fault, Strike>> = {
   },
   portTaken(parts, host) {
     const port = parts.chaos.random.pick([8080, 32768, 32770, 32775])
-    const held = [...host.engine.raw.containers.values()].some(({ ports }) => ports.some((one) => one.hostPort === port))
+    const held = [...host.engine.raw.containers.values()].some(({ ports }) =>
+      ports.some((one) => one.hostPort === port),
+    )
     if (held) return undefined
     host.busyTcp.add(port)
     host.engine.raw.busyPorts.add(port)

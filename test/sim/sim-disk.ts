@@ -2,7 +2,13 @@
  * Disks: what was synced outlives its process, nothing else does. Rows pass through text, as on a real one. They can be
  * slow, full, or fail with or without having written.
  */
-import type { Journal, JournalChanges, JournalContents } from '../../agent/decide/journal-records.ts'
+import type {
+  Journal,
+  JournalChanges,
+  JournalContents,
+  JournalTask,
+  OutboxEntry,
+} from '../../agent/decide/journal-records.ts'
 import type { Identity } from '../../agent/identity.ts'
 import {
   readRecord,
@@ -13,7 +19,6 @@ import {
   writeRecord,
 } from '../../controller/state/store.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
-import { type FakeJournal, memoryJournal } from '../support/fake-turn.ts'
 import type { Chaos } from './chaos.ts'
 import type { SimTime } from './sim-time.ts'
 
@@ -108,7 +113,7 @@ export function never<T>(): Promise<T> {
 export class HostDisk {
   full = false
   identity: Identity | undefined
-  #journal: FakeJournal = memoryJournal()
+  #journal = new JournalFile()
   readonly #chaos: Chaos
   readonly #name: string
 
@@ -118,7 +123,7 @@ export class HostDisk {
   }
 
   loseJournal(): void {
-    this.#journal = memoryJournal()
+    this.#journal = new JournalFile()
   }
 
   contents(): JournalContents {
@@ -134,12 +139,51 @@ export class HostDisk {
     }
   }
 
-  #commit(journal: FakeJournal, changes: JournalChanges, life: Life): void {
+  #commit(journal: JournalFile, changes: JournalChanges, life: Life): void {
     const chaos = this.#chaos
     if (life.isAlive() && chaos.strikes(this.#name, 'agentKilledAtCommit', 'before it is written')) life.kill()
     if (!life.isAlive()) throw new Error('the process is no more')
     if (this.full || chaos.strikes(this.#name, 'journalFails')) throw new Error('the disk is full')
     journal.commit(changes)
     if (chaos.strikes(this.#name, 'agentKilledAtCommit', 'after it is written')) life.kill()
+  }
+}
+
+/** What a journal's file holds, as text. */
+class JournalFile {
+  readonly #payloads = new Map<string, string>()
+  readonly #facts = new Map<string, string>()
+  readonly #outbox = new Map<number, string>()
+  #seqNum = -1
+
+  load(): JournalContents {
+    const tasks = [...this.#payloads].map(([arn, payload]): JournalTask => {
+      const facts = this.#facts.get(arn)
+      if (facts === undefined) throw new Error(`A payload without facts was journalled: ${arn}`)
+      return {
+        payload: JSON.parse(payload) as JournalTask['payload'],
+        facts: JSON.parse(facts) as JournalTask['facts'],
+      }
+    })
+    const outbox = [...this.#outbox].toSorted(([one], [other]) => one - other)
+    return {
+      tasks: tasks.toSorted((one, other) => one.facts.acceptedAt - other.facts.acceptedAt),
+      outbox: outbox.map(([, text]) => JSON.parse(text) as OutboxEntry),
+      seqNum: this.#seqNum,
+    }
+  }
+
+  commit(changes: JournalChanges): void {
+    for (const payload of changes.payloads) this.#payloads.set(payload.arn, JSON.stringify(payload))
+    for (const facts of changes.facts) {
+      if (this.#payloads.has(facts.taskArn)) this.#facts.set(facts.taskArn, JSON.stringify(facts))
+    }
+    for (const arn of changes.forgottenTaskArns) {
+      this.#payloads.delete(arn)
+      this.#facts.delete(arn)
+    }
+    for (const entry of changes.outbox) this.#outbox.set(entry.sequence, JSON.stringify(entry))
+    for (const sequence of changes.deliveredSequences) this.#outbox.delete(sequence)
+    if (changes.seqNum !== undefined) this.#seqNum = changes.seqNum
   }
 }

@@ -146,18 +146,22 @@ export class SimEngine {
     // What hangs may happen late, after its caller has given up, or not at all.
     if (hangs && chaos.random.chance(0.5)) return promise
     const ownMs = hangs ? limitMs + chaos.random.between(1, 60_000) : slow ? chaos.random.between(300, 15_000) : 0
-    const delayMs = /Container$/.test(name) ? this.#inTurn(String(args[0]), ownMs) : ownMs
-    this.#timers.after(delayMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
+    const waitMs = /Container$/.test(name) ? this.#queue(String(args[0]), ownMs) : 0
+    this.#timers.after(waitMs, () => {
+      // Docker decides with the container's lock in hand: what another start has done by then is not done again.
+      const isDone = name === 'startContainer' && this.raw.containers.get(String(args[0]))?.status === 'running'
+      this.#timers.after(isDone ? 0 : ownMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
+    })
     return promise
   }
 
-  /** How long a call has to wait that takes `ownMs` by itself, behind those about the same container. */
-  #inTurn(idOrName: string, ownMs: number): number {
+  /** How long a call that takes `ownMs` has to wait for those about the same container. */
+  #queue(idOrName: string, ownMs: number): number {
     const container = this.raw.containers.get(idOrName)?.name ?? idOrName
     const now = this.#elapsed.now()
-    const doneAt = Math.max(now + ownMs, this.#busyUntil.get(container) ?? 0)
-    this.#busyUntil.set(container, doneAt + latencyMostMs)
-    return doneAt - now
+    const beginsAt = Math.max(now, this.#busyUntil.get(container) ?? 0)
+    this.#busyUntil.set(container, beginsAt + ownMs + latencyMostMs)
+    return beginsAt - now
   }
 
   async #deed(
@@ -199,6 +203,8 @@ export class SimEngine {
 
   #remember({ containerId, action }: EngineEvent): void {
     const container = this.raw.containers.get(containerId)
+    const task = container?.labels[labels.taskArn]?.slice(-32)
+    this.#chaos.log.event(this.#host, `engine: ${action} ${containerId.slice(-4)} ${container?.name} of ${task}`)
     if (action !== 'start' || container === undefined) return
     const name = `${container.labels[labels.taskArn]} / ${container.labels[labels.containerName]}`
     const ids = [...(this.everStarted.get(name) ?? []), containerId]

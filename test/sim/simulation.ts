@@ -135,7 +135,10 @@ class Simulation {
   }
 
   /** Until nothing is found any more, or until it has taken too long, which is a finding in itself. */
-  async #settle(when: string, find: (reader: NonNullable<SimController['reader']>) => readonly string[]): Promise<void> {
+  async #settle(
+    when: string,
+    find: (reader: NonNullable<SimController['reader']>) => readonly string[],
+  ): Promise<void> {
     const latest = this.#time.now() + settleMs
     let found: readonly string[] = ['the controller is not there']
     while (found.length > 0 && this.#time.now() < latest && !this.#isBroken()) {

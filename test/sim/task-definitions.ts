@@ -9,7 +9,10 @@ const definition = (family: string, ...containerDefinitions: readonly object[]):
 export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntries([
   definition('plain', container()),
   definition('large', container({ cpu: 900, memory: 700 })),
-  definition('web-dynamic', container({ image: 'web:1', portMappings: [{ containerPort: 80 }, { containerPort: 81 }] })),
+  definition(
+    'web-dynamic',
+    container({ image: 'web:1', portMappings: [{ containerPort: 80 }, { containerPort: 81 }] }),
+  ),
   definition('web-static', container({ image: 'web:1', portMappings: [{ containerPort: 80, hostPort: 8080 }] })),
   // A static port in the midst of the dynamic range, which both sides have to keep apart.
   definition('web-between', container({ portMappings: [{ containerPort: 80, hostPort: 32770 }] })),

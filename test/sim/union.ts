@@ -68,6 +68,22 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
         .map((container) => `${container.name} runs on ${name}, and no task wants it`),
     ),
 
+  portsAreBoundOnce: ({ reader }) => {
+    const holders = new Map<string, string>()
+    return liveTasks(reader).flatMap(({ taskId, instanceId, containers }) =>
+      containers
+        .filter(({ lastStatus }) => lastStatus !== 'STOPPED')
+        .flatMap(({ networkBindings = [] }) => networkBindings)
+        .map(({ hostPort, protocol }) => `${hostPort}/${protocol} of ${instanceId}`)
+        .filter((port) => {
+          const holder = holders.get(port)
+          holders.set(port, taskId)
+          return holder !== undefined
+        })
+        .map((port) => `port ${port} is bound by ${taskId} and by another task`),
+    )
+  },
+
   everyReportHasArrived: ({ hosts }) =>
     hosts.flatMap(({ name, disk }) =>
       disk.contents().outbox.map(({ change }) => `${name} still has to report ${change.task} ${change.status}`),

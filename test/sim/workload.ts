@@ -59,7 +59,11 @@ export class Workload {
   }
 
   /** Asks until it is answered: at the end of a history, when nothing fails any more. */
-  async stopEverything(): Promise<void> {
+  stopEverything(): Promise<void> {
+    return this.#counted(() => this.#stopListed())
+  }
+
+  async #stopListed(): Promise<void> {
     const listed = await this.#call('ListTasks', {})
     const { taskArns = [] } = (listed ?? {}) as { taskArns?: readonly string[] }
     for (const task of taskArns) {
@@ -82,7 +86,8 @@ export class Workload {
     }
     for (const instanceId of this.deregistered) {
       const status = reader.get('instance', instanceId)?.status
-      if (status !== undefined && status !== 'INACTIVE') findings.push(`${instanceId} was deregistered, and is ${status}`)
+      if (status !== undefined && status !== 'INACTIVE')
+        findings.push(`${instanceId} was deregistered, and is ${status}`)
     }
     return findings
   }
@@ -101,14 +106,29 @@ export class Workload {
     const { time, random } = this.#parts
     time.after(random.between(50, 4000), () => {
       if (this.#isOver) return
-      if (this.#underway < callsUnderwayMax) void this.#act()
+      if (this.#underway < callsUnderwayMax) void this.#counted(() => this.#act())
       this.#next()
     })
   }
 
+  async #counted(work: () => Promise<void>): Promise<void> {
+    this.#underway += 1
+    await work()
+    this.#underway -= 1
+  }
+
   async #act(): Promise<void> {
     const { random } = this.#parts
-    const act = random.weighted({ run: 10, start: 2, stop: 6, drain: 1, activate: 2, deregister: 0.3, define: 0.7, look: 2 })
+    const act = random.weighted({
+      run: 10,
+      start: 2,
+      stop: 6,
+      drain: 1,
+      activate: 2,
+      deregister: 0.3,
+      define: 0.7,
+      look: 2,
+    })
     if (act === 'run') return this.#run()
     if (act === 'start') return this.#start()
     if (act === 'stop') return this.#stop()
@@ -134,7 +154,11 @@ export class Workload {
     this.#calls += 1
     const startedBy = `call-${this.#calls}`
     const clientToken = random.chance(0.7) ? `token-${this.#calls}` : undefined
-    const strategy = random.pick([[{ type: 'spread', field: 'instanceId' }], [{ type: 'binpack', field: 'memory' }], []])
+    const strategy = random.pick([
+      [{ type: 'spread', field: 'instanceId' }],
+      [{ type: 'binpack', field: 'memory' }],
+      [],
+    ])
     const input = {
       taskDefinition: random.pick(this.#families),
       count: random.between(1, 4),
@@ -197,7 +221,6 @@ export class Workload {
   /** Undefined where it was refused or not answered. */
   async #call(operation: string, input: object): Promise<Answer | undefined> {
     const { log, route } = this.#parts
-    this.#underway += 1
     try {
       const answer = await route.call(operation, input)
       log.worked(operation)
@@ -208,8 +231,6 @@ export class Workload {
       log.worked(`${operation} ${isApiError(error) ? 'refused' : 'unanswered'}`)
       log.event('operator', `${operation}: ${error.message.slice(0, 160)}`)
       return undefined
-    } finally {
-      this.#underway -= 1
     }
   }
 }

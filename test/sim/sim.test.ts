@@ -1,0 +1,85 @@
+/** A fixed set of seeds; thousands more are a command (`npm run sim`). docs/simulation.md says what is in one. */
+import { test } from 'tap'
+import { simulate } from './simulation.ts'
+import type { SimulationResult } from './simulation.ts'
+
+const seeds = Array.from({ length: 32 }, (_, index) => index + 1)
+
+/** Faults that the set as a whole must have injected: each way in which something can go wrong. */
+const expectedFaults = [
+  'callLost',
+  'answerLost',
+  'frameRepeated',
+  'frameDelayed',
+  'cutUp',
+  'cutDown',
+  'cutBoth',
+  'connectionBroken',
+  'connectionHalfOpen',
+  'controllerKilled',
+  'controllerKilledAtCommit',
+  'controllerKilledAtSend',
+  'agentKilled',
+  'agentKilledAtStep',
+  'agentKilledAtCommit',
+  'agentUpgraded',
+  'powerCut',
+  'engineSlow',
+  'engineFails',
+  'engineHangs',
+  'engineRestarted',
+  'eventLost',
+  'containerDies',
+  'containerRemoved',
+  'containerHangs',
+  'diskSlow',
+  'commitFails',
+  'commitUnknown',
+  'controllerDiskFull',
+  'journalFails',
+  'hostDiskFull',
+  'journalLost',
+  'clockJumps',
+  'portTaken',
+]
+
+function told(result: SimulationResult): string {
+  const lines = [...result.history(60), ...result.violations, `repeat with: npm run sim -- --seed ${result.seed}`]
+  return lines.join('\n')
+}
+
+await test('clusters that are shaken settle, and no invariant is ever broken', async (t) => {
+  const faults = new Map<string, number>()
+  const work = new Map<string, number>()
+  for (const seed of seeds) {
+    const result = await simulate({ seed })
+    if (result.violations.length > 0) t.comment(told(result))
+    t.same(result.violations, [], `seed ${seed}`)
+    t.ok(result.hosts >= 3 && result.simulatedMs >= 600_000, `seed ${seed} has its hosts and minutes`)
+    for (const [name, times] of result.faults) faults.set(name, (faults.get(name) ?? 0) + times)
+    for (const [name, times] of result.work) work.set(name, (work.get(name) ?? 0) + times)
+  }
+  for (const name of expectedFaults) t.ok((faults.get(name) ?? 0) > 0, `${name} was injected ${faults.get(name)} times`)
+  for (const name of ['RunTask', 'StartTask', 'StopTask', 'DeregisterContainerInstance', 'RegisterTaskDefinition']) {
+    t.ok((work.get(name) ?? 0) > 0, `${name} was answered ${work.get(name)} times`)
+  }
+})
+
+await test('one seed is one history', async (t) => {
+  const one = await simulate({ seed: 4711 })
+  const again = await simulate({ seed: 4711 })
+  const other = await simulate({ seed: 4712 })
+  t.equal(again.hash, one.hash)
+  t.equal(again.events, one.events)
+  t.not(other.hash, one.hash)
+})
+
+await test('a bug is found: a disk that forgets what it was given', async (t) => {
+  const found = new Set<string>()
+  for (const seed of [1, 2, 3]) {
+    const { violations, history } = await simulate({ seed, bug: 'forgetfulDisk' })
+    for (const violation of violations) found.add(violation)
+    if (violations.length > 0) t.ok(history(20).length > 0, `seed ${seed} tells its end`)
+  }
+  t.ok(found.size > 0, [...found].slice(0, 3).join('; '))
+})
