@@ -65,7 +65,6 @@ for (let seed = first; seed < first + count; seed += 1) {
     failed.push(seed)
     tellFailure(result)
   }
-  if (process.stderr.isTTY || process.env['SIM_TRACE']) process.stderr.write(`${seed} ${result.events}\n`)
   if (count === 1) say(`seed ${seed}: history ${result.hash}, ${result.events} events, ${result.hosts} hosts`)
 }
 const seconds = (Date.now() - startedAt) / 1000

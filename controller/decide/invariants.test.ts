@@ -25,6 +25,11 @@ function stateWith(tasks: readonly TaskRow[], over: Partial<InstanceRow> = {}) {
 
 const namesOf = (findings: readonly { readonly invariant: string }[]) => findings.map(({ invariant }) => invariant)
 
+const moved = (before: Partial<InstanceRow>, row: Partial<InstanceRow>): readonly string[] => {
+  const rows = { before: { ...instance, ...before }, row: { ...instance, ...row } }
+  return namesOf(findingsOfChanges([{ table: 'instance', key: instance.instanceId, ...rows }], stateWith([])))
+}
+
 await test('a state is judged by each invariant', (t) => {
   t.same(findingsOfState(stateWith([task])), [])
   const other = (over: Partial<TaskRow>): TaskRow =>
@@ -76,10 +81,6 @@ await test('a change is judged by what was before', (t) => {
   t.same(change(task, ended), [])
   t.same(change(ended, { ...ended, stoppedAt: 2 }), ['endsAreFinal'])
 
-  const moved = (before: Partial<InstanceRow>, row: Partial<InstanceRow>) => {
-    const rows = { before: { ...instance, ...before }, row: { ...instance, ...row } }
-    return namesOf(findingsOfChanges([{ table: 'instance', key: instance.instanceId, ...rows }], stateWith([])))
-  }
   t.same(moved({}, { seqNum: 11 }), [])
   t.same(moved({}, { seqNum: 9 }), ['instanceNumbersGrow'])
   t.same(moved({ status: 'INACTIVE' }, { status: 'ACTIVE' }), ['deregisteredStaysSo'])

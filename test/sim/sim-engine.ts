@@ -146,7 +146,7 @@ export class SimEngine {
     // What hangs may happen late, after its caller has given up, or not at all.
     if (hangs && chaos.random.chance(0.5)) return promise
     const ownMs = hangs ? limitMs + chaos.random.between(1, 60_000) : slow ? chaos.random.between(300, 15_000) : 0
-    const waitMs = /Container$/.test(name) ? this.#queue(String(args[0]), ownMs) : 0
+    const waitMs = name.endsWith('Container') ? this.#queue(String(args[0]), ownMs) : 0
     this.#timers.after(waitMs, () => {
       // Docker decides with the container's lock in hand: what another start has done by then is not done again.
       const isDone = name === 'startContainer' && this.raw.containers.get(String(args[0]))?.status === 'running'

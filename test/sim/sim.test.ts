@@ -77,9 +77,10 @@ await test('one seed is one history', async (t) => {
 await test('a bug is found: a disk that forgets what it was given', async (t) => {
   const found = new Set<string>()
   for (const seed of [1, 2, 3]) {
-    const { violations, history } = await simulate({ seed, bug: 'forgetfulDisk' })
+    const result = await simulate({ seed, bug: 'forgetfulDisk' })
+    const { violations } = result
     for (const violation of violations) found.add(violation)
-    if (violations.length > 0) t.ok(history(20).length > 0, `seed ${seed} tells its end`)
+    if (violations.length > 0) t.ok(result.history(20).length > 0, `seed ${seed} tells its end`)
   }
   t.ok(found.size > 0, [...found].slice(0, 3).join('; '))
 })

@@ -222,10 +222,10 @@ export class Workload {
   async #call(operation: string, input: object): Promise<Answer | undefined> {
     const { log, route } = this.#parts
     try {
-      const answer = await route.call(operation, input)
+      const answer: Answer = await route.call(operation, input)
       log.worked(operation)
-      log.event('operator', `${operation} is answered ${summaryOf(answer as Answer)}`)
-      return answer as Answer
+      log.event('operator', `${operation} is answered ${summaryOf(answer)}`)
+      return answer
     } catch (error) {
       if (!(error instanceof NoAnswer) && !isApiError(error)) throw error
       log.worked(`${operation} ${isApiError(error) ? 'refused' : 'unanswered'}`)
