@@ -69,7 +69,7 @@ function findBrokenReferences(path: string, markdown: string): readonly string[]
       const text = file === '' ? markdown : anchor === undefined ? '' : readFileSync(join(root, target), 'utf8')
       return anchor !== undefined && !anchorsOf(text).includes(anchor)
     })
-  const commands = [...markdown.matchAll(/npm run (?:-s )?([\w:]+)/g)].map(([, name = '']) => name)
+  const commands = [...markdown.matchAll(/npm run (?:-s )?([\w:-]+)/g)].map(([, name = '']) => name)
   const unknown = commands.filter((name) => packageJson.scripts[name] === undefined).map((name) => `npm run ${name}`)
   return [...broken, ...unknown].map((what) => `${path} names ${what}, which is not there`)
 }
