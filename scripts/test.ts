@@ -2,34 +2,42 @@
  * `npm test`: static checks, then the tests, then a look at what they left behind; ends with `N passed, N failed`.
  *
  *   npm test                    everything
- *   npm run test:unit           one group: static, unit, api or engine
+ *   npm run test:unit           one group: static, unit, sim, api, engine or lab
  *   npm test -- placement       the test files whose path holds this text
  */
 import { globSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { engineProcess, findEngine, removeEngine, startEngine } from './engine.ts'
-import { apiTestPackages, engineTestPackages, installPackages } from './packages.ts'
+import { apiTestPackages, enginePackages, engineTestPackages, installPackages } from './packages.ts'
 import { commandLineOf, endProcess, processesUsing } from './processes.ts'
 import { ScriptError, runScript, say, seconds } from './report.ts'
 import { runCommand } from './run-command.ts'
 import { type TestRun, type TestRunResult, runTestFiles } from './run-tests.ts'
 
 const testFiles = {
-  unit: ['proto/**/*.test.ts', 'controller/**/*.test.ts', 'agent/**/*.test.ts', 'test/*.test.ts', 'test/sim/*.test.ts'],
+  unit: ['proto/**/*.test.ts', 'controller/**/*.test.ts', 'agent/**/*.test.ts', 'test/*.test.ts'],
+  sim: ['test/sim/*.test.ts'],
   api: ['test/api/*.test.ts'],
   engine: ['test/engine/*.test.ts'],
+  lab: ['test/lab/*.test.ts'],
 } as const
 
 type TestGroup = keyof typeof testFiles
 type Group = 'static' | TestGroup
 
-const groups: readonly Group[] = ['static', 'unit', 'api', 'engine']
+const groups: readonly Group[] = ['static', 'unit', 'sim', 'api', 'engine', 'lab']
 
-/** How each group runs: engine tests share one Docker Engine and its host's ports, so they go one after the other. */
+/**
+ * How each group runs: engine tests share one Docker Engine and its host's ports, so they go one after the other; labs do
+ * for their load.
+ */
 const manner: Readonly<Record<TestGroup, { fileTimeoutSeconds: number; jobs: number }>> = {
   unit: { fileTimeoutSeconds: 120, jobs: 2 },
+  // The simulation is a fixed amount of work, and a busy machine takes its time over it.
+  sim: { fileTimeoutSeconds: 420, jobs: 1 },
   api: { fileTimeoutSeconds: 240, jobs: 2 },
   engine: { fileTimeoutSeconds: 420, jobs: 1 },
+  lab: { fileTimeoutSeconds: 300, jobs: 1 },
 }
 
 const staticChecks = [
@@ -83,6 +91,7 @@ async function runGroup(group: TestGroup, pattern: string, directory: string): P
     isInterrupted: () => isInterrupted,
   }
   if (group === 'api') await installPackages(apiTestPackages)
+  if (group === 'lab') await installPackages([...enginePackages, ...engineTestPackages])
   say(`${group} tests (${files.length} files) ...`)
   return group === 'engine' ? runEngineTests(run, directory) : runTestFiles(run)
 }
