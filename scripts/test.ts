@@ -129,7 +129,8 @@ async function main(): Promise<number> {
   const wish = process.argv[2] ?? ''
   const group = groups.find((name) => name === wish)
   const pattern = group === undefined ? wish : ''
-  const wanted = group !== undefined ? [group] : groups.filter((name) => (pattern === '' ? name !== 'lab' : name !== 'static'))
+  const wanted =
+    group !== undefined ? [group] : groups.filter((name) => (pattern === '' ? name !== 'lab' : name !== 'static'))
   const directory = mkdtempSync('/tmp/gantry-test-')
   mkdirSync(join(directory, 'tmp'))
   const totals = { passed: 0, failed: 0 }
