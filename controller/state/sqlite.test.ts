@@ -8,6 +8,7 @@ import * as fc from 'fast-check'
 import t from 'tap'
 import { aCluster, aTask, testNow } from '../../test/support/builders.ts'
 import { DirectoryLockedError, lockDirectory } from '../directory-lock.ts'
+import { foldLog } from './sqlite-checkpoint.ts'
 import { openSqliteStore, type SqliteStoreOptions } from './sqlite.ts'
 import { createState } from './state.ts'
 import { CorruptStoreError, type RowWrite, type Store, StoreWriteError } from './store.ts'
@@ -90,6 +91,55 @@ await t.test('load(append(x)) = x, across folds and reopening', async (test) => 
   test.ok(folds > 0, `the log was folded in ${folds} of the histories`)
 })
 
+await t.test(
+  'a fold that is cut off between any two of its transactions leaves a store that loads the same',
+  async (test) => {
+    // Rows of 40 KB each, so that a fold takes several transactions for them and for the records they came from.
+    const turns = ['a', 'b', 'a', 'c', 'b', 'a', 'd', 'e', 'c'].map((key, at): RowWrite => {
+      if (at === 6) return { table: 'cluster', key: 'b' }
+      return {
+        table: 'cluster',
+        key,
+        row: aCluster({ clusterName: key, createdAt: at, clusterArn: 'x'.repeat(40_000) }),
+      }
+    })
+    let transactions = 0
+    const cutsMax = 20
+    for (let cutAfter = 0; cutAfter < cutsMax && cutAfter <= transactions + 1; cutAfter += 1) {
+      const directory = aDirectory()
+      const store = await openSqliteStore(directory)
+      for (const write of turns) await append(store, [write])
+      const expected = await clustersIn(store)
+      await store.close()
+      const path = join(directory, 'controller.db')
+      const database = new DatabaseSync(path)
+      transactions = 0
+      const cut = {
+        prepare: (sql: string) => database.prepare(sql),
+        exec(sql: string) {
+          if (sql === 'commit' && transactions === cutAfter) throw new Error('cut off')
+          if (sql === 'commit') transactions += 1
+          database.exec(sql)
+        },
+        get isTransaction() {
+          return database.isTransaction
+        },
+      } as DatabaseSync
+      try {
+        foldLog(cut, path, turns.length)
+      } catch (error) {
+        test.match(error, { message: 'cut off' })
+      }
+      database.close()
+      const again = await openSqliteStore(directory)
+      test.same(await clustersIn(again), expected, `cut off after ${transactions} transactions`)
+      test.equal((await again.load()).revision, turns.length)
+      await again.close()
+    }
+    test.ok(transactions >= 4, `the whole fold took ${transactions} transactions`)
+  },
+)
+
 await t.test('what a writer was answered survives its kill -9, wherever it hits', async (test) => {
   const directory = aDirectory()
   const program = `
@@ -97,7 +147,7 @@ await t.test('what a writer was answered survives its kill -9, wherever it hits'
     const store = await openSqliteStore(${JSON.stringify(directory)}, { foldAfterRecords: 20 })
     const { revision } = await store.load()
     for (let at = revision + 1; ; at += 1) {
-      const row = { clusterName: 'c' + (at % 7), createdAt: at, padding: 'x'.repeat(3000) }
+      const row = { clusterName: 'c' + (at % 7), createdAt: at, padding: 'x'.repeat(30_000) }
       const given = await store.append({ at, writes: [{ table: 'cluster', key: row.clusterName, row }], archived: [] })
       process.stdout.write(given + '\\n')
       if (at % 16 === 0) await new Promise((resolve) => setImmediate(resolve))
