@@ -16,7 +16,7 @@ import type { Steady, StoreWork } from './store-work.ts'
 
 const rowCount = 20_000
 const taskCount = 100_000
-const steadyMs = 20_000
+const steadyMs = 12_000
 const loadAimMs = 5000
 const stallAimMs = 50
 
