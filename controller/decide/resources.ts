@@ -34,8 +34,20 @@ export function instanceResources(reader: Reader, instance: InstanceRow): Instan
   return resourcesLeft(instance, reader.find('task', 'liveByInstance', instance.instanceId))
 }
 
+/** The last sums of each row: a placement looks at every instance, and hardly any has changed since the one before. */
+const summed = new WeakMap<InstanceRow, { readonly tasks: readonly TaskRow[]; readonly resources: InstanceResources }>()
+
 /** The same where the instance's live tasks are at hand. */
 export function resourcesLeft(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceResources {
+  const known = summed.get(instance)
+  // Rows and lists of rows are never changed in place, so the same ones have the same sums.
+  if (known?.tasks === liveTasks) return known.resources
+  const resources = sumsOf(instance, liveTasks)
+  summed.set(instance, { tasks: liveTasks, resources })
+  return resources
+}
+
+function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceResources {
   const registered = registeredCapacity(instance)
   const usedTcpPorts = new Set([...reservedTcpPorts, ...registeredPorts(instance, 'PORTS'), ...instance.hostTcpPorts])
   const usedUdpPorts = new Set([...registeredPorts(instance, 'PORTS_UDP'), ...instance.hostUdpPorts])

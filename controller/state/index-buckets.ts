@@ -40,6 +40,16 @@ export class IndexBuckets {
     }
   }
 
+  /** Each index that the row is in, with the value under which it is found there. */
+  valuesOf(row: AnyRow): readonly (readonly [string, string])[] {
+    const values: (readonly [string, string])[] = []
+    for (const [index, valueOf] of this.#valueOf) {
+      const value = valueOf(row)
+      if (value !== undefined) values.push([index, value])
+    }
+    return values
+  }
+
   keys(index: string, value: string): ReadonlySet<string> {
     return this.#bucketsOf(index).get(value) ?? noKeys
   }

@@ -61,7 +61,10 @@ class LayeredOverlay implements Overlay {
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
-    if (!this.#layers.has(table)) return this.#base.reader.find(table, index, value)
+    const layer = this.#layers.get(table)
+    const isUntouched =
+      layer === undefined || layer.written.keys(index, value).size + layer.hidden.keys(index, value).size === 0
+    if (isUntouched) return this.#base.reader.find(table, index, value)
     return [...this.#keysIn(table, index, value)].sort(compareKeys).map((key) => this.get(table, key) as Tables[T])
   }
 

@@ -33,6 +33,8 @@ const noHistory: History = {
 interface Table {
   readonly rows: Map<string, AnyRow>
   readonly buckets: IndexBuckets
+  /** What `find` gave, index by index, until a row under that value changes: most reads are of what did not change. */
+  readonly found: Map<string, Map<string, readonly AnyRow[]>>
 }
 
 class CommittedState implements State {
@@ -41,7 +43,9 @@ class CommittedState implements State {
 
   constructor(history: History) {
     this.history = history
-    this.#tables = new Map(tableNames.map((name) => [name, { rows: new Map(), buckets: new IndexBuckets(name) }]))
+    this.#tables = new Map(
+      tableNames.map((name) => [name, { rows: new Map(), buckets: new IndexBuckets(name), found: new Map() }]),
+    )
   }
 
   get<T extends TableName>(table: T, key: string): Tables[T] | undefined {
@@ -49,8 +53,14 @@ class CommittedState implements State {
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
-    const { rows, buckets } = this.#table(table)
-    return [...buckets.keys(index, value)].sort(compareKeys).map((key) => rows.get(key) as Tables[T])
+    const { rows, buckets, found } = this.#table(table)
+    const known = found.get(index)?.get(value)
+    if (known !== undefined) return known as readonly Tables[T][]
+    const keys = buckets.keys(index, value)
+    const list = [...keys].sort(compareKeys).map((key) => rows.get(key) as Tables[T])
+    // Only what an index holds is kept, so there are never more lists than values in use.
+    if (keys.size > 0) found.set(index, (found.get(index) ?? new Map<string, readonly AnyRow[]>()).set(value, list))
+    return list
   }
 
   count<T extends TableName>(table: T, index: IndexName<T>, value: string): number {
@@ -72,8 +82,11 @@ class CommittedState implements State {
 
   apply(changes: readonly Change[]): void {
     for (const { table, key, row } of changes) {
-      const { rows, buckets } = this.#table(table)
+      const { rows, buckets, found } = this.#table(table)
       const before = rows.get(key)
+      for (const [index, value] of [...valuesOf(buckets, before), ...valuesOf(buckets, row)]) {
+        found.get(index)?.delete(value)
+      }
       if (before !== undefined) buckets.remove(key, before)
       if (row === undefined) {
         rows.delete(key)
@@ -94,4 +107,8 @@ class CommittedState implements State {
     if (table === undefined) throw new Error(`there is no table ${name}; tables.ts lists them`)
     return table
   }
+}
+
+function valuesOf(buckets: IndexBuckets, row: AnyRow | undefined): readonly (readonly [string, string])[] {
+  return row === undefined ? [] : buckets.valuesOf(row)
 }
