@@ -48,6 +48,8 @@ export class SimEngine {
   readonly #watches = new Set<AbortController>()
   /** Container -> when the last change of it that was asked for is done: Docker takes them one after the other. */
   readonly #busyUntil = new Map<string, number>()
+  /** Container id -> when it was last started, by time as it passes. */
+  readonly #startedAt = new Map<string, number>()
   #epoch = 0
 
   constructor(host: string, clock: Clock, time: Timers & Clock, chaos: Chaos) {
@@ -147,10 +149,12 @@ export class SimEngine {
     if (hangs && chaos.random.chance(0.5)) return promise
     const ownMs = hangs ? limitMs + chaos.random.between(1, 60_000) : slow ? chaos.random.between(300, 15_000) : 0
     const waitMs = name.endsWith('Container') ? this.#queue(String(args[0]), ownMs) : 0
+    const askedAt = this.#elapsed.now()
     this.#timers.after(waitMs, () => {
-      // Docker decides with the container's lock in hand: what another start has done by then is not done again.
-      const isDone = name === 'startContainer' && this.raw.containers.get(String(args[0]))?.status === 'running'
-      this.#timers.after(isDone ? 0 : ownMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
+      // Docker takes a container's lock in the order of asking: a start behind another start finds it running.
+      const isDone = name === 'startContainer' && (this.#startedAt.get(String(args[0])) ?? -1) >= askedAt
+      if (isDone) resolve({ value: undefined })
+      else this.#timers.after(ownMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
     })
     return promise
   }
@@ -206,6 +210,7 @@ export class SimEngine {
     const task = container?.labels[labels.taskArn]?.slice(-32)
     this.#chaos.log.event(this.#host, `engine: ${action} ${containerId.slice(-4)} ${container?.name} of ${task}`)
     if (action !== 'start' || container === undefined) return
+    this.#startedAt.set(containerId, this.#elapsed.now())
     const name = `${container.labels[labels.taskArn]} / ${container.labels[labels.containerName]}`
     const ids = [...(this.everStarted.get(name) ?? []), containerId]
     this.everStarted.set(name, ids)
