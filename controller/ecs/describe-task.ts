@@ -131,6 +131,7 @@ function connectivityOf(reader: Reader, row: TaskRow): Pick<Task, 'connectivity'
 }
 
 function pick<T extends object, K extends keyof T>(from: T, members: readonly K[]): Pick<T, K> {
-  const entries = members.filter((member) => from[member] !== undefined).map((member) => [member, from[member]])
-  return Object.fromEntries(entries) as Pick<T, K>
+  const picked: Partial<Pick<T, K>> = {}
+  for (const member of members) if (from[member] !== undefined) picked[member] = from[member]
+  return picked as Pick<T, K>
 }
