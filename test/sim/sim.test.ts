@@ -1,10 +1,10 @@
 /** A fixed set of seeds; thousands more are a command (`npm run sim`). docs/simulation.md says what is in one. */
-import t, { test } from 'tap'
+import tap, { test } from 'tap'
 import { simulate } from './simulation.ts'
 import type { SimulationResult } from './simulation.ts'
 
 // A fixed amount of work, which takes a busy machine several times as long.
-t.setTimeout(400_000)
+tap.setTimeout(400_000)
 
 const seeds = Array.from({ length: 20 }, (_, index) => index + 1)
 
