@@ -37,7 +37,9 @@ export function admitTask(payload: PayloadTask, malformed: string | undefined, n
 
 /** A payload for a task that is known: its desire moves forward, and an adopted task becomes whole. */
 export function readmitTask(facts: TaskFacts, payload: PayloadTask, now: number): TaskFacts {
-  const desiredStatus = facts.desiredStatus === 'STOPPED' ? 'STOPPED' : payload.desiredStatus
+  // An adopted task that was reported STOPPED by what was left of it has ended, whatever its payload adds to it.
+  const hasEnded = facts.adopted && facts.reported?.status === 'STOPPED'
+  const desiredStatus = facts.desiredStatus === 'STOPPED' || hasEnded ? 'STOPPED' : payload.desiredStatus
   if (!facts.adopted) {
     // The controller asks again about a task that has ended and was acknowledged: it is told once more.
     const askedAgain = facts.knownStatus === 'STOPPED' && facts.stoppedAcknowledgedAt !== undefined

@@ -124,6 +124,10 @@ await test('desire only moves forward, and a task that ran is not started withou
   const stopped = readmitTask(admitTask(payload, undefined, start), { ...payload, desiredStatus: 'STOPPED' }, start)
   t.equal(stopped.desiredStatus, 'STOPPED')
   t.equal(readmitTask(stopped, payload, start).desiredStatus, 'STOPPED')
+  const adopted = { ...admitTask(payload, undefined, start), adopted: true }
+  t.equal(readmitTask(adopted, payload, start).desiredStatus, 'RUNNING')
+  const told = { ...adopted, reported: { content: '', status: 'STOPPED', at: start, waitCause: undefined } } as const
+  t.equal(readmitTask(told, payload, start).desiredStatus, 'STOPPED', 'an end that was told is final')
   const lost = admitTask({ ...payload, gantry: { knownStatus: 'RUNNING' } }, undefined, start)
   const view = aView(payload, { facts: lost })
   t.match(settle(view, start, 'default'), { knownStatus: 'PENDING' }, 'nothing is concluded before Docker showed all')
