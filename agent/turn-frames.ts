@@ -5,7 +5,7 @@ import { readPayloadTask } from './decide/payload.ts'
 import type { Outbox } from './outbox.ts'
 import type { AgentTurnConfig, TurnLog } from './turn-options.ts'
 import { addTask, setFacts, setPayload } from './turn-state.ts'
-import type { TurnState } from './turn-state.ts'
+import type { LiveTask, TurnState } from './turn-state.ts'
 
 export interface FrameContext {
   readonly state: TurnState
@@ -85,30 +85,43 @@ function onManifest(context: FrameContext, message: Message): void {
     return
   }
   raiseSeqNum(state, timeline)
-  state.lastManifestId = String(messageId)
   acknowledge(state, clusterArn, message)
   const listed = new Set(tasks.filter(isIdentifier).map(({ taskArn }) => taskArn))
-  const stopCandidates = [...state.tasks.values()]
+  state.lastManifest = { messageId: String(messageId), listed, asked: new Set() }
+  askToStop(context, [...state.tasks.values()])
+}
+
+/**
+ * Asks the controller about tasks of ours that its last manifest does not list. Containers may be found and adopted
+ * only after the manifest came, so each of those is asked about as well; else it would run on until the next one.
+ */
+export function askToStop(context: Pick<FrameContext, 'state' | 'log'>, tasks: readonly LiveTask[]): void {
+  const { state, log } = context
+  const manifest = state.lastManifest
+  if (manifest === undefined) return
+  const stopCandidates = tasks
     .filter(({ facts }) => facts.desiredStatus === 'RUNNING' && facts.knownStatus !== 'STOPPED')
-    .filter(({ payload }) => !listed.has(payload.arn))
+    .filter(({ payload }) => !manifest.listed.has(payload.arn))
     .map(({ payload }): TaskIdentifier => {
       return { taskArn: payload.arn, taskClusterArn: payload.taskClusterArn, desiredStatus: 'STOPPED' }
     })
   if (stopCandidates.length === 0) return
+  for (const { taskArn } of stopCandidates) manifest.asked.add(taskArn)
   log.info({ candidates: stopCandidates.length }, 'tasks that the manifest does not list may have to stop')
+  const { messageId } = manifest
   state.replies.push({ type: 'TaskStopVerificationMessage', message: { messageId, stopCandidates } })
 }
 
 function onStopVerificationAck({ state, log }: FrameContext, message: Message): void {
   const { messageId, stopTasks } = message
-  if (state.lastManifestId === undefined || messageId !== state.lastManifestId || !Array.isArray(stopTasks)) {
+  const manifest = state.lastManifest
+  if (manifest === undefined || messageId !== manifest.messageId || !Array.isArray(stopTasks)) {
     log.warn({ messageId }, 'a stop verification that names another manifest is ignored')
     return
   }
-  state.lastManifestId = undefined
   for (const { taskArn } of stopTasks.filter(isIdentifier)) {
     const task = state.tasks.get(taskArn)
-    if (task === undefined) continue
+    if (!manifest.asked.delete(taskArn) || task === undefined) continue
     log.info({ task: taskArn }, 'task is no longer wanted and stops')
     setFacts(state, task, { ...task.facts, desiredStatus: 'STOPPED' })
   }

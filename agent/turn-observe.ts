@@ -4,6 +4,7 @@ import { factsOf, withContainer } from './decide/lifecycle.ts'
 import { foldMissing, foldObservation } from './decide/observation.ts'
 import { labels } from './engine.ts'
 import type { ContainerList, ListedContainer, ObservedContainer } from './engine.ts'
+import { askToStop } from './turn-frames.ts'
 import type { TurnLog } from './turn-options.ts'
 import { addTask, lookAgain, setFacts } from './turn-state.ts'
 import type { LiveTask, TurnState } from './turn-state.ts'
@@ -126,4 +127,5 @@ function adopt(context: ObserveContext, taskArn: string, containers: readonly Ob
     { task: taskArn, containers: ours.length },
     'containers of a task that the journal does not know are adopted',
   )
+  askToStop(context, [task])
 }

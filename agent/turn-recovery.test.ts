@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
-import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+import { aPayloadContainer, aPayloadTask, clusterArn, instanceArn, taskArnOf } from '../test/support/payloads.ts'
 
 const one = taskArnOf(1)
 const stopOf = (arn = one, over = {}) => aPayloadTask({ arn, desiredStatus: 'STOPPED', ...over })
@@ -109,6 +109,37 @@ await test('a lost journal: what runs is adopted, and what ran is not run again'
   agent.engine.exit('web', 4)
   await stopped(agent)
   t.equal(agent.last(one)?.containers[0]?.exitCode, 4)
+})
+
+await test('a task that is adopted after the manifest, which does not list it, is asked about and stops', async (t) => {
+  const agent = anAgent()
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  agent.kill()
+  agent.engine.down = true
+  agent.start(memoryJournal())
+  const manifest = {
+    clusterArn,
+    containerInstanceArn: instanceArn,
+    messageId: 'm',
+    generatedAt: 0,
+    timeline: 9,
+    tasks: [],
+  }
+  agent.frame('TaskManifestMessage', manifest)
+  await agent.time.pass(1000)
+  t.notOk(
+    agent.sent.some(({ type }) => type === 'TaskStopVerificationMessage'),
+    'nothing is known of the task yet',
+  )
+
+  agent.engine.down = false
+  await agent.time.pass(60_000)
+  const asked = agent.sent.filter(({ type }) => type === 'TaskStopVerificationMessage')
+  t.match(asked, [{ message: { messageId: 'm', stopCandidates: [{ taskArn: one }] } }])
+  agent.frame('TaskStopVerificationAck', { messageId: 'm', generatedAt: 0, stopTasks: [{ taskArn: one }] })
+  await agent.time.pass(120_000)
+  t.not(agent.engine.find('web').status, 'running')
 })
 
 await test('a container that Docker lists and does not show holds up its own task alone', async (t) => {

@@ -26,8 +26,8 @@ export interface TurnState {
   readonly dirty: Set<string>
   /** The highest payload sequence number or manifest timeline seen. */
   seqNum: number
-  /** The manifest that a TaskStopVerificationAck may name, once. */
-  lastManifestId: string | undefined
+  /** What the controller listed last; a task that turns up later is held against it too. */
+  lastManifest: LastManifest | undefined
   /** Frames that promise something, and so go out only after the next commit. */
   readonly replies: { readonly type: string; readonly message: object }[]
   /** Frames that promise nothing: a full disk must not make the host look lost. */
@@ -35,6 +35,13 @@ export interface TurnState {
   /** Counts looks at the engine, so that their answers can be put in order. */
   lookCount: number
   readonly unsaved: Unsaved
+}
+
+export interface LastManifest {
+  readonly messageId: string
+  readonly listed: ReadonlySet<string>
+  /** Tasks that the controller was asked about and has not answered on: an answer counts once for each. */
+  readonly asked: Set<string>
 }
 
 export interface Unsaved {
@@ -51,7 +58,7 @@ export function newTurnState(): TurnState {
     tasks: new Map(),
     dirty: new Set(),
     seqNum: -1,
-    lastManifestId: undefined,
+    lastManifest: undefined,
     replies: [],
     promptReplies: [],
     lookCount: 0,
