@@ -1,6 +1,7 @@
 /** What a bench runs on: a directory of its own, and an engine that nobody else uses unless DOCKER_HOST names one. */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { askVersion } from '../scripts/engine-api.ts'
 import { removeEngine, startEngine } from '../scripts/engine.ts'
 import { commandLineOf, endProcess, processesUsing } from '../scripts/processes.ts'
@@ -30,7 +31,11 @@ export async function withPlace<T>(work: (place: Place) => Promise<T>): Promise<
     return await Promise.race([work({ directory, engine: () => engineAt(own) }), interrupted.promise])
   } finally {
     await endProcessesOf(directory)
-    await removeEngine(own)
+    // A removal that an interrupted bench had asked for may still be under way.
+    await removeEngine(own).catch(async () => {
+      await sleep(2000)
+      await removeEngine(own)
+    })
     rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   }
 }
