@@ -7,6 +7,9 @@ import { removeEngine, startEngine } from '../scripts/engine.ts'
 import { commandLineOf, endProcess, processesUsing } from '../scripts/processes.ts'
 import { ScriptError } from '../scripts/report.ts'
 
+const removalTriesMax = 10
+const removalRetryMs = 2000
+
 export interface Place {
   /** Empty at first, on the disk of /tmp; gone afterwards. */
   readonly directory: string
@@ -31,12 +34,21 @@ export async function withPlace<T>(work: (place: Place) => Promise<T>): Promise<
     return await Promise.race([work({ directory, engine: () => engineAt(own) }), interrupted.promise])
   } finally {
     await endProcessesOf(directory)
-    // A removal that an interrupted bench had asked for may still be under way.
-    await removeEngine(own).catch(async () => {
-      await sleep(2000)
-      await removeEngine(own)
-    })
+    await removeEngineAtLast(own)
     rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
+  }
+}
+
+/** A removal of a container that an interrupted bench had asked for may be under way for a while yet. */
+async function removeEngineAtLast(directory: string): Promise<void> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await removeEngine(directory)
+      return
+    } catch (error) {
+      if (tries === removalTriesMax) throw error
+      await sleep(removalRetryMs)
+    }
   }
 }
 
