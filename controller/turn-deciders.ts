@@ -1,12 +1,13 @@
 /**
  * The second half of a turn: the deciders look at every row that changed, and at what they changed themselves, until
- * nothing changes any more.
+ * nothing changes any more. Deciders of rows go first; what the rows concern, a service for one, is decided once for all
+ * rows that concern it.
  */
 import type { World } from '../proto/world.ts'
 import type { Overlay } from './state/state.ts'
 import type { TableName } from './state/tables.ts'
-import type { Change } from './state/transaction.ts'
-import type { Decider } from './decide/decider.ts'
+import type { Change, Transaction } from './state/transaction.ts'
+import type { Decider, KeyedDecider } from './decide/decider.ts'
 
 /** What the turn needs of a logger; pino has this form. */
 export interface TurnLog {
@@ -16,64 +17,147 @@ export interface TurnLog {
   error(facts: object, message: string): void
 }
 
-/** Rows still to be looked at, in order, each with what it was before it changed. The key of the map is table and key. */
-export type DirtyKeys = Map<
-  string,
-  { readonly table: TableName; readonly key: string; readonly before: Change['before'] }
->
+interface DirtyRow {
+  readonly table: TableName
+  readonly key: string
+  readonly before: Change['before']
+}
+
+interface DueKey {
+  readonly decider: KeyedDecider
+  readonly key: string
+}
+
+/** What waits for its decision: it outlives the turn where a bound left it over, or the commit failed. */
+export interface Undecided {
+  /** Rows still to be looked at, in order, each with what it was before it changed. By table and key. */
+  readonly rows: Map<string, DirtyRow>
+  /** What changed rows concern, in order. By the decider's name and its key. */
+  readonly due: Map<string, DueKey>
+}
+
+export function nothingUndecided(): Undecided {
+  return { rows: new Map(), due: new Map() }
+}
+
+export function copyOf({ rows, due }: Undecided): Undecided {
+  return { rows: new Map(rows), due: new Map(due) }
+}
+
+export function countOf({ rows, due }: Undecided): number {
+  return rows.size + due.size
+}
 
 /** Adds changed rows; one that is already waiting keeps the oldest `before`, so that no difference is lost. */
-export function markDirty(dirty: DirtyKeys, changes: readonly Change[]): void {
+export function markDirty({ rows }: Undecided, changes: readonly Change[]): void {
   for (const { table, key, before } of changes) {
     const name = `${table}/${key}`
-    if (!dirty.has(name)) dirty.set(name, { table, key, before })
+    if (!rows.has(name)) rows.set(name, { table, key, before })
   }
 }
 
 export interface Deciding {
   readonly overlay: Overlay
-  /** Emptied as its rows are decided; what the bound leaves over stays in it. */
-  readonly dirty: DirtyKeys
+  /** Emptied as it is decided; what a bound leaves over stays in it. */
+  readonly undecided: Undecided
+  readonly deciders: readonly Decider[]
+  readonly keyedDeciders: readonly KeyedDecider[]
   readonly now: number
   readonly world: World
   readonly log: TurnLog
 }
 
-/** Runs at most `decisionsMax` decisions and answers how many rows are left undecided. */
-export function decideUntilQuiet(deciders: readonly Decider[], deciding: Deciding, decisionsMax: number): number {
-  const { dirty } = deciding
+export interface DecidingLimits {
+  /** Decisions in one turn. */
+  readonly decisionsMax: number
+  /** No key is decided any more once deciders have written this many rows; the next turn goes on. */
+  readonly decidedRowsMax: number
+}
+
+/** Decides until nothing is left or a bound is reached. Answers how many rows and keys are left undecided. */
+export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRowsMax }: DecidingLimits): number {
+  const { undecided } = deciding
+  /** Keys that have more to do in the next turn. */
+  const again = new Map<string, DueKey>()
   let decisions = 0
+  let rowsWritten = 0
   while (decisions < decisionsMax) {
-    const next = dirty.entries().next()
-    if (next.done === true) break
-    const [name, { table, key, before }] = next.value
-    dirty.delete(name)
-    for (const decider of deciders) {
-      if (!decider.tables.includes(table)) continue
-      decisions += 1
-      markDirty(dirty, decideOnce(decider, { table, key, before }, deciding))
+    const row = firstOf(undecided.rows)
+    if (row !== undefined) {
+      const { made, written } = decideRow(row, deciding)
+      decisions += made
+      rowsWritten += written
+      continue
     }
+    const due = rowsWritten < decidedRowsMax ? firstOf(undecided.due) : undefined
+    if (due === undefined) break
+    decisions += 1
+    const { outcome, written } = decideKey(due, deciding)
+    rowsWritten += written
+    if (outcome === 'more' && written > 0) again.set(`${due.decider.name}/${due.key}`, due)
   }
-  return dirty.size
+  for (const [name, due] of again) undecided.due.set(name, due)
+  return countOf(undecided)
+}
+
+/** Shows one row to the deciders of rows, and notes what it concerns. */
+function decideRow({ table, key, before }: DirtyRow, deciding: Deciding): { made: number; written: number } {
+  const { undecided, overlay, deciders, keyedDeciders, now, world } = deciding
+  let made = 0
+  let written = 0
+  for (const decider of deciders) {
+    if (!decider.tables.includes(table)) continue
+    made += 1
+    const { changes } = decideOnce(deciding, { decider: decider.name, table, key }, (tx) =>
+      decider.decide(tx, table, key, before, now, world),
+    )
+    markDirty(undecided, changes)
+    written += changes.length
+  }
+  for (const decider of keyedDeciders) {
+    if (!decider.tables.includes(table)) continue
+    made += 1
+    const { value: keys = [] } = decideOnce(deciding, { decider: decider.name, table, key }, () =>
+      decider.concerns(overlay, table, key, before),
+    )
+    for (const concerned of keys) undecided.due.set(`${decider.name}/${concerned}`, { decider, key: concerned })
+  }
+  return { made, written }
+}
+
+function decideKey(
+  { decider, key }: DueKey,
+  deciding: Deciding,
+): { readonly outcome: 'done' | 'more'; readonly written: number } {
+  const { value, changes } = decideOnce(deciding, { decider: decider.name, key }, (tx) =>
+    decider.decide(tx, key, deciding.now, deciding.world),
+  )
+  markDirty(deciding.undecided, changes)
+  return { outcome: value ?? 'done', written: changes.length }
 }
 
 /** One decision, in a transaction of its own: a decider that throws leaves nothing behind and stops nobody else. */
-function decideOnce(
-  decider: Decider,
-  row: { readonly table: TableName; readonly key: string; readonly before: Change['before'] },
-  { overlay, now, world, log }: Deciding,
-): readonly Change[] {
+function decideOnce<T>(
+  { overlay, log }: Deciding,
+  facts: object,
+  decide: (tx: Transaction) => T,
+): { readonly value?: T; readonly changes: readonly Change[] } {
   const inner = overlay.begin()
   try {
-    decider.decide(inner, row.table, row.key, row.before, now, world)
+    const value = decide(inner)
+    const changes = inner.changes()
+    overlay.merge(inner)
+    return { value, changes }
   } catch (error) {
-    log.error(
-      { decider: decider.name, table: row.table, key: row.key, err: error },
-      'a decider threw; the row stays as is',
-    )
-    return []
+    log.error({ ...facts, err: error }, 'a decider threw; what it looked at stays as is')
+    return { changes: [] }
   }
-  const changes = inner.changes()
-  overlay.merge(inner)
-  return changes
+}
+
+/** Takes the first entry out of a map. */
+function firstOf<T>(map: Map<string, T>): T | undefined {
+  const next = map.entries().next()
+  if (next.done === true) return undefined
+  map.delete(next.value[0])
+  return next.value[1]
 }

@@ -4,8 +4,16 @@
  */
 import { ApiError, isApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
-import type { Decider } from './decide/decider.ts'
-import { decideUntilQuiet, type DirtyKeys, markDirty, type TurnLog } from './turn-deciders.ts'
+import type { Decider, KeyedDecider } from './decide/decider.ts'
+import {
+  copyOf,
+  countOf,
+  decideUntilQuiet,
+  markDirty,
+  nothingUndecided,
+  type TurnLog,
+  type Undecided,
+} from './turn-deciders.ts'
 import { createState, type Overlay, type State } from './state/state.ts'
 import { type Store, StoreWriteError, writesOf } from './state/store.ts'
 import type { Change, Reader, Transaction } from './state/transaction.ts'
@@ -50,6 +58,8 @@ export interface TurnLimits {
   readonly bytesMax: number
   /** Decisions in one turn. What is left over is decided in the next. */
   readonly decisionsMax: number
+  /** Once deciders have written this many rows in a turn, what is left of services goes on in the next. */
+  readonly decidedRowsMax: number
   /** How long to wait before trying again whether the store takes commits, milliseconds. */
   readonly probeMs: number
 }
@@ -60,6 +70,7 @@ export interface TurnOptions {
   readonly world: World
   readonly log: TurnLog
   readonly deciders: readonly Decider[]
+  readonly keyedDeciders?: readonly KeyedDecider[] | undefined
   readonly limits?: Partial<TurnLimits> | undefined
   /** Runs the next turn soon. The default lets all requests that have arrived share one turn, and so one sync. */
   readonly schedule?: ((run: () => void) => void) | undefined
@@ -77,6 +88,7 @@ const defaultLimits: TurnLimits = {
   rowsMax: 1000,
   bytesMax: 4 * 1024 * 1024,
   decisionsMax: 50_000,
+  decidedRowsMax: 4000,
   probeMs: 5000,
 }
 
@@ -104,7 +116,9 @@ class TurnLoop implements Turn {
   readonly #state: State
   readonly #inbox: Waiting[] = []
   readonly #listeners: ((changes: readonly Change[], revision: number) => void)[] = []
-  #dirty: DirtyKeys = new Map()
+  #undecided: Undecided = nothingUndecided()
+  /** While the rows of a start are being decided: they may take several turns, and that is no fault. */
+  #isCatchingUp = false
   #revision: number
   #turns = 0
   #readOnly: string | undefined
@@ -124,10 +138,12 @@ class TurnLoop implements Turn {
 
   /** Shows every row to the deciders: a decision that was due when the last process died is taken now. */
   decideAll(): void {
-    for (const table of new Set(this.#options.deciders.flatMap((decider) => decider.tables))) {
-      markDirty(this.#dirty, this.#state.rowsAsChanges(table))
+    const { deciders, keyedDeciders = [] } = this.#options
+    for (const table of new Set([...deciders, ...keyedDeciders].flatMap((decider) => decider.tables))) {
+      markDirty(this.#undecided, this.#state.rowsAsChanges(table))
     }
-    if (this.#dirty.size > 0) this.#wake()
+    this.#isCatchingUp = countOf(this.#undecided) > 0
+    if (this.#isCatchingUp) this.#wake()
   }
 
   submit<T>(input: TurnInput<T>): Promise<T> {
@@ -170,22 +186,16 @@ class TurnLoop implements Turn {
   async #runAndGoOn(): Promise<void> {
     await this.#runTurn()
     this.#running = false
-    if (this.#readOnly === undefined && (this.#inbox.length > 0 || this.#dirty.size > 0)) this.#wake()
+    if (this.#readOnly === undefined && (this.#inbox.length > 0 || countOf(this.#undecided) > 0)) this.#wake()
     else for (const resolve of this.#idle.splice(0)) resolve()
   }
 
   async #runTurn(): Promise<void> {
     const now = this.#options.clock.now()
     const overlay = this.#state.begin()
-    const dirtyBefore = new Map(this.#dirty)
+    const undecidedBefore = copyOf(this.#undecided)
     const settled = this.#drain(overlay, now)
-    const { world, deciders, log } = this.#options
-    const leftOver = decideUntilQuiet(
-      deciders,
-      { overlay, dirty: this.#dirty, now, world, log },
-      this.#limits.decisionsMax,
-    )
-    if (leftOver > 0) log.error({ leftOver }, 'deciders did not come to rest in one turn; going on in the next')
+    const leftOver = this.#decide(overlay, now)
     const changes = overlay.changes()
     const archived = overlay.archivedTasks()
     this.#turns += 1
@@ -196,17 +206,28 @@ class TurnLoop implements Turn {
         this.#state.apply(changes)
       }
     } catch (error) {
-      this.#dirty = dirtyBefore
+      this.#undecided = undecidedBefore
       this.#commitFailed(error, settled)
       return
     }
     for (const { answer } of settled) answer()
     if (changes.length === 0) return
-    log.debug(
+    this.#options.log.debug(
       { revision: this.#revision, inputs: settled.length, rows: changes.length, dirty: leftOver },
       'turn committed',
     )
     this.#publish(changes)
+  }
+
+  /** Answers what is left undecided. Services that go on in the next turn are no news; rows that don't come to rest are. */
+  #decide(overlay: Overlay, now: number): number {
+    const { world, deciders, keyedDeciders = [], log } = this.#options
+    const deciding = { overlay, undecided: this.#undecided, deciders, keyedDeciders, now, world, log }
+    const leftOver = decideUntilQuiet(deciding, this.#limits)
+    if (this.#undecided.rows.size === 0) this.#isCatchingUp = false
+    else if (this.#isCatchingUp) log.info({ leftOver }, 'deciding what was due when the controller ended; going on')
+    else log.error({ leftOver }, 'deciders did not come to rest in one turn; going on in the next')
+    return leftOver
   }
 
   /** Runs inputs in the order in which they came, up to the turn's bounds; each either stands whole or leaves nothing. */
@@ -223,7 +244,7 @@ class TurnLoop implements Turn {
       if (!accepted) continue
       const changes = inner.changes()
       overlay.merge(inner)
-      markDirty(this.#dirty, changes)
+      markDirty(this.#undecided, changes)
       rows += changes.length
       for (const { row } of changes) bytes += row === undefined ? 0 : JSON.stringify(row).length
     }
@@ -287,7 +308,7 @@ class TurnLoop implements Turn {
       this.#revision = await this.#options.store.append({ at: this.#options.clock.now(), writes: [], archived: [] })
       this.#readOnly = undefined
       this.#options.log.warn({ revision: this.#revision }, 'commits succeed again; the controller takes calls')
-      if (this.#dirty.size > 0) this.#wake()
+      if (countOf(this.#undecided) > 0) this.#wake()
     } catch (error) {
       this.#commitFailed(error, [])
     }

@@ -31,6 +31,23 @@ export function taskDefinitionArn(place: Place, family: string, revision: number
   return ecsArn(place, `task-definition/${family}:${revision}`)
 }
 
+export function serviceArn(place: Place, clusterName: string, serviceName: string): string {
+  return ecsArn(place, `service/${clusterName}/${serviceName}`)
+}
+
+/** `deploymentId` is `ecs-svc/` and 19 digits, as of a deployment. */
+export function taskSetArn(place: Place, clusterName: string, serviceName: string, deploymentId: string): string {
+  return ecsArn(place, `task-set/${clusterName}/${serviceName}/${deploymentId}`)
+}
+
+export function serviceDeploymentArn(place: Place, clusterName: string, serviceName: string, id: string): string {
+  return ecsArn(place, `service-deployment/${clusterName}/${serviceName}/${id}`)
+}
+
+export function serviceRevisionArn(place: Place, clusterName: string, serviceName: string, id: string): string {
+  return ecsArn(place, `service-revision/${clusterName}/${serviceName}/${id}`)
+}
+
 export function isArn(text: string): boolean {
   return text.startsWith('arn:')
 }

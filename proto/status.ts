@@ -22,6 +22,10 @@ export type ContainerStatus = (typeof containerStatuses)[number]
 
 export type ClusterStatus = 'ACTIVE' | 'INACTIVE'
 export type InstanceStatus = 'ACTIVE' | 'DRAINING' | 'INACTIVE'
+export type ServiceStatus = 'ACTIVE' | 'DRAINING' | 'INACTIVE'
+/** Of a deployment: PRIMARY is the newest, ACTIVE an older one that still has tasks, INACTIVE one that is done with. */
+export type DeploymentStatus = 'PRIMARY' | 'ACTIVE' | 'INACTIVE'
+export type RolloutState = 'IN_PROGRESS' | 'COMPLETED' | 'FAILED'
 
 /** True where `next` is further along than `current`, so that a late or repeated report changes nothing. */
 export function isLaterTaskStatus(current: TaskStatus, next: TaskStatus): boolean {

@@ -6,7 +6,7 @@ import { instanceHandlers } from '../ecs/instances.ts'
 import { acknowledgePayload, agentConnected, agentDisconnected, applyTaskStateChange } from '../ecs/submit.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { startTurn, type TurnInput } from '../turn.ts'
-import { decideUntilQuiet, markDirty } from '../turn-deciders.ts'
+import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
 import { writesOf } from '../state/store.ts'
 import { instanceDecider } from './instance.ts'
 import { retain, retentionDefaults } from './retention.ts'
@@ -96,7 +96,7 @@ function violation(reader: Reader): string | undefined {
 }
 
 /** The rows that change when every row is decided once more; none, where deciding came to rest. */
-function undecided(reader: Reader, now: number): readonly string[] {
+function changedByDecidingAgain(reader: Reader, now: number): readonly string[] {
   const state = aState()
   for (const table of ['cluster', 'instance', 'task'] as const) {
     const keyOf = { cluster: 'clusterName', instance: 'instanceId', task: 'taskId' }[table]
@@ -105,9 +105,10 @@ function undecided(reader: Reader, now: number): readonly string[] {
     )
   }
   const overlay = state.begin()
-  const dirty = new Map()
-  markDirty(dirty, [...state.rowsAsChanges('instance'), ...state.rowsAsChanges('task')])
-  decideUntilQuiet(deciders, { overlay, dirty, now, world: aWorld(), log: quietLog }, 1000)
+  const undecided = nothingUndecided()
+  markDirty(undecided, [...state.rowsAsChanges('instance'), ...state.rowsAsChanges('task')])
+  const deciding = { overlay, undecided, deciders, keyedDeciders: [], now, world: aWorld(), log: quietLog }
+  decideUntilQuiet(deciding, { decisionsMax: 1000, decidedRowsMax: 1000 })
   return overlay.changes().map(({ table, key }) => `${table}/${key}`)
 }
 
@@ -140,7 +141,7 @@ await t.test(
           if (refusal instanceof Error && refusal.name === 'ServerException') throw refusal
           const broken = violation(turn.reader)
           if (broken !== undefined) throw new Error(`${broken}, after ${step.kind}`)
-          const rest = undecided(turn.reader, now)
+          const rest = changedByDecidingAgain(turn.reader, now)
           if (rest.length > 0)
             throw new Error(`${rest.join()} would be decided otherwise a second time, after ${step.kind}`)
           for (const { instanceId, seqNum } of turn.reader.all('instance')) {
@@ -178,5 +179,5 @@ await t.test('the invariants can fail', async (test) => {
     test.type(violation(state), 'string')
   }
   test.equal(violation(aState({ instance: instance === undefined ? [] : [instance], task: [live] })), undefined)
-  test.not(undecided(aState({ instance: instances, task: [{ ...live, seqNum: 0 }] }), testNow).length, 0)
+  test.not(changedByDecidingAgain(aState({ instance: instances, task: [{ ...live, seqNum: 0 }] }), testNow).length, 0)
 })

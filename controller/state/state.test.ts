@@ -183,5 +183,19 @@ await t.test('every table holds rows, and builders fill them', async (test) => {
   )
   test.ok(state.get('cluster', 'lab'), 'a transaction that throws leaves nothing behind')
   const names: readonly (keyof Tables)[] = tableNames
-  test.same(names, ['cluster', 'family', 'taskDefinition', 'instance', 'task', 'idempotency', 'accountSetting'])
+  test.same(names, [
+    'cluster',
+    'family',
+    'taskDefinition',
+    'instance',
+    'task',
+    'idempotency',
+    'accountSetting',
+    'service',
+    'deployment',
+    'serviceDeployment',
+    'serviceRevision',
+    'serviceEvent',
+    'taskSet',
+  ])
 })

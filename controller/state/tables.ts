@@ -15,6 +15,16 @@ import type {
   With,
 } from '../../proto/model/types.ts'
 import type { ClusterStatus, ContainerStatus, DesiredStatus, InstanceStatus, TaskStatus } from '../../proto/status.ts'
+import type {
+  DeploymentRow,
+  PlacementNote,
+  ServiceDeploymentRow,
+  ServiceEventRow,
+  ServiceRevisionRow,
+  ServiceRow,
+  TaskSetRow,
+} from './service-tables.ts'
+import { phaseOf } from './service-phase.ts'
 
 /** Key: the cluster's name. Counts are not stored: they are read from the indexes when asked. */
 export interface ClusterRow
@@ -30,6 +40,11 @@ export interface ClusterRow
   readonly status: ClusterStatus
   readonly createdAt: number
   readonly inactiveSince?: number | undefined
+  /**
+   * Set while so many instances are lost at once that their tasks are not replaced: the network is the likelier cause.
+   * Epoch milliseconds.
+   */
+  readonly replacementPausedSince?: number | undefined
 }
 
 /** Key: the family's name. Revisions are never given out twice, even after DeleteTaskDefinitions. */
@@ -79,6 +94,8 @@ export interface InstanceRow
   /** The agent's range for dynamic host ports, inclusive. */
   readonly dynamicPorts: { readonly first: number; readonly last: number }
   readonly inactiveSince?: number | undefined
+  /** Since when the instance counts as lost: disconnected for longer than the cluster's patience. Epoch milliseconds. */
+  readonly lostSince?: number | undefined
   /** RegisterContainerInstance's clientToken, so that a repeat answers the same instance. */
   readonly clientToken?: string | undefined
 }
@@ -112,6 +129,24 @@ export interface TaskRow
   readonly waitingFor?: string | undefined
   /** When the agent last said anything about this task. */
   readonly reportedAt?: number | undefined
+  /** What placement weighed when it chose the instance, for `why`. */
+  readonly placement?: PlacementNote | undefined
+  /** Only on tasks of a service: `cluster/name`. */
+  readonly serviceKey?: string | undefined
+  /** Only on tasks of a service: the deployment or task set that it belongs to, `ecs-svc/N`, also its `startedBy`. */
+  readonly deploymentId?: string | undefined
+  /** True where an essential container has a health check: then RUNNING alone isn't healthy. */
+  readonly hasHealthCheck?: true | undefined
+  /** When the task first passed the health gate (service-phase.ts). */
+  readonly healthyAt?: number | undefined
+  /** Set once the task's end has been counted for its deployment, so that it is counted once. */
+  readonly isEndCounted?: true | undefined
+  /** While the task's instance counts as lost. Taken back when the instance returns. */
+  readonly lostSince?: number | undefined
+  /** While the task's instance is draining, on tasks of services. */
+  readonly evacuatingSince?: number | undefined
+  /** Task protection: until then (epoch milliseconds) neither scale-in nor a deployment nor a drain stops the task. */
+  readonly protectedUntil?: number | undefined
 }
 
 export interface TaskContainer extends Omit<With<Container, 'containerArn' | 'name'>, 'lastStatus'> {
@@ -158,6 +193,12 @@ export interface Tables {
   task: TaskRow
   idempotency: IdempotencyRow
   accountSetting: AccountSettingRow
+  service: ServiceRow
+  deployment: DeploymentRow
+  serviceDeployment: ServiceDeploymentRow
+  serviceRevision: ServiceRevisionRow
+  serviceEvent: ServiceEventRow
+  taskSet: TaskSetRow
 }
 
 export type TableName = keyof Tables
@@ -175,6 +216,8 @@ export const indexes = {
   instance: {
     byCluster: (row: InstanceRow) => row.clusterName,
     byClientToken: (row: InstanceRow) => row.clientToken,
+    /** Instances that are registered and whose agent is away: those that may come to count as lost. */
+    away: (row: InstanceRow) => (row.status === 'INACTIVE' || row.agentConnected ? undefined : 'away'),
   },
   task: {
     byCluster: (row: TaskRow) => row.clusterName,
@@ -183,10 +226,48 @@ export const indexes = {
     liveByCluster: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.clusterName),
     liveByTaskDefinition: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.taskDefinitionArn),
     stopped: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? 'STOPPED' : undefined),
+    liveByService: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.serviceKey),
+    /** `ecs-svc/N/healthy`: how the scheduler counts a deployment's tasks without looking at each. */
+    byDeploymentPhase: (row: TaskRow) => inDeployment(row, phaseOf(row)),
+    /** `ecs-svc/N/RUNNING`: what Describe answers count. Tasks of lost instances are not among them. */
+    byDeploymentStatus: (row: TaskRow) => inDeployment(row, row.lostSince === undefined ? row.lastStatus : undefined),
+    /** Tasks whose protection has an end that is to be noticed. */
+    protected: (row: TaskRow) =>
+      row.protectedUntil === undefined || row.lastStatus === 'STOPPED' ? undefined : 'protected',
   },
   idempotency: {},
   accountSetting: {
     byPrincipal: (row: AccountSettingRow) => row.principalArn,
+  },
+  service: {
+    byCluster: (row: ServiceRow) => row.clusterName,
+    /** Services that have work in the cluster: everything that is not INACTIVE. */
+    liveByCluster: (row: ServiceRow) => (row.status === 'INACTIVE' ? undefined : row.clusterName),
+    daemonByCluster: (row: ServiceRow) =>
+      row.schedulingStrategy === 'DAEMON' && row.status === 'ACTIVE' ? row.clusterName : undefined,
+    /** Services that are to be looked at again at a certain time. */
+    timed: (row: ServiceRow) => (row.wakeAt === undefined ? undefined : 'timed'),
+    inactive: (row: ServiceRow) => (row.status === 'INACTIVE' ? 'INACTIVE' : undefined),
+  },
+  deployment: {
+    /** The service's deployments that are PRIMARY or ACTIVE. */
+    liveByService: (row: DeploymentRow) => (row.status === 'INACTIVE' ? undefined : row.serviceKey),
+    byService: (row: DeploymentRow) => row.serviceKey,
+    /** Deployments of a cluster that wait for capacity. */
+    waitingByCluster: (row: DeploymentRow) =>
+      row.waiting === undefined || row.status === 'INACTIVE' ? undefined : row.clusterName,
+  },
+  serviceDeployment: {
+    byService: (row: ServiceDeploymentRow) => row.serviceKey,
+  },
+  serviceRevision: {
+    byService: (row: ServiceRevisionRow) => row.serviceKey,
+  },
+  serviceEvent: {
+    byService: (row: ServiceEventRow) => row.serviceKey,
+  },
+  taskSet: {
+    byService: (row: TaskSetRow) => row.serviceKey,
   },
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 
@@ -194,3 +275,8 @@ export type IndexName<T extends TableName> = keyof (typeof indexes)[T] & string
 
 /** The table names in the order in which they are written down, for the store and for iteration. */
 export const tableNames = Object.keys(indexes) as readonly TableName[]
+
+function inDeployment(row: TaskRow, word: string | undefined): string | undefined {
+  if (row.deploymentId === undefined || word === undefined || row.lastStatus === 'STOPPED') return undefined
+  return `${row.deploymentId}/${word}`
+}

@@ -1,9 +1,17 @@
 /**
  * Rows and calls for tests: each builder gives a whole, plausible one, and the test names only what it is about.
  */
-import { clusterArn, containerArn, containerInstanceArn, taskArn, taskDefinitionArn } from '../../proto/arn.ts'
+import {
+  clusterArn,
+  containerArn,
+  containerInstanceArn,
+  serviceArn,
+  taskArn,
+  taskDefinitionArn,
+} from '../../proto/arn.ts'
 import type { World } from '../../proto/world.ts'
 import type { Call } from '../../controller/ecs/handler.ts'
+import type { DeploymentRow, ServiceRow } from '../../controller/state/service-tables.ts'
 import { createState, type State } from '../../controller/state/state.ts'
 import type {
   ClusterRow,
@@ -205,6 +213,58 @@ function hexOf(name: string): string {
   return digits.slice(0, 12).padStart(12, '0')
 }
 
+/** Service `web` of two tasks of `web:1`, ACTIVE, with ECS's defaults and no deployment of its own. */
+export function aService(over: Partial<ServiceRow> = {}): ServiceRow {
+  const clusterName = over.clusterName ?? 'default'
+  const serviceName = over.serviceName ?? 'web'
+  return {
+    serviceKey: `${clusterName}/${serviceName}`,
+    clusterName,
+    serviceName,
+    serviceArn: serviceArn(place, clusterName, serviceName),
+    clusterArn: clusterArn(place, clusterName),
+    status: 'ACTIVE',
+    taskDefinition: taskDefinitionArn(place, 'web', 1),
+    desiredCount: 2,
+    deploymentConfiguration: { minimumHealthyPercent: 100, maximumPercent: 200 },
+    deploymentController: { type: 'ECS' },
+    schedulingStrategy: 'REPLICA',
+    placementConstraints: [],
+    placementStrategy: [],
+    createdAt: testNow,
+    tags: [],
+    eventSeq: 0,
+    ...over,
+  }
+}
+
+let deploymentsBuilt = 0
+
+/** The PRIMARY deployment of service `web`, in progress, of `web:1`. Its id counts up unless named. */
+export function aDeployment(over: Partial<DeploymentRow> = {}): DeploymentRow {
+  deploymentsBuilt += 1
+  const digits = String(deploymentsBuilt).padStart(19, '1')
+  const clusterName = over.clusterName ?? 'default'
+  return {
+    id: `ecs-svc/${digits}`,
+    serviceKey: `${clusterName}/web`,
+    clusterName,
+    status: 'PRIMARY',
+    taskDefinition: taskDefinitionArn(place, 'web', 1),
+    createdAt: testNow,
+    updatedAt: testNow,
+    failedTasks: 0,
+    rolloutState: 'IN_PROGRESS',
+    rolloutStateReason: `ECS deployment ecs-svc/${digits} in progress.`,
+    serviceRevisionId: digits,
+    serviceDeploymentId: `deployment-${digits}`,
+    healthyTasks: 0,
+    failuresInRow: 0,
+    images: [],
+    ...over,
+  }
+}
+
 export type Rows = { readonly [T in TableName]?: readonly Tables[T][] }
 
 /**
@@ -226,6 +286,11 @@ export function aState(rows: Rows = {}): State {
     for (const row of rows.task ?? []) tx.put('task', row.taskId, row)
     for (const row of rows.accountSetting ?? []) tx.put('accountSetting', `${row.principalArn}/${row.name}`, row)
     for (const row of rows.idempotency ?? []) tx.put('idempotency', row.key, row)
+    for (const row of rows.service ?? []) tx.put('service', row.serviceKey, row)
+    for (const row of rows.deployment ?? []) tx.put('deployment', row.id, row)
+    for (const row of rows.serviceDeployment ?? []) tx.put('serviceDeployment', row.id, row)
+    for (const row of rows.serviceRevision ?? []) tx.put('serviceRevision', row.id, row)
+    for (const row of rows.taskSet ?? []) tx.put('taskSet', row.id, row)
   })
   return state
 }
