@@ -1,25 +1,34 @@
 /**
- * `npm run sim`: simulated clusters, one for each seed.
+ * `npm run sim`: simulated clusters, one for each seed, as many at a time as there are cores.
  *
  *   npm run sim -- --seeds 1000            seeds 1 to 1000
  *   npm run sim -- --seed 4711             that one, with the end of its history where it fails
  *   npm run sim -- --seed 4711 --seeds 50  fifty from there on
  *   npm run sim -- --seed 4711 --about ID  the lines of its history that name something
+ *   npm run sim -- --seeds 1000 --jobs 1   in one process
  */
+import { type ChildProcess, fork } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { simulate } from '../test/sim/simulation.ts'
-import type { SimulationResult } from '../test/sim/simulation.ts'
+import type { SeedOrder, SeedReport } from './sim-worker.ts'
+
+const progressEveryMs = 10_000
+/** A history has some hundred megabytes of short-lived garbage: a larger nursery saves a tenth of the time. */
+const workerFlags = ['--max-semi-space-size=32', '--single-threaded-gc']
 
 const { values } = parseArgs({
   options: {
     seed: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: String(availableParallelism()) },
     lines: { type: 'string', default: '80' },
     about: { type: 'string' },
   },
 })
 const first = wholeNumber('seed', values.seed)
 const count = wholeNumber('seeds', values.seeds)
+const jobs = Math.max(1, Math.min(wholeNumber('jobs', values.jobs), count))
 const lines = wholeNumber('lines', values.lines)
 
 function wholeNumber(name: string, text: string): number {
@@ -37,41 +46,96 @@ function table(counts: ReadonlyMap<string, number>): string {
   return entries.map(([name, times]) => `${name} ${times}`).join(', ')
 }
 
-function add(sums: Map<string, number>, counts: ReadonlyMap<string, number>): void {
-  for (const [name, times] of counts) sums.set(name, (sums.get(name) ?? 0) + times)
-}
+/** What all histories so far came to. */
+class Summary {
+  readonly #faults = new Map<string, number>()
+  readonly #work = new Map<string, number>()
+  readonly #failed: number[] = []
+  readonly #startedAt = Date.now()
+  #done = 0
+  #events = 0
+  #simulatedMs = 0
 
-function tellFailure(result: SimulationResult): void {
-  say(`\nFAILED seed ${result.seed} (history ${result.hash})`)
-  for (const line of result.history(lines)) say(`  ${line}`)
-  for (const violation of result.violations.slice(0, 10)) say(`  BROKEN ${violation}`)
-  say(`  repeat with: npm run sim -- --seed ${result.seed}`)
-}
-
-const faults = new Map<string, number>()
-const work = new Map<string, number>()
-const failed: number[] = []
-let events = 0
-let simulatedMs = 0
-const startedAt = Date.now()
-for (let seed = first; seed < first + count; seed += 1) {
-  const result = await simulate({ seed })
-  add(faults, result.faults)
-  add(work, result.work)
-  events += result.events
-  simulatedMs += result.simulatedMs
-  if (values.about !== undefined) for (const line of result.history(lines, values.about)) say(line)
-  if (result.violations.length > 0) {
-    failed.push(seed)
-    tellFailure(result)
+  get failedCount(): number {
+    return this.#failed.length
   }
-  if (count === 1) say(`seed ${seed}: history ${result.hash}, ${result.events} events, ${result.hosts} hosts`)
+
+  take(report: SeedReport): void {
+    const { seed, hash, events, hosts, violations } = report
+    this.#done += 1
+    this.#events += events
+    this.#simulatedMs += report.simulatedMs
+    for (const [name, times] of report.faults) this.#faults.set(name, (this.#faults.get(name) ?? 0) + times)
+    for (const [name, times] of report.work) this.#work.set(name, (this.#work.get(name) ?? 0) + times)
+    if (violations.length > 0) {
+      this.#failed.push(seed)
+      say(`\nFAILED seed ${seed} (history ${hash})`)
+    }
+    for (const line of report.history) say(violations.length > 0 ? `  ${line}` : line)
+    for (const violation of violations.slice(0, 10)) say(`  BROKEN ${violation}`)
+    if (violations.length > 0) say(`  repeat with: npm run sim -- --seed ${seed}`)
+    if (count === 1) say(`seed ${seed}: history ${hash}, ${events} events, ${hosts} hosts`)
+  }
+
+  progress(): string {
+    const rate = this.#done / this.#seconds()
+    const leftSeconds = Math.round((count - this.#done) / Math.max(rate, 0.001))
+    return `${this.#done} of ${count} seeds, ${rate.toFixed(2)} a second, ${this.failedCount} failed, ${leftSeconds} s left`
+  }
+
+  tell(): void {
+    const simulated = `${this.#events} events, ${Math.round(this.#simulatedMs / 60_000)} simulated minutes`
+    const seconds = this.#seconds()
+    const rate = (this.#done / seconds).toFixed(2)
+    say(`\nwork:   ${table(this.#work)}`)
+    say(`faults: ${table(this.#faults)}`)
+    say(`${this.#done} seeds, ${simulated} in ${seconds.toFixed(1)} s, ${rate} seeds a second with ${jobs} at a time`)
+    const failed = this.#failed.toSorted((one, other) => one - other)
+    if (failed.length === 0) return say('no invariant was broken')
+    say(`${failed.length} seeds failed; repeat one with:`)
+    for (const seed of failed) say(`  npm run sim -- --seed ${seed}`)
+  }
+
+  #seconds(): number {
+    return (Date.now() - this.#startedAt) / 1000
+  }
 }
-const seconds = (Date.now() - startedAt) / 1000
-say(`\nwork:   ${table(work)}`)
-say(`faults: ${table(faults)}`)
-say(
-  `${count} seeds, ${events} events, ${Math.round(simulatedMs / 60_000)} simulated minutes in ${seconds.toFixed(1)} s`,
-)
-say(failed.length === 0 ? 'no invariant was broken' : `${failed.length} seeds failed: ${failed.join(' ')}`)
-process.exitCode = failed.length === 0 ? 0 : 1
+
+const summary = new Summary()
+let next = first
+
+/** Gives one process seeds until there are none left; one that dies over its seed has failed it, and is replaced. */
+function work(): Promise<void> {
+  return new Promise((resolve) => {
+    let underway: number | undefined
+    const child = fork(join(import.meta.dirname, 'sim-worker.ts'), { execArgv: workerFlags })
+    const feed = (): void => {
+      underway = next < first + count ? next : undefined
+      if (underway === undefined) return child.disconnect()
+      next += 1
+      order(child, { seed: underway, lines, about: values.about })
+    }
+    child.on('message', (report) => {
+      summary.take(report as SeedReport)
+      feed()
+    })
+    child.on('exit', (code, signal) => {
+      if (underway === undefined) return resolve()
+      const nothing = { hash: '', events: 0, hosts: 0, simulatedMs: 0, faults: [], work: [], history: [] }
+      const died = `the process of the simulation ended with ${signal ?? code}`
+      summary.take({ seed: underway, ...nothing, violations: [died] })
+      resolve(next < first + count ? work() : undefined)
+    })
+    feed()
+  })
+}
+
+function order(child: ChildProcess, seedOrder: SeedOrder): void {
+  child.send(seedOrder)
+}
+
+const progress = count === 1 ? undefined : setInterval(() => say(summary.progress()), progressEveryMs)
+await Promise.all(Array.from({ length: jobs }, work))
+clearInterval(progress)
+summary.tell()
+process.exitCode = summary.failedCount === 0 ? 0 : 1

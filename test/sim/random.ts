@@ -43,7 +43,12 @@ export class Random {
   }
 
   hex(digits: number): string {
-    return Array.from({ length: digits }, () => Math.floor(this.next() * 16).toString(16)).join('')
+    let text = ''
+    while (text.length < digits)
+      text += Math.floor(this.next() * 2 ** 32)
+        .toString(16)
+        .padStart(8, '0')
+    return text.slice(0, digits)
   }
 
   uuid(): string {

@@ -36,7 +36,7 @@ export class ControllerDisk {
   /** The bug that a test can switch on: what was said to be synced was not. */
   readonly #forgets: boolean
   readonly #checkpoint = new Map<string, RowWrite>()
-  #log: string[] = []
+  #log: LoggedTurn[] = []
   #revision = 0
   readonly #history = new Map<string, TaskRow>()
   readonly #chaos: Chaos
@@ -52,7 +52,7 @@ export class ControllerDisk {
   open(life: Life): Store {
     return {
       load: async () => {
-        const tail = this.#log.flatMap((text) => readRecord(text).writes)
+        const tail = this.#log.flatMap(writesIn)
         return { revision: this.#revision, writes: [...this.#checkpoint.values(), ...tail] }
       },
       append: (record) => this.#append(writeRecord(record), record.archived, life),
@@ -85,14 +85,14 @@ export class ControllerDisk {
 
   #write(text: string, archived: readonly TaskRow[]): void {
     this.#revision += 1
-    this.#log.push(this.#forgets && this.#chaos.random.chance(0.2) ? emptyRecord : text)
+    this.#log.push({ text: this.#forgets && this.#chaos.random.chance(0.2) ? emptyRecord : text, writes: undefined })
     for (const task of archived) this.#history.set(task.taskId, JSON.parse(JSON.stringify(task)) as TaskRow)
     if (this.#log.length >= foldAfterRecords) this.#fold()
   }
 
   #fold(): void {
-    for (const text of this.#log) {
-      for (const write of readRecord(text).writes) {
+    for (const turn of this.#log) {
+      for (const write of writesIn(turn)) {
         const name = `${write.table}/${write.key}`
         if (write.row === undefined) this.#checkpoint.delete(name)
         else this.#checkpoint.set(name, write)
@@ -100,6 +100,17 @@ export class ControllerDisk {
     }
     this.#log = []
   }
+}
+
+/** One turn as it is on the disk, and what a read of it gave: the text never changes, so one read will do. */
+interface LoggedTurn {
+  readonly text: string
+  writes: readonly RowWrite[] | undefined
+}
+
+function writesIn(turn: LoggedTurn): readonly RowWrite[] {
+  turn.writes ??= readRecord(turn.text).writes
+  return turn.writes
 }
 
 const emptyRecord = writeRecord({ at: 0, writes: [], archived: [] })
@@ -126,8 +137,14 @@ export class HostDisk {
     this.#journal = new JournalFile()
   }
 
-  contents(): JournalContents {
-    return this.#journal.load()
+  /** Tasks that the journal holds. */
+  taskArns(): readonly string[] {
+    return this.#journal.taskArns()
+  }
+
+  /** Reports that nobody has acknowledged. */
+  outbox(): readonly OutboxEntry[] {
+    return this.#journal.outbox()
   }
 
   open(life: Life): Journal {
@@ -165,12 +182,20 @@ class JournalFile {
         facts: JSON.parse(facts) as JournalTask['facts'],
       }
     })
-    const outbox = [...this.#outbox].toSorted(([one], [other]) => one - other)
     return {
       tasks: tasks.toSorted((one, other) => one.facts.acceptedAt - other.facts.acceptedAt),
-      outbox: outbox.map(([, text]) => JSON.parse(text) as OutboxEntry),
+      outbox: this.outbox(),
       seqNum: this.#seqNum,
     }
+  }
+
+  taskArns(): readonly string[] {
+    return [...this.#payloads.keys()]
+  }
+
+  outbox(): readonly OutboxEntry[] {
+    const entries = [...this.#outbox].toSorted(([one], [other]) => one - other)
+    return entries.map(([, text]) => JSON.parse(text) as OutboxEntry)
   }
 
   commit(changes: JournalChanges): void {

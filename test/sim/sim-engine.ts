@@ -134,15 +134,19 @@ export class SimEngine {
     const limitMs = name === 'stopContainer' ? Number(args[1]) * 1000 + deadlineMs : (deadlines[name] ?? deadlineMs)
     const epoch = this.#epoch
     const { promise, resolve } = Promise.withResolvers<Outcome>()
-    this.#timers.after(limitMs, () =>
-      resolve({ error: new EngineError('deadline', `${name} was not answered in time`) }),
+    const settle = (outcome: Outcome): void => {
+      cancelDeadline()
+      resolve(outcome)
+    }
+    const cancelDeadline = this.#timers.after(limitMs, () =>
+      settle({ error: new EngineError('deadline', `${name} was not answered in time`) }),
     )
     const fails = chaos.strikes(host, 'engineFails', name)
     const failsBefore = fails && chaos.random.chance(0.5)
     const hangs = !fails && chaos.strikes(host, 'engineHangs', name)
     const slow = !fails && !hangs && chaos.strikes(host, 'engineSlow', name)
     if (failsBefore) {
-      this.#timers.after(5, () => resolve({ error: new EngineError('unreachable', `${name} was cut off`) }))
+      this.#timers.after(5, () => settle({ error: new EngineError('unreachable', `${name} was cut off`) }))
       return promise
     }
     // What hangs may happen late, after its caller has given up, or not at all.
@@ -153,8 +157,8 @@ export class SimEngine {
     this.#timers.after(waitMs, () => {
       // Docker takes a container's lock in the order of asking: a start behind another start finds it running.
       const isDone = name === 'startContainer' && (this.#startedAt.get(String(args[0])) ?? -1) >= askedAt
-      if (isDone) resolve({ value: undefined })
-      else this.#timers.after(ownMs, () => void this.#deed(name, args, epoch, fails).then(resolve))
+      if (isDone) settle({ value: undefined })
+      else this.#timers.after(ownMs, () => void this.#deed(name, args, epoch, fails).then(settle))
     })
     return promise
   }
@@ -174,14 +178,14 @@ export class SimEngine {
     epoch: number,
     answerLost: boolean,
   ): Promise<Outcome> {
-    const cut = { error: new EngineError('unreachable', 'Cannot connect to the Docker daemon') }
-    if (this.#epoch !== epoch) return cut
+    const cut = (): Outcome => ({ error: new EngineError('unreachable', 'Cannot connect to the Docker daemon') })
+    if (this.#epoch !== epoch) return cut()
     this.raw.latencyMs = this.#chaos.random.between(1, latencyMostMs)
     // The fake engine types each call; here all pass through one door.
     const deed = this.raw[name] as (...given: readonly unknown[]) => Promise<unknown>
     try {
       const value = await deed(...args)
-      return answerLost || this.#epoch !== epoch ? cut : { value }
+      return answerLost || this.#epoch !== epoch ? cut() : { value }
     } catch (error) {
       return error instanceof EngineError ? { error } : { error: new EngineError('refused', String(error)) }
     }

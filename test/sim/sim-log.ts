@@ -4,6 +4,8 @@ import type { Clock } from '../../proto/world.ts'
 import { beginning } from './sim-time.ts'
 
 const linesKept = 4000
+/** Characters that are hashed at once: a call for each line would cost more than the hashing. */
+const hashedAtOnce = 64 * 1024
 
 /** Messages of a log that no fault explains: where one appears, the program has a bug. */
 const bugs: readonly string[] = [
@@ -27,6 +29,7 @@ export class SimLog {
   readonly #clock: Clock
   readonly #hash = createHash('sha256')
   readonly #lines: string[] = []
+  #unhashed = ''
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -34,7 +37,8 @@ export class SimLog {
 
   event(who: string, what: string): void {
     const line = `${stamp(this.#clock.now() - beginning)} ${who.padEnd(10)} ${what}`
-    this.#hash.update(line)
+    this.#unhashed += line
+    if (this.#unhashed.length > hashedAtOnce) this.#takeIntoHash()
     this.#lines.push(line)
     if (this.#lines.length > 2 * linesKept) this.#lines.splice(0, linesKept)
   }
@@ -54,11 +58,17 @@ export class SimLog {
   }
 
   hash(): string {
+    this.#takeIntoHash()
     return this.#hash.copy().digest('hex').slice(0, 16)
   }
 
   lines(last: number, about = ''): readonly string[] {
     return this.#lines.filter((line) => line.includes(about)).slice(-last)
+  }
+
+  #takeIntoHash(): void {
+    this.#hash.update(this.#unhashed)
+    this.#unhashed = ''
   }
 
   /** A logger for a program under test, in the form of pino's. */

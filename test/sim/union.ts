@@ -86,7 +86,7 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
 
   everyReportHasArrived: ({ hosts }) =>
     hosts.flatMap(({ name, disk }) =>
-      disk.contents().outbox.map(({ change }) => `${name} still has to report ${change.task} ${change.status}`),
+      disk.outbox().map(({ change }) => `${name} still has to report ${change.task} ${change.status}`),
     ),
 }
 
@@ -99,7 +99,7 @@ export function leftOver({ reader, hosts }: Union): readonly string[] {
       .map((container) => `container ${container.name} of ${name} is still there`),
   )
   const kept = hosts.flatMap(({ name, disk }) =>
-    disk.contents().tasks.map(({ payload }) => `the journal of ${name} still has ${payload.arn}`),
+    disk.taskArns().map((taskArn) => `the journal of ${name} still has ${taskArn}`),
   )
   return [...tasks, ...containers, ...kept]
 }
