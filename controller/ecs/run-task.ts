@@ -1,7 +1,7 @@
 /** RunTask: places up to ten tasks of one definition, each seeing what the ones before it took. */
 import { invalidParameter } from '../../proto/errors.ts'
 import { stableHash } from '../../proto/hash.ts'
-import type { Failure, Input, Output, PlacementStrategy } from '../../proto/model/types.ts'
+import type { Failure, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { failuresOf, placeTask, type Refused } from '../decide/placement.ts'
 import { type PlacementRequest, placementCandidates, withReread } from '../decide/placement-candidates.ts'
@@ -10,12 +10,11 @@ import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { describeTask } from './describe-task.ts'
 import { newTask } from './new-task.ts'
+import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { checkClientToken, recallAnswer, rememberAnswer } from './run-task-idempotency.ts'
-import { checkConstraints, readTaskRequest, type TaskRequest, unsupported } from './task-request.ts'
+import { readTaskRequest, type TaskRequest, unsupported } from './task-request.ts'
 
 const countMax = 10
-const constraintsMax = 10
-const strategiesMax = 5
 
 export function runTask(
   tx: Transaction,
@@ -106,14 +105,7 @@ function checkLaunchParameters(cluster: ClusterRow, input: Input<'RunTask'>): vo
 
 function placementOf(request: TaskRequest, input: Input<'RunTask'>): PlacementRequest {
   const { definition, overrides, group } = request
-  const constraints = [...(definition.placementConstraints ?? []), ...(input.placementConstraints ?? [])]
-  if (constraints.length > constraintsMax) {
-    throw invalidParameter(
-      `A task can have at most ${constraintsMax} placement constraints, those of its task definition included; ` +
-        `there are ${constraints.length}.`,
-    )
-  }
-  checkConstraints(constraints)
+  const constraints = checkConstraints(definition.placementConstraints, input.placementConstraints)
   const launchType = input.launchType === 'EC2' || input.launchType === 'EXTERNAL' ? input.launchType : undefined
   checkCompatibility(definition, launchType)
   return { definition, overrides, group, launchType, constraints, strategies: checkStrategies(input.placementStrategy) }
@@ -128,25 +120,4 @@ function checkCompatibility(definition: TaskDefinitionRow, launchType: 'EC2' | '
     `Task definition does not support launch_type ${launchType ?? 'EC2'}. It is compatible with ` +
       `${compatible.join(', ')}: register a revision without what ties it to that.`,
   )
-}
-
-function checkStrategies(strategies: readonly PlacementStrategy[] | undefined): readonly PlacementStrategy[] {
-  const given = strategies ?? []
-  if (given.length > strategiesMax) {
-    throw invalidParameter(`At most ${strategiesMax} placement strategies can be given, and there are ${given.length}.`)
-  }
-  for (const { type, field } of given) {
-    if (type === 'binpack' && !/^(cpu|memory)$/i.test(field ?? '')) {
-      throw invalidParameter(`Placement strategy binpack takes the field cpu or memory, and got '${field ?? ''}'.`)
-    }
-    if (type === 'spread' && !/^(instanceId|host|attribute:.+)$/.test(field ?? '')) {
-      throw invalidParameter(
-        `Placement strategy spread takes the field instanceId, host or attribute:NAME, and got '${field ?? ''}'.`,
-      )
-    }
-    if (type !== 'binpack' && type !== 'spread' && type !== 'random') {
-      throw invalidParameter('Placement strategy type must be random, spread or binpack.')
-    }
-  }
-  return given
 }

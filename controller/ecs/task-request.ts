@@ -1,6 +1,6 @@
 /** What RunTask and StartTask share: the checks of their common parameters, in ECS's words, before anything is placed. */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
-import type { Input, PlacementConstraint, Tag, TaskOverride } from '../../proto/model/types.ts'
+import type { Input, Tag, TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
@@ -58,23 +58,6 @@ export function readTaskRequest(
       effectiveSetting(reader, principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
         ? 'non-blocking'
         : undefined,
-  }
-}
-
-/** Only `distinctInstance` is judged by placement so far; anything else is refused here rather than ignored. */
-export function checkConstraints(constraints: readonly PlacementConstraint[]): void {
-  for (const { type, expression } of constraints) {
-    if (type === 'memberOf') {
-      throw unsupported(
-        'Placement constraints of type memberOf need the cluster query language, which is not available yet. ' +
-          'Use distinctInstance, or StartTask with the container instances of your choice.',
-      )
-    }
-    if (type !== 'distinctInstance')
-      throw invalidParameter('Placement constraint type must be distinctInstance or memberOf.')
-    if (expression !== undefined && expression !== '') {
-      throw invalidParameter('A distinctInstance placement constraint takes no expression.')
-    }
   }
 }
 
