@@ -4,6 +4,7 @@
  */
 import { schedule } from 'node-cron'
 import type { Config } from './config.ts'
+import { schedule as runSchedule, type ScheduleResult } from './decide/schedule.ts'
 import { retain, retentionDefaults, type RetentionResult } from './decide/retention.ts'
 import type { Log } from './log.ts'
 import type { Turn, TurnInput } from './turn.ts'
@@ -32,9 +33,21 @@ export function startHousekeeping(services: {
     },
     { name: 'retention', noOverlap: true },
   )
+  const tick: TurnInput<ScheduleResult> = { name: 'schedule', run: (tx, now) => runSchedule(tx, now) }
+  const ticks = schedule(
+    '* * * * * *',
+    async () => {
+      try {
+        while ((await turn.submit(tick)).hasMore) continue
+      } catch (error) {
+        log.warn({ err: error }, 'what was due by the clock could not be committed; the next second tries again')
+      }
+    },
+    { name: 'schedule', noOverlap: true },
+  )
   return {
     async close() {
-      await retention.destroy()
+      await Promise.all([retention.destroy(), ticks.destroy()])
     },
   }
 }
