@@ -3,9 +3,9 @@
  * gathered once for a call; after each placement only the chosen one is read again, through the transaction.
  */
 import type { PlacementConstraint, PlacementStrategy, TaskOverride } from '../../proto/model/types.ts'
-import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { InstanceRow, ReservedResources, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { type InstanceResources, resourcesLeft } from './resources.ts'
+import { type InstanceResources, resourcesAfter, resourcesLeft } from './resources.ts'
 
 export interface PlacementRequest {
   readonly definition: TaskDefinitionRow
@@ -14,17 +14,22 @@ export interface PlacementRequest {
   readonly group: string
   /** Undefined: any instance whose launch type is among the definition's compatibilities. */
   readonly launchType?: 'EC2' | 'EXTERNAL' | undefined
-  /** The caller's and the definition's together. Only `distinctInstance` is judged here. */
+  /** The caller's and the definition's together. */
   readonly constraints: readonly PlacementConstraint[]
-  /** In sequence. Empty: the default of RunTask, see placement-strategies.ts. */
+  /** In sequence. Empty: the default, see placement-criteria.ts. */
   readonly strategies: readonly PlacementStrategy[]
+  /** Whose default holds where no strategy is given; absent: RunTask's. */
+  readonly default?: 'task' | 'service' | undefined
 }
+
+/** What placement reads of a task that an instance holds; also of one that a plan has put there and nobody wrote yet. */
+export type HeldTask = Pick<TaskRow, 'group' | 'lastStatus' | 'desiredStatus' | 'lostSince' | 'evacuatingSince'>
 
 export interface Candidate {
   readonly instance: InstanceRow
   readonly resources: InstanceResources
   /** The instance's tasks that are not STOPPED. */
-  readonly tasks: readonly TaskRow[]
+  readonly tasks: readonly HeldTask[]
 }
 
 /** The cluster's instances that are ACTIVE or DRAINING, in the order in which they registered. */
@@ -41,16 +46,28 @@ export function candidateOf(reader: Reader, instance: InstanceRow): Candidate {
   return { instance, tasks, resources: resourcesLeft(instance, tasks) }
 }
 
-/** The same candidates with one of them as the transaction now sees it. */
-export function withReread(reader: Reader, candidates: readonly Candidate[], instanceId: string): readonly Candidate[] {
-  return candidates.map((candidate) =>
-    candidate.instance.instanceId === instanceId ? candidateOf(reader, candidate.instance) : candidate,
-  )
+/** The candidate as it is once it has been given a task of `group` that takes `reserved`. */
+export function withTask(
+  { instance, resources, tasks }: Candidate,
+  group: string,
+  reserved: ReservedResources,
+): Candidate {
+  const task: HeldTask = { group, lastStatus: 'PENDING', desiredStatus: 'RUNNING' }
+  return { instance, tasks: [...tasks, task], resources: resourcesAfter(resources, reserved) }
 }
 
-/** The group's tasks on an instance that are meant to run; one that is being stopped makes room for its successor. */
+/**
+ * The group's tasks on an instance that are meant to run there. One that is being stopped makes room for its successor,
+ * and so does one that is lost or leaves a draining instance: its successor belongs in the same place.
+ */
 export function tasksOfGroup(candidate: Candidate, group: string): number {
-  return candidate.tasks.filter((task) => task.group === group && task.desiredStatus !== 'STOPPED').length
+  let number = 0
+  for (const task of candidate.tasks) if (task.group === group && isMeantToStay(task)) number += 1
+  return number
+}
+
+function isMeantToStay({ desiredStatus, lostSince, evacuatingSince }: HeldTask): boolean {
+  return desiredStatus !== 'STOPPED' && lostSince === undefined && evacuatingSince === undefined
 }
 
 function byRegistration(left: Candidate, right: Candidate): number {

@@ -13,6 +13,8 @@ export interface FilterMethods<Want> {
   judge(want: Want, candidate: Candidate): boolean
   /** One phrase on the instances that failed, at least one, that starts with their number. */
   explain(want: Want, failed: readonly Candidate[]): string
+  /** What share of what it wants an instance that failed lacks, above 0 and at most 1; absent: all of it. */
+  shortfall?(want: Want, candidate: Candidate): number
 }
 
 /** A filter that has taken a task. */
@@ -21,6 +23,7 @@ export interface ArmedFilter {
   readonly reason: string
   judge(candidate: Candidate): boolean
   explain(failed: readonly Candidate[]): string
+  shortfall(candidate: Candidate): number
 }
 
 export type PlacementFilter = (request: PlacementRequest) => ArmedFilter | undefined
@@ -34,6 +37,7 @@ export function definePlacementFilter<Want>(methods: FilterMethods<Want>): Place
       reason: methods.reason,
       judge: (candidate) => methods.judge(want, candidate),
       explain: (failed) => methods.explain(want, failed),
+      shortfall: (candidate) => methods.shortfall?.(want, candidate) ?? 1,
     }
   }
 }
@@ -41,6 +45,11 @@ export function definePlacementFilter<Want>(methods: FilterMethods<Want>): Place
 /** `1 is draining`, `2 are draining`. */
 export function count(number: number, singular: string, plural: string): string {
   return `${number} ${number === 1 ? singular : plural}`
+}
+
+/** What share of `want` is lacking where only `free` is left; nothing is lacked more than whole. */
+export function shareOf(want: number, free: number): number {
+  return Math.min(1, (want - free) / want)
 }
 
 const listedMax = 5

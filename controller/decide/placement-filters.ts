@@ -8,7 +8,14 @@ import type { Attribute } from '../../proto/model/types.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
 import { portFilters } from './placement-port-filters.ts'
-import { type ArmedFilter, count, definePlacementFilter, listed, type PlacementFilter } from './placement-filter.ts'
+import {
+  type ArmedFilter,
+  count,
+  definePlacementFilter,
+  listed,
+  type PlacementFilter,
+  shareOf,
+} from './placement-filter.ts'
 import { taskDemand } from './resources.ts'
 
 /** The filters that have something to say on this task, in the order in which they judge. */
@@ -117,6 +124,7 @@ const cpu = definePlacementFilter({
     const numbers = `(want ${want} units, most free ${Math.max(0, most)})`
     return count(failed.length, `lacks CPU ${numbers}`, `lack CPU ${numbers}`)
   },
+  shortfall: (want, { resources }) => shareOf(want, resources.remaining.cpuUnits),
 })
 
 const memory = definePlacementFilter({
@@ -129,6 +137,7 @@ const memory = definePlacementFilter({
     const numbers = `(want ${want} MiB, most free ${Math.max(0, most)})`
     return count(failed.length, `lacks memory ${numbers}`, `lack memory ${numbers}`)
   },
+  shortfall: (want, { resources }) => shareOf(want, resources.remaining.memoryMiB),
 })
 
 const filters: readonly PlacementFilter[] = [

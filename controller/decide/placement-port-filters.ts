@@ -3,7 +3,7 @@
  * task; and, inside the range from which the agent picks dynamic ports, as long as the agent still has ports to pick.
  */
 import type { Candidate, PlacementRequest } from './placement-candidates.ts'
-import { count, definePlacementFilter, listed, type PlacementFilter } from './placement-filter.ts'
+import { count, definePlacementFilter, listed, type PlacementFilter, shareOf } from './placement-filter.ts'
 import { reservedTcpPorts, taskDemand } from './resources.ts'
 
 const tcpPorts = definePlacementFilter({
@@ -61,6 +61,7 @@ const dynamicPorts = definePlacementFilter({
     const numbers = `(want ${want.dynamic}, most free ${Math.max(0, most)})`
     return count(failed.length, `lacks dynamic ports ${numbers}`, `lack dynamic ports ${numbers}`)
   },
+  shortfall: (want, candidate) => shareOf(want.dynamic, freeDynamicPorts(candidate, want.fixed)),
 })
 
 export const portFilters: readonly PlacementFilter[] = [tcpPorts, udpPorts, awaitedPorts, dynamicPorts]

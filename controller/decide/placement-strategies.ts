@@ -1,14 +1,12 @@
 /**
- * Which of the instances that could take a task does. A strategy narrows the candidates; several run in sequence, each
+ * Which of the instances that could take a task does. A criterion narrows the candidates; several run in sequence, each
  * on what the one before left. What is still equal at the end goes to the instance that registered first, so that the
  * same state and the same seed always give the same answer.
- *
- * Source: AWS documentation, "Use strategies to define Amazon ECS task placement".
  */
-import type { PlacementStrategy } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { attributesOf } from './operator-changes.ts'
 import { type Candidate, type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
+import { type Criterion, criteriaOf } from './placement-criteria.ts'
 
 /**
  * The instance to take of `able`, at least one, in the order of their registration. `everyone` is the whole cluster:
@@ -21,63 +19,79 @@ export function chooseCandidate(
   world: World,
 ): Candidate | undefined {
   let left = able
-  for (const strategy of request.strategies) left = narrow(strategy, left, everyone, request.group, world)
-  if (request.strategies.length === 0) left = spreadLoad(left, world)
+  for (const criterion of criteriaOf(request.strategies, request.default)) {
+    left = narrow(criterion, left, everyone, request.group, world)
+  }
   return left[0]
 }
 
-/**
- * RunTask without a strategy: as ECS says of it, tasks go to random instances in a way that keeps any single one from
- * getting a disproportionate number. Here: at random among the instances with the fewest live tasks.
- */
-function spreadLoad(candidates: readonly Candidate[], world: World): readonly Candidate[] {
-  return pickAny(
-    leastBy(candidates, (candidate) => candidate.tasks.length),
-    world,
-  )
-}
-
 function narrow(
-  strategy: PlacementStrategy,
+  criterion: Criterion,
   candidates: readonly Candidate[],
   everyone: readonly Candidate[],
   group: string,
   world: World,
 ): readonly Candidate[] {
-  const field = strategy.field ?? ''
-  switch (strategy.type) {
+  switch (criterion.kind) {
     case 'random':
       return pickAny(candidates, world)
+    case 'liveTasks':
+      return leastBy(candidates, (candidate) => candidate.tasks.length)
+    case 'ownTasks':
+      return leastBy(candidates, (candidate) => tasksOfGroup(candidate, group))
     case 'binpack':
       return leastBy(candidates, ({ resources }) =>
-        field.toLowerCase() === 'cpu' ? resources.remaining.cpuUnits : resources.remaining.memoryMiB,
+        criterion.resource === 'cpu' ? resources.remaining.cpuUnits : resources.remaining.memoryMiB,
       )
-    case 'spread':
-      return spread(candidates, everyone, group, field)
     default:
-      throw new Error(`placement strategy ${String(strategy.type)} has no rule here; it must be refused before`)
+      return spread(candidates, everyone, group, criterion.attribute)
   }
+}
+
+/** What each criterion counted on a candidate, in words. */
+export function scoresOf(
+  candidate: Candidate,
+  everyone: readonly Candidate[],
+  { strategies, group, ...request }: PlacementRequest,
+): readonly string[] {
+  const { remaining } = candidate.resources
+  return criteriaOf(strategies, request.default).map((criterion) => {
+    switch (criterion.kind) {
+      case 'random':
+        return 'drawn at random'
+      case 'liveTasks':
+        return `${candidate.tasks.length} live tasks`
+      case 'ownTasks':
+        return `${tasksOfGroup(candidate, group)} tasks of ${group}`
+      case 'binpack':
+        return criterion.resource === 'cpu' ? `${remaining.cpuUnits} CPU units free` : `${remaining.memoryMiB} MiB free`
+      default: {
+        const place = placeOf(candidate, criterion.attribute)
+        const inPlace = everyone.filter((each) => placeOf(each, criterion.attribute) === place)
+        const number = inPlace.reduce((sum, each) => sum + tasksOfGroup(each, group), 0)
+        return `${number} tasks of ${group} where ${criterion.attribute} is ${place === '' ? 'not set' : place}`
+      }
+    }
+  })
 }
 
 function spread(
   candidates: readonly Candidate[],
   everyone: readonly Candidate[],
   group: string,
-  field: string,
+  attribute: string,
 ): readonly Candidate[] {
   const tasksByValue = new Map<string, number>()
   for (const candidate of everyone) {
-    const value = spreadValue(candidate, field)
+    const value = placeOf(candidate, attribute)
     tasksByValue.set(value, (tasksByValue.get(value) ?? 0) + tasksOfGroup(candidate, group))
   }
-  return leastBy(candidates, (candidate) => tasksByValue.get(spreadValue(candidate, field)) ?? 0)
+  return leastBy(candidates, (candidate) => tasksByValue.get(placeOf(candidate, attribute)) ?? 0)
 }
 
 /** Instances without the attribute count as one place of their own. */
-function spreadValue({ instance }: Candidate, field: string): string {
-  if (!field.startsWith('attribute:')) return instance.instanceId
-  const name = field.slice('attribute:'.length)
-  return attributesOf(instance).find((attribute) => attribute.name === name)?.value ?? ''
+export function placeOf({ instance }: Candidate, attribute: string): string {
+  return attributesOf(instance).find(({ name }) => name === attribute)?.value ?? ''
 }
 
 function leastBy(candidates: readonly Candidate[], measure: (candidate: Candidate) => number): readonly Candidate[] {

@@ -8,12 +8,14 @@ import {
   aWorld,
   anInstance,
   inTransaction,
+  testNow,
 } from '../../test/support/builders.ts'
 import type { ContainerDefinition, PortMapping } from '../../proto/model/types.ts'
 import type { State } from '../state/state.ts'
 import type { InstanceRow, ReservedResources, TaskDefinitionRow } from '../state/tables.ts'
-import { failuresOf, placeTask } from './placement.ts'
-import { type PlacementRequest, placementCandidates } from './placement-candidates.ts'
+import { failuresOf } from './placement.ts'
+import type { PlacementRequest } from './placement-candidates.ts'
+import { planPlacement } from './placement-plan.ts'
 import { instanceResources, reservedTcpPorts, taskDemand } from './resources.ts'
 
 function aContainerDefinition(over: Partial<ContainerDefinition> = {}): ContainerDefinition {
@@ -69,7 +71,7 @@ function sorted(ports: Iterable<number>): number[] {
 /** Places one task and keeps it; answers the host it went to, or the sentence of the refusal. */
 function placeOne(state: State, request: PlacementRequest, world = aWorld()): string {
   return inTransaction(state, (tx) => {
-    const placed = placeTask(placementCandidates(tx, 'default'), request, world)
+    const placed = planPlacement(tx, 'default', request, testNow, world).next()
     if (placed.kind === 'refused') return placed.sentence
     const { instanceId } = placed.instance
     const row = aTask({ instanceId, group: request.group, reserved: placed.reserved })
@@ -255,7 +257,7 @@ await t.test('the sentence of the specification, and failures as ECS gives them'
   const draining = anInstance({ instanceId: '9', status: 'DRAINING', registeredAt: 9_000_000 })
   const gone = anInstance({ instanceId: '8', status: 'INACTIVE' })
   const state = aState({ instance: [...small, draining, gone] })
-  const placed = placeTask(placementCandidates(state, 'default'), aRequest({ definition: big }), aWorld())
+  const placed = planPlacement(state, 'default', aRequest({ definition: big }), testNow, aWorld()).next()
   if (placed.kind === 'placed') throw new Error('nothing fits')
   const sentence = 'no instance matched: 3 lack memory (want 2048 MiB, most free 1024), 1 is draining'
   test.equal(placed.sentence, sentence)
@@ -439,7 +441,7 @@ function placeChecked(
   total: number,
   picked: Picked,
 ): string {
-  const placed = placeTask(placementCandidates(state, 'default'), request, world)
+  const placed = planPlacement(state, 'default', request, testNow, world).next()
   if (placed.kind === 'refused') {
     const counted = placed.counts.reduce((sum, { count }) => sum + count, 0)
     if (counted !== total || placed.instances.length !== total) {

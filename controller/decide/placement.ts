@@ -3,47 +3,38 @@
  * refusal says why, in ECS's reasons and in one sentence with counts. docs/placement.md has the rules.
  */
 import type { Failure } from '../../proto/model/types.ts'
-import type { World } from '../../proto/world.ts'
+import type { PlacementNote } from '../state/service-tables.ts'
 import type { InstanceRow, ReservedResources } from '../state/tables.ts'
-import type { Candidate, PlacementRequest } from './placement-candidates.ts'
-import type { ArmedFilter } from './placement-filter.ts'
+import type { Reader } from '../state/transaction.ts'
+import { candidateOf, type PlacementRequest } from './placement-candidates.ts'
 import { armFilters } from './placement-filters.ts'
-import { chooseCandidate } from './placement-strategies.ts'
+import { type Refused, refusalOf } from './placement-refusal.ts'
 import { taskDemand } from './resources.ts'
 
 export interface Placed {
   readonly kind: 'placed'
   readonly instance: InstanceRow
   readonly reserved: ReservedResources
+  /** What was weighed, for the task's row. */
+  readonly note: PlacementNote
 }
 
-/** A value, not an error: RunTask answers 200 with it in `failures[]`. */
-export interface Refused {
-  readonly kind: 'refused'
-  /** For each filter that refused any: how many instances failed it first. They add up to the instances. */
-  readonly counts: readonly RefusalCount[]
-  /** For each instance, in the order in which they registered, what it failed first. */
-  readonly instances: readonly { readonly instance: InstanceRow; readonly filter: string; readonly reason: string }[]
-  /** `no instance matched: 3 lack memory (want 2048 MiB, most free 1024), 1 is draining`. */
-  readonly sentence: string
-}
-
-export interface RefusalCount {
-  readonly filter: string
-  readonly reason: string
-  readonly count: number
-  readonly explanation: string
-}
-
-/** Chooses an instance of `candidates` for one task; the caller writes the task before it places the next one. */
-export function placeTask(candidates: readonly Candidate[], request: PlacementRequest, world: World): Placed | Refused {
-  const { able, refused } = judgeAll(candidates, request)
-  const chosen = chooseCandidate(able, candidates, request, world)
-  if (chosen === undefined) return refusalOf(refused)
+/** Whether the one instance that a caller names can take a task: StartTask, and daemons. */
+export function placeOn(
+  reader: Reader,
+  instance: InstanceRow,
+  request: PlacementRequest,
+  now: number,
+): Placed | Refused {
+  const candidate = candidateOf(reader, instance)
+  const filters = armFilters(request)
+  const filter = filters.find((armed) => !armed.judge(candidate))
+  if (filter !== undefined) return refusalOf([{ candidate, filter }], filters)
   return {
     kind: 'placed',
-    instance: chosen.instance,
+    instance,
     reserved: taskDemand(request.definition, request.overrides),
+    note: { at: now, considered: 1, able: 1, counts: [], ranking: [{ instanceId: instance.instanceId, scores: [] }] },
   }
 }
 
@@ -58,48 +49,4 @@ export function failuresOf(refused: Refused, detail: string): readonly Failure[]
   return refused.instances
     .slice(0, failuresMax)
     .map(({ instance, reason }) => ({ arn: instance.containerInstanceArn, reason, detail }))
-}
-
-interface Failed {
-  readonly candidate: Candidate
-  readonly filter: ArmedFilter
-}
-
-function judgeAll(
-  candidates: readonly Candidate[],
-  request: PlacementRequest,
-): { readonly able: readonly Candidate[]; readonly refused: readonly Failed[] } {
-  const filters = armFilters(request)
-  const able: Candidate[] = []
-  const refused: Failed[] = []
-  for (const candidate of candidates) {
-    const filter = filters.find((armed) => !armed.judge(candidate))
-    if (filter === undefined) able.push(candidate)
-    else refused.push({ candidate, filter })
-  }
-  return { able, refused }
-}
-
-function refusalOf(failed: readonly Failed[]): Refused {
-  const byFilter = new Map<ArmedFilter, Candidate[]>()
-  for (const { candidate, filter } of failed) byFilter.set(filter, [...(byFilter.get(filter) ?? []), candidate])
-  const counts = [...byFilter]
-    .map(([filter, candidates]) => ({
-      filter: filter.name,
-      reason: filter.reason,
-      count: candidates.length,
-      explanation: filter.explain(candidates),
-    }))
-    .sort((left, right) => right.count - left.count)
-  const explanations = counts.map(({ explanation }) => explanation)
-  return {
-    kind: 'refused',
-    counts,
-    instances: failed.map(({ candidate, filter }) => ({
-      instance: candidate.instance,
-      filter: filter.name,
-      reason: filter.reason,
-    })),
-    sentence: `no instance matched: ${explanations.length === 0 ? 'there is none' : explanations.join(', ')}`,
-  }
 }

@@ -47,6 +47,21 @@ export function resourcesLeft(instance: InstanceRow, liveTasks: readonly TaskRow
   return resources
 }
 
+/** What is left once a task that takes `reserved` has been given out as well. */
+export function resourcesAfter(resources: InstanceResources, reserved: ReservedResources): InstanceResources {
+  const { remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited } = resources
+  return {
+    ...resources,
+    remaining: {
+      cpuUnits: remaining.cpuUnits - reserved.cpuUnits,
+      memoryMiB: remaining.memoryMiB - reserved.memoryMiB,
+    },
+    usedTcpPorts: reserved.tcpPorts.length === 0 ? usedTcpPorts : new Set([...usedTcpPorts, ...reserved.tcpPorts]),
+    usedUdpPorts: reserved.udpPorts.length === 0 ? usedUdpPorts : new Set([...usedUdpPorts, ...reserved.udpPorts]),
+    dynamicPortsAwaited: dynamicPortsAwaited + reserved.dynamicPortsAwaited,
+  }
+}
+
 function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceResources {
   const registered = registeredCapacity(instance)
   const usedTcpPorts = new Set([...reservedTcpPorts, ...registeredPorts(instance, 'PORTS'), ...instance.hostTcpPorts])

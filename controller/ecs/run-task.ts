@@ -3,8 +3,10 @@ import { invalidParameter } from '../../proto/errors.ts'
 import { stableHash } from '../../proto/hash.ts'
 import type { Failure, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
-import { failuresOf, placeTask, type Refused } from '../decide/placement.ts'
-import { type PlacementRequest, placementCandidates, withReread } from '../decide/placement-candidates.ts'
+import { failuresOf } from '../decide/placement.ts'
+import type { PlacementRequest } from '../decide/placement-candidates.ts'
+import { planPlacement } from '../decide/placement-plan.ts'
+import type { Refused } from '../decide/placement-refusal.ts'
 import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
@@ -51,18 +53,18 @@ function placeAll(
   now: number,
   world: World,
 ): { readonly rows: readonly TaskRow[]; readonly refused: Refused | undefined } {
-  let candidates = placementCandidates(tx, request.cluster.clusterName)
-  if (candidates.length === 0) throw invalidParameter('No Container Instances were found in your cluster.')
+  const plan = planPlacement(tx, request.cluster.clusterName, placement, now, world)
+  if (plan.considered === 0) throw invalidParameter('No Container Instances were found in your cluster.')
   const rows: TaskRow[] = []
   while (rows.length < count) {
-    const placed = placeTask(candidates, placement, world)
+    const placed = plan.next()
     // What doesn't fit now doesn't fit later in this call either: the tasks are alike and nothing is given back.
     if (placed.kind === 'refused') return { rows, refused: placed }
-    const { instance, reserved } = placed
-    const row = newTask(request, placement.launchType ?? instance.launchType, instance, reserved, now, world)
+    const { instance, reserved, note } = placed
+    const launchType = placement.launchType ?? instance.launchType
+    const row = { ...newTask(request, launchType, instance, reserved, now, world), placement: note }
     tx.put('task', row.taskId, row)
     rows.push(row)
-    candidates = withReread(tx, candidates, instance.instanceId)
   }
   return { rows, refused: undefined }
 }

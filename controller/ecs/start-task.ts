@@ -2,8 +2,7 @@
 import { invalidParameter } from '../../proto/errors.ts'
 import type { Failure, Input, Output, Task } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
-import { failuresOf, placeTask } from '../decide/placement.ts'
-import { candidateOf } from '../decide/placement-candidates.ts'
+import { failuresOf, placeOn } from '../decide/placement.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf, describeTask } from './describe-task.ts'
@@ -38,7 +37,7 @@ export function startTask(
       continue
     }
     const wanted = { definition, overrides, group, constraints: [], strategies: [] }
-    const placed = placeTask([candidateOf(tx, instance)], wanted, world)
+    const placed = placeOn(tx, instance, wanted, now)
     if (placed.kind === 'refused') {
       failures.push(...failuresOf(placed, placed.sentence))
       continue
