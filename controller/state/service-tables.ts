@@ -62,6 +62,8 @@ export interface ServiceRow
   /** The service revision that last completed a deployment: where a rollback goes. */
   readonly lastCompletedRevisionId?: string | undefined
   readonly inactiveSince?: number | undefined
+  /** The cluster's `replacementPausedSince` that this service's events have told of. */
+  readonly pauseAnnouncedAt?: number | undefined
 }
 
 /** Key: the deployment's id, `ecs-svc/` and 19 digits. */
@@ -85,12 +87,20 @@ export interface DeploymentRow
   readonly retryAt?: number | undefined
   /** Why the next task has no place. Absent while there is room, or nothing to start. */
   readonly waiting?: PlacementWait | undefined
+  /** Since when something other than capacity keeps the scheduler from going on, and what; told once in the events. */
+  readonly stuck?: { readonly since: number; readonly by: 'percentages' | 'protection' } | undefined
   /** By image as the definition writes it, the digest that the first agent reported (versionConsistency). */
   readonly images: readonly ContainerImage[]
   /** The failure that ended the deployment, or the last one that set it back. */
   readonly cause?: DeploymentCause | undefined
   /** The deployment that this one takes back. */
   readonly rollbackOf?: string | undefined
+  /** When the last of its tasks without a health check became healthy: each has its time to prove itself. */
+  readonly provingSince?: number | undefined
+  /** While failures are counted: tasks that became healthy and, left running, will reset the count. At most eight. */
+  readonly proving?: readonly { readonly taskId: string; readonly healthyAt: number }[] | undefined
+  /** The pause that `retryAt` ends: when it began, and the how-manieth it is since a task last proved itself. */
+  readonly pause?: { readonly at: number; readonly round: number; readonly isAnnounced?: true | undefined } | undefined
 }
 
 /** Why a task of a deployment failed, as people are told it. Never container output. */
@@ -129,6 +139,8 @@ export interface PlacementWait {
   /** Since when a task has had no place, and when placement was last tried. */
   readonly since: number
   readonly at: number
+  /** When the service's events last told of it. */
+  readonly toldAt?: number | undefined
   /** `no instance matched: 3 lack memory (want 2048 MiB, most free 1024), 1 is draining`. */
   readonly sentence: string
   readonly counts: readonly PlacementCount[]
