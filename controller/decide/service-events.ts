@@ -35,6 +35,7 @@ export function addServiceEvent(
   if (seq > serviceEventsMax) tx.delete('serviceEvent', eventKey(serviceKey, seq - serviceEventsMax))
 }
 
-function eventKey(serviceKey: string, seq: number): string {
+/** Where the event of that number is kept. */
+export function eventKey(serviceKey: string, seq: number): string {
   return `${serviceKey}/${String(seq).padStart(9, '0')}`
 }

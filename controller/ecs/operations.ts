@@ -4,6 +4,7 @@ import { attributeHandlers } from './attributes.ts'
 import { clusterHandlers } from './clusters.ts'
 import type { Handlers } from './handler.ts'
 import { instanceHandlers } from './instances.ts'
+import { serviceHandlers } from './services.ts'
 import { submitHandlers } from './submit.ts'
 import { tagHandlers } from './tag-resource.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
@@ -15,6 +16,7 @@ export const operations: Handlers = {
   ...taskDefinitionHandlers,
   ...taskHandlers,
   ...instanceHandlers,
+  ...serviceHandlers,
   ...submitHandlers,
   ...tagHandlers,
   ...attributeHandlers,

@@ -1,0 +1,216 @@
+/** CreateService: checks what is asked for, keeps it as a service, and starts its first deployment. */
+import { serviceArn } from '../../proto/arn.ts'
+import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { stableHash } from '../../proto/hash.ts'
+import type { Input } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
+import { startDeployment } from '../decide/deployment-start.ts'
+import { eventKey } from '../decide/service-events.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
+import type { ClusterRow } from '../state/tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import { effectiveSetting } from './account-settings.ts'
+import { requireCluster } from './clusters.ts'
+import {
+  initialDeploymentConfiguration,
+  mergeDeploymentConfiguration,
+  type SchedulingStrategy,
+} from './deployment-configuration.ts'
+import type { Call } from './handler.ts'
+import { serviceKeyOf } from './service-lookup.ts'
+import {
+  checkCapacity,
+  checkDesiredCount,
+  checkGracePeriod,
+  checkServiceConstraints,
+  checkServiceDefinition,
+  checkServiceStrategies,
+  refuseWhatIsNotBuilt,
+  servicesPerClusterMax,
+  whyNoRebalancing,
+} from './service-rules.ts'
+import { checkTags } from './tags.ts'
+
+const namePattern = /^[A-Za-z0-9_-]{1,255}$/
+const clientTokenPattern = /^[\x21-\x7e]{1,36}$/
+
+/** The service that was made, or the one that a call with the same parameters had made before. */
+export function createService(tx: Transaction, input: Input<'CreateService'>, call: Call, world: World): ServiceRow {
+  const cluster = requireCluster(tx, input.cluster)
+  const serviceName = checkName(input.serviceName)
+  if (input.clientToken !== undefined && !clientTokenPattern.test(input.clientToken)) {
+    throw invalidParameter('clientToken must be 1 to 36 printable ASCII characters without spaces.')
+  }
+  const serviceKey = serviceKeyOf(cluster.clusterName, serviceName)
+  // The cluster's name stands for however the caller wrote it.
+  const inputHash = stableHash({ ...input, cluster: cluster.clusterName, clientToken: undefined })
+  const known = recall(tx, serviceKey, input.clientToken, inputHash)
+  if (known !== undefined) return known
+  if (tx.count('service', 'liveByCluster', cluster.clusterName) >= servicesPerClusterMax) {
+    throw invalidParameter(
+      `Cluster ${cluster.clusterName} has ${servicesPerClusterMax} services, the most that a cluster can have. Delete ` +
+        'those that are not needed, or use another cluster.',
+    )
+  }
+  const row = newService(tx, cluster, serviceKey, input, inputHash, call, world)
+  forgetFormer(tx, serviceKey)
+  tx.put('service', serviceKey, row)
+  if (row.deploymentController.type === 'ECS') startDeployment(tx, row, {}, call.now, world)
+  return tx.get('service', serviceKey) ?? row
+}
+
+function checkName(serviceName: string | undefined): string {
+  if (serviceName === undefined || serviceName === '') throw invalidParameter('serviceName can not be blank.')
+  if (namePattern.test(serviceName)) return serviceName
+  throw invalidParameter(
+    `Invalid serviceName '${serviceName.slice(0, 255)}'. It takes 1 to 255 letters, digits, hyphens and underscores.`,
+  )
+}
+
+/**
+ * ECS's rule on a name that is taken: the same request answers the service that it made, any other is refused. A service
+ * that was changed since is not what a request without a token would make.
+ */
+function recall(
+  reader: Reader,
+  serviceKey: string,
+  clientToken: string | undefined,
+  inputHash: string,
+): ServiceRow | undefined {
+  const existing = reader.get('service', serviceKey)
+  if (existing === undefined || existing.status === 'INACTIVE') return undefined
+  if (existing.status === 'DRAINING') throw invalidParameter('Unable to Start a service that is still Draining.')
+  if (existing.inputHash === inputHash && existing.clientToken === clientToken) return existing
+  throw invalidParameter(
+    `Creation of service was not idempotent. Service ${existing.serviceName} exists with other parameters: change it ` +
+      'with UpdateService, or delete it first.',
+  )
+}
+
+function newService(
+  tx: Transaction,
+  cluster: ClusterRow,
+  serviceKey: string,
+  input: Input<'CreateService'>,
+  inputHash: string,
+  call: Call,
+  world: World,
+): ServiceRow {
+  const serviceName = checkName(input.serviceName)
+  const controller = checkController(input)
+  const schedulingStrategy: SchedulingStrategy = input.schedulingStrategy ?? 'REPLICA'
+  if (schedulingStrategy === 'DAEMON' && controller !== 'ECS') {
+    throw invalidParameter(
+      `The daemon scheduling strategy does not support the deployment controller ${controller}. Use ECS, or REPLICA.`,
+    )
+  }
+  refuseWhatIsNotBuilt(input)
+  checkRole(input)
+  const launchType = checkCapacity(cluster, input, schedulingStrategy)
+  const definition =
+    controller === 'EXTERNAL'
+      ? undefined
+      : checkServiceDefinition(tx, input.taskDefinition, launchType, input.networkConfiguration)
+  const desiredCount = checkDesiredCount(input.desiredCount, schedulingStrategy)
+  const placementConstraints = checkServiceConstraints(definition, input.placementConstraints ?? [], schedulingStrategy)
+  const placementStrategy = checkServiceStrategies(input.placementStrategy ?? [], schedulingStrategy)
+  const deploymentConfiguration = mergeDeploymentConfiguration(
+    initialDeploymentConfiguration(schedulingStrategy),
+    input.deploymentConfiguration,
+    schedulingStrategy,
+    controller,
+  )
+  const healthCheckGracePeriodSeconds = checkGracePeriod(input.healthCheckGracePeriodSeconds) ?? 0
+  const logDriverMode = effectiveSetting(tx, call.principalArn, 'defaultLogDriverMode', world)
+  return {
+    serviceKey,
+    clusterName: cluster.clusterName,
+    serviceName,
+    serviceArn: serviceArn(world, cluster.clusterName, serviceName),
+    clusterArn: cluster.clusterArn,
+    status: 'ACTIVE',
+    ...(definition !== undefined && { taskDefinition: definition.taskDefinitionArn }),
+    ...(launchType !== undefined && { launchType }),
+    desiredCount: desiredCount ?? 0,
+    deploymentConfiguration,
+    deploymentController: { type: controller },
+    schedulingStrategy,
+    placementConstraints,
+    placementStrategy,
+    healthCheckGracePeriodSeconds,
+    availabilityZoneRebalancing: rebalancing(input, {
+      schedulingStrategy,
+      controller,
+      launchType,
+      maximumPercent: deploymentConfiguration.maximumPercent,
+      placementConstraints,
+      placementStrategy,
+    }),
+    enableECSManagedTags: input.enableECSManagedTags ?? false,
+    enableExecuteCommand: false,
+    propagateTags: input.propagateTags ?? 'NONE',
+    loadBalancers: [],
+    serviceRegistries: [],
+    resourceManagementType: 'CUSTOMER',
+    createdAt: call.now,
+    createdBy: call.principalArn,
+    tags: checkTags(input.tags),
+    ...(logDriverMode === 'non-blocking' && { logDriverMode: 'non-blocking' as const }),
+    ...(input.clientToken !== undefined && { clientToken: input.clientToken }),
+    inputHash,
+    // The numbers of events go on where those of a former service of that name ended: none is given out twice.
+    eventSeq: tx.get('service', serviceKey)?.eventSeq ?? 0,
+  }
+}
+
+function checkController(input: Input<'CreateService'>): 'ECS' | 'EXTERNAL' {
+  const controller = input.deploymentController?.type ?? 'ECS'
+  if (controller === 'CODE_DEPLOY') {
+    throw new ApiError(
+      'UnsupportedFeatureException',
+      'deploymentController CODE_DEPLOY needs AWS CodeDeploy, which is not available. Use ECS (rolling deployments) or ' +
+        'EXTERNAL (task sets of your own).',
+    )
+  }
+  if (controller === 'ECS') {
+    if (input.desiredCount !== undefined || input.schedulingStrategy === 'DAEMON') return controller
+    throw invalidParameter('desiredCount is required with the scheduling strategy REPLICA. Give 0 or more.')
+  }
+  for (const member of ['taskDefinition', 'networkConfiguration', 'platformVersion'] as const) {
+    if (input[member] === undefined) continue
+    throw invalidParameter(
+      `${member} is not valid with the deployment controller EXTERNAL: each task set has its own. Leave it out here, and ` +
+        'give it to CreateTaskSet.',
+    )
+  }
+  return controller
+}
+
+function checkRole({ role }: Input<'CreateService'>): void {
+  if (role === undefined || role === '') return
+  throw invalidParameter(
+    'role is only for a service with load balancers, whose targets ECS registers in that role. Leave it out.',
+  )
+}
+
+/** ECS's default is ENABLED, wherever the rest of the service goes with it. */
+function rebalancing(
+  { availabilityZoneRebalancing }: Input<'CreateService'>,
+  service: Parameters<typeof whyNoRebalancing>[0],
+): 'ENABLED' | 'DISABLED' {
+  if (availabilityZoneRebalancing === 'DISABLED') return 'DISABLED'
+  const why = whyNoRebalancing(service)
+  if (why === undefined) return 'ENABLED'
+  if (availabilityZoneRebalancing === undefined) return 'DISABLED'
+  throw invalidParameter(`availabilityZoneRebalancing can't be ENABLED where ${why}. Give DISABLED, or change that.`)
+}
+
+/** Events and task sets of an INACTIVE service of that name are not the new one's. Its deployments are done with. */
+function forgetFormer(tx: Transaction, serviceKey: string): void {
+  for (const { seq } of tx.find('serviceEvent', 'byService', serviceKey))
+    tx.delete('serviceEvent', eventKey(serviceKey, seq))
+  for (const { id } of tx.find('taskSet', 'byService', serviceKey)) tx.delete('taskSet', id)
+  for (const row of tx.find('deployment', 'liveByService', serviceKey)) {
+    tx.put('deployment', row.id, { ...row, status: 'INACTIVE' })
+  }
+}
