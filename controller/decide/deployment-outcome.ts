@@ -1,0 +1,229 @@
+/**
+ * What becomes of a service's deployments: one that is done is COMPLETED, one that can't be is FAILED or rolled back, an
+ * old one whose tasks have gone is INACTIVE. The scheduler asks each time before it acts.
+ */
+import type { World } from '../../proto/world.ts'
+import type { DeploymentRow, ServiceDeploymentRow, ServiceRow } from '../state/service-tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import { breakerOf, describeBreaker, isTripped } from './circuit-breaker.ts'
+import { longPauseMs, pauseAfter, provingMs } from './deployment-backoff.ts'
+import { causeSentence } from './deployment-failure.ts'
+import { countLive, isEnded, rollbackTarget, startDeployment } from './deployment-start.ts'
+import { addServiceEvent } from './service-events.ts'
+import { afterProof } from './service-task.ts'
+
+/** A daemon's desired count is only known once its scheduler has looked at the instances. */
+const daemonCountedMs = 1000
+
+/**
+ * Writes what follows for the deployments of `serviceKey`. Answers the earliest instant (epoch milliseconds) at which it
+ * wants to be asked again though nothing changes; undefined where there is none.
+ */
+export function judgeDeployment(tx: Transaction, serviceKey: string, now: number, world: World): number | undefined {
+  const service = tx.get('service', serviceKey)
+  if (service === undefined || service.status !== 'ACTIVE') return undefined
+  for (const row of tx.find('deployment', 'liveByService', serviceKey)) {
+    if (row.status === 'ACTIVE' && countLive(tx, row.id) === 0) {
+      tx.put('deployment', row.id, { ...row, status: 'INACTIVE', updatedAt: now, waiting: undefined })
+    }
+  }
+  const primary = primaryOf(tx, serviceKey)
+  if (primary === undefined) return undefined
+  const proven = withPauseAnnounced(tx, service, afterProof(tx, primary, now), now, world)
+  if (proven !== primary) tx.put('deployment', proven.id, proven)
+  if (proven.rolloutState !== 'IN_PROGRESS') return nextProof(proven)
+  if (proven.cause?.isHopeless === true || isTripped(service, proven)) {
+    failDeployment(tx, service, proven, failureReason(proven), now, world)
+    return undefined
+  }
+  const completesAt = completionAt(tx, service, proven)
+  if (completesAt === undefined) return nextProof(proven)
+  if (completesAt > now) return Math.min(completesAt, nextProof(proven) ?? Infinity)
+  complete(tx, serviceKey, proven, now, world)
+  return nextProof(proven)
+}
+
+export function primaryOf(reader: Reader, serviceKey: string): DeploymentRow | undefined {
+  return reader.find('deployment', 'liveByService', serviceKey).find((row) => row.status === 'PRIMARY')
+}
+
+function nextProof({ proving }: DeploymentRow): number | undefined {
+  if (proving === undefined || proving.length === 0) return undefined
+  return Math.min(...proving.map(({ healthyAt }) => healthyAt)) + provingMs
+}
+
+/** When the deployment is complete if nothing changes; undefined while it lacks tasks, or older ones have some left. */
+function completionAt(reader: Reader, service: ServiceRow, primary: DeploymentRow): number | undefined {
+  const healthy = reader.count('task', 'byDeploymentPhase', `${primary.id}/healthy`)
+  if (healthy < service.desiredCount) return undefined
+  const older = reader.find('deployment', 'liveByService', service.serviceKey).filter(({ id }) => id !== primary.id)
+  if (older.some(({ id }) => countLive(reader, id) > 0)) return undefined
+  const countedAt = service.schedulingStrategy === 'DAEMON' ? primary.createdAt + daemonCountedMs : primary.createdAt
+  const provenAt = healthy === 0 || primary.provingSince === undefined ? 0 : primary.provingSince + provingMs
+  return Math.max(countedAt, provenAt)
+}
+
+function complete(tx: Transaction, serviceKey: string, primary: DeploymentRow, now: number, world: World): void {
+  const service = tx.get('service', serviceKey)
+  if (service === undefined) return
+  const isRollback = primary.rollbackOf !== undefined
+  // A rollback's reason goes on saying that it is one: what was to be deployed has not been.
+  const reason = isRollback ? primary.rolloutStateReason : `ECS deployment ${primary.id} completed.`
+  tx.put('deployment', primary.id, {
+    ...primary,
+    rolloutState: 'COMPLETED',
+    rolloutStateReason: reason,
+    updatedAt: now,
+    provingSince: undefined,
+    waiting: undefined,
+  })
+  tx.put('service', serviceKey, { ...service, lastCompletedRevisionId: primary.serviceRevisionId })
+  endServiceDeployment(tx, service, primary, isRollback ? 'ROLLBACK_SUCCESSFUL' : 'SUCCESSFUL', undefined, now)
+  const done = isRollback ? 'rollback completed.' : 'deployment completed.'
+  addServiceEvent(tx, serviceKey, `(service ${service.serviceName}) (deployment ${primary.id}) ${done}`, now, world, {
+    eventType: 'INFO',
+    eventName: 'SERVICE_DEPLOYMENT_COMPLETED',
+    reason,
+    deploymentId: primary.id,
+  })
+}
+
+/** In ECS's words where they are the breaker's, with the cause behind them. */
+function failureReason({ cause }: DeploymentRow): string {
+  const why = cause === undefined ? '' : ` Last failure: ${causeSentence(cause)}.`
+  if (cause?.isHopeless === true) return `ECS deployment failed: no retry can heal this.${why}`
+  return `ECS deployment circuit breaker: tasks failed to start.${why}`
+}
+
+/**
+ * Ends a PRIMARY deployment that is in progress as FAILED, and rolls back where the breaker is configured to, there is a
+ * completed revision to go to, and the deployment is not a rollback itself.
+ */
+export function failDeployment(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  reason: string,
+  now: number,
+  world: World,
+): void {
+  const wantsRollback = breakerOf(service)?.rollback === true && primary.rollbackOf === undefined
+  const target = wantsRollback ? rollbackTarget(tx, service, primary) : undefined
+  const noTarget = wantsRollback && target === undefined ? ' There is no completed revision to roll back to.' : ''
+  putFailed(tx, service, primary, `${reason}${noTarget}`, now, world)
+  if (target === undefined) {
+    const status = primary.rollbackOf === undefined ? 'STOPPED' : 'ROLLBACK_FAILED'
+    endServiceDeployment(tx, service, primary, status, `${reason}${noTarget}`, now)
+    return
+  }
+  rollBack(tx, service, primary, { ...target, reason, by: 'ECS deployment circuit breaker' }, now, world)
+}
+
+function putFailed(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  reason: string,
+  now: number,
+  world: World,
+): void {
+  tx.put('deployment', primary.id, {
+    ...primary,
+    rolloutState: 'FAILED',
+    rolloutStateReason: reason,
+    updatedAt: now,
+    retryAt: undefined,
+    waiting: undefined,
+  })
+  const message = `(service ${service.serviceName}) (deployment ${primary.id}) deployment failed: ${reason}`
+  addServiceEvent(tx, service.serviceKey, message, now, world, {
+    eventType: 'ERROR',
+    eventName: 'SERVICE_DEPLOYMENT_FAILED',
+    reason,
+    deploymentId: primary.id,
+  })
+}
+
+export interface RollbackFacts extends NonNullable<ReturnType<typeof rollbackTarget>> {
+  /** Why, as a sentence. */
+  readonly reason: string
+  /** Who wants it, as the reason begins: `ECS deployment circuit breaker`. */
+  readonly by: string
+}
+
+/** Starts the deployment that takes `from` (FAILED by now) back to `revision`, within the same service deployment. */
+export function rollBack(
+  tx: Transaction,
+  service: ServiceRow,
+  from: DeploymentRow,
+  { revision, deploymentId, reason, by }: RollbackFacts,
+  now: number,
+  world: World,
+): DeploymentRow {
+  const current = tx.get('service', service.serviceKey) ?? service
+  const failed = tx.get('deployment', from.id) ?? from
+  const rollbackReason = `${by}: rolling back to deploymentId ${deploymentId}.`
+  const facts = { rollback: { from: failed, reason: rollbackReason }, revision }
+  const started = startDeployment(tx, current, facts, now, world)
+  const carried = tx.get('serviceDeployment', from.serviceDeploymentId)
+  if (carried !== undefined) {
+    tx.put('serviceDeployment', carried.id, {
+      ...carried,
+      deploymentId: started.id,
+      status: 'ROLLBACK_IN_PROGRESS',
+      statusReason: reason,
+      updatedAt: now,
+      rollback: { reason, startedAt: now, serviceRevisionArn: revision.serviceRevisionArn },
+      deploymentCircuitBreaker: describeBreaker(current, from.failedTasks, 'TRIGGERED'),
+    })
+  }
+  return started
+}
+
+function endServiceDeployment(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  status: NonNullable<ServiceDeploymentRow['status']>,
+  reason: string | undefined,
+  now: number,
+): void {
+  const row = tx.get('serviceDeployment', primary.serviceDeploymentId)
+  if (row === undefined || isEnded(row)) return
+  const breaker =
+    row.rollback === undefined
+      ? describeBreaker(service, primary.failedTasks, reason === undefined ? 'MONITORING_COMPLETE' : 'TRIGGERED')
+      : row.deploymentCircuitBreaker
+  tx.put('serviceDeployment', row.id, {
+    ...row,
+    status,
+    statusReason: reason ?? row.statusReason,
+    deploymentCircuitBreaker: breaker,
+    updatedAt: now,
+    finishedAt: now,
+    ...(status === 'STOPPED' && { stoppedAt: now }),
+  })
+}
+
+/** ECS's event for a service that keeps failing, once in each row of failures, when pauses have grown long. */
+function withPauseAnnounced(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  now: number,
+  world: World,
+): DeploymentRow {
+  const { pause, cause, retryAt } = primary
+  if (pause === undefined || retryAt === undefined || pause.isAnnounced === true) return primary
+  if (pauseAfter(pause.round) < longPauseMs) return primary
+  const why = cause === undefined ? '' : ` Last failure: ${causeSentence(cause)}.`
+  const next = ` The next try is in ${Math.ceil(Math.max(0, retryAt - now) / 1000)} seconds.`
+  const message = `(service ${service.serviceName}) is unable to consistently start tasks successfully.${why}${next}`
+  addServiceEvent(tx, service.serviceKey, message, now, world, {
+    eventType: 'WARN',
+    eventName: 'SERVICE_TASK_START_IMPAIRED',
+    reason: cause?.reason,
+    deploymentId: primary.id,
+  })
+  return { ...primary, pause: { ...pause, isAnnounced: true } }
+}

@@ -1,0 +1,129 @@
+/**
+ * What one task of a service does to its deployment: that it became healthy, that it failed, which images it runs. A row
+ * decider, so that a deployment of thousands of tasks is never looked through; each fact is counted once.
+ */
+import type { DeploymentRow } from '../state/service-tables.ts'
+import { isHealthy } from '../state/service-phase.ts'
+import type { TaskRow } from '../state/tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import { breakerOf, resetsOnHealthyTask } from './circuit-breaker.ts'
+import type { Decider } from './decider.ts'
+import { afterFailure, provingMs } from './deployment-backoff.ts'
+import { failureOf, type TaskFailure } from './deployment-failure.ts'
+
+/** How many tasks at most are watched at a time for the proof that resets a count of failures. */
+const provingMost = 8
+
+export const serviceTaskDecider: Decider = {
+  name: 'serviceTask',
+  tables: ['task'],
+  decide(tx, _table, key, _before, now) {
+    const task = tx.get('task', key)
+    if (task?.deploymentId === undefined) return
+    noteHealth(tx, task, now)
+    noteEnd(tx, key, now)
+  },
+}
+
+function noteHealth(tx: Transaction, task: TaskRow, now: number): void {
+  if (task.healthyAt !== undefined || !isHealthy(task)) return
+  tx.put('task', task.taskId, { ...task, healthyAt: now })
+  const deployment = deploymentOf(tx, task)
+  if (deployment !== undefined) tx.put('deployment', deployment.id, withHealthy(tx, deployment, task, now))
+}
+
+function withHealthy(reader: Reader, deployment: DeploymentRow, task: TaskRow, now: number): DeploymentRow {
+  const counted = { ...deployment, healthyTasks: deployment.healthyTasks + 1, updatedAt: now }
+  // A health check that passes is proof; without one, only time is.
+  if (task.hasHealthCheck === true) return withoutFailures(reader, counted)
+  const proving = deployment.proving ?? []
+  const isWatched = deployment.failuresInRow > 0 && proving.length < provingMost
+  return {
+    ...counted,
+    provingSince: now,
+    ...(isWatched && { proving: [...proving, { taskId: task.taskId, healthyAt: now }] }),
+  }
+}
+
+/** The deployment once a task of it has proved itself: pauses begin anew, and the breaker's count as it is configured. */
+export function withoutFailures(reader: Reader, deployment: DeploymentRow): DeploymentRow {
+  if (deployment.failuresInRow === 0 && deployment.failedTasks === 0) return deployment
+  const service = reader.get('service', deployment.serviceKey)
+  const resets = resetsOnHealthyTask(service === undefined ? undefined : breakerOf(service))
+  return {
+    ...deployment,
+    failuresInRow: 0,
+    failedTasks: resets ? 0 : deployment.failedTasks,
+    retryAt: undefined,
+    pause: undefined,
+    proving: undefined,
+  }
+}
+
+/** The deployment with those of its watched tasks taken into account that have run for long enough by `now`. */
+export function afterProof(reader: Reader, deployment: DeploymentRow, now: number): DeploymentRow {
+  const isProven = deployment.proving?.some(({ healthyAt }) => healthyAt + provingMs <= now) === true
+  return isProven ? withoutFailures(reader, deployment) : deployment
+}
+
+function noteEnd(tx: Transaction, taskId: string, now: number): void {
+  const task = tx.get('task', taskId)
+  if (task === undefined || task.isEndCounted === true || task.desiredStatus !== 'STOPPED') return
+  tx.put('task', taskId, { ...task, isEndCounted: true })
+  const deployment = deploymentOf(tx, task)
+  if (deployment === undefined) return
+  const proven = afterProof(tx, deployment, now)
+  const proving = proven.proving?.filter((one) => one.taskId !== taskId)
+  const watched: DeploymentRow =
+    proving?.length === proven.proving?.length
+      ? proven
+      : { ...proven, proving: proving?.length === 0 ? undefined : proving }
+  const after = isFailure(task, now) ? withFailure(tx, watched, task, now) : watched
+  if (after !== deployment) tx.put('deployment', deployment.id, after)
+}
+
+/**
+ * ECS counts tasks that do not reach RUNNING and those that fail their health checks. Here a task also fails that ends by
+ * itself before it has proved itself: a crash loop is no success, however short it was RUNNING each time.
+ */
+function isFailure(task: TaskRow, now: number): boolean {
+  if (task.stopCode === 'TaskFailedToStart') return true
+  if (task.stopCode === 'ServiceSchedulerInitiated') return isHealthFailure(task.stoppedReason)
+  if (task.stopCode !== 'EssentialContainerExited') return false
+  const endedAt = task.executionStoppedAt ?? now
+  const startedAt = task.startedAt ?? endedAt
+  return task.healthyAt === undefined || endedAt - startedAt < provingMs
+}
+
+/** Source: AWS documentation, "Stopped tasks error messages": failed container and load balancer health checks. */
+function isHealthFailure(stoppedReason: string | undefined): boolean {
+  return /^Task failed (?:container|ELB) health checks/.test(stoppedReason ?? '')
+}
+
+function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, now: number): DeploymentRow {
+  const failure = failureOf(task, now)
+  const isHopeless = deployment.healthyTasks === 0 && isHopelessHere(reader, deployment, failure)
+  // The first hopeless failure stays the deployment's cause; what its other tasks say afterwards is no news.
+  const cause = deployment.cause?.isHopeless === true ? deployment.cause : { ...failure.cause, isHopeless }
+  return {
+    ...deployment,
+    ...afterFailure(deployment, task.createdAt, now),
+    failedTasks: deployment.failedTasks + 1,
+    updatedAt: now,
+    cause,
+  }
+}
+
+/** An image for another architecture is hopeless only where no host of the cluster has a different one. */
+function isHopelessHere(reader: Reader, { clusterName }: DeploymentRow, { kind }: TaskFailure): boolean {
+  if (kind !== 'wrongArchitecture') return kind !== 'retry'
+  const architectures = reader
+    .find('instance', 'byCluster', clusterName)
+    .filter(({ status }) => status === 'ACTIVE')
+    .map(({ attributes }) => attributes.find(({ name }) => name === 'ecs.cpu-architecture')?.value)
+  return new Set(architectures).size <= 1
+}
+
+function deploymentOf(reader: Reader, { deploymentId }: TaskRow): DeploymentRow | undefined {
+  return deploymentId === undefined ? undefined : reader.get('deployment', deploymentId)
+}
