@@ -11,6 +11,7 @@ import { startServer } from './api/server.ts'
 import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
 import { CredentialsError, loadCredentials } from './credentials.ts'
 import { instanceDecider } from './decide/instance.ts'
+import { serviceTaskDecider } from './decide/service-task.ts'
 import { taskDecider } from './decide/task.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
 import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
@@ -73,7 +74,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
     historyKeepMs: config.stoppedTaskRetentionMs,
     onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
   })
-  const deciders = [taskDecider, instanceDecider, taskDefinitionDecider]
+  const deciders = [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider]
   const turn = await startTurn({ store, clock, world, log, deciders })
   turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
   await createClusterAtFirstStart(turn)

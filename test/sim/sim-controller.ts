@@ -7,6 +7,7 @@ import { ControlChannels } from '../../controller/control-channels.ts'
 import { instanceDecider } from '../../controller/decide/instance.ts'
 import { findingsOfChanges, findingsOfState, findingsOfWriter } from '../../controller/decide/invariants.ts'
 import { retain, retentionDefaults } from '../../controller/decide/retention.ts'
+import { serviceTaskDecider } from '../../controller/decide/service-task.ts'
 import { taskDecider } from '../../controller/decide/task.ts'
 import { taskDefinitionDecider } from '../../controller/decide/task-definition.ts'
 import { createDefaultCluster } from '../../controller/ecs/clusters.ts'
@@ -80,7 +81,7 @@ export class SimController {
       clock,
       world: this.#world,
       log: logger,
-      deciders: [taskDecider, instanceDecider, taskDefinitionDecider],
+      deciders: [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider],
       schedule: (run) => void timers.after(this.#parts.random.between(0, 1), run),
       after: (delayMs, callback) => timers.after(delayMs, callback),
       onFatal: (error) => {
