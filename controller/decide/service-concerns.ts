@@ -1,0 +1,93 @@
+/**
+ * Which services a changed row concerns. What an agent is told, and how it answers, concerns none: most changes of rows
+ * end here.
+ */
+import { sameRow } from '../state/equal.ts'
+import { phaseOf } from '../state/service-phase.ts'
+import type { InstanceRow, TableName, TaskRow } from '../state/tables.ts'
+import type { Change, Reader } from '../state/transaction.ts'
+
+/** The keys of the services to decide since this row changed. */
+export function concernedServices(
+  reader: Reader,
+  table: TableName,
+  key: string,
+  before: Change['before'],
+): readonly string[] {
+  switch (table) {
+    case 'service':
+      return [key]
+    case 'deployment': {
+      const deployment = reader.get('deployment', key)
+      return deployment === undefined ? [] : [deployment.serviceKey]
+    }
+    case 'task':
+      return ofTask(reader, reader.get('task', key), before as TaskRow | undefined)
+    case 'instance':
+      return ofInstance(reader, reader.get('instance', key), before as InstanceRow | undefined)
+    case 'cluster':
+      return reader.find('service', 'liveByCluster', key).map(({ serviceKey }) => serviceKey)
+    default:
+      return []
+  }
+}
+
+function ofTask(reader: Reader, task: TaskRow | undefined, before: TaskRow | undefined): readonly string[] {
+  if (task === undefined) return []
+  const own = task.serviceKey !== undefined && standsOtherwise(task, before) ? [task.serviceKey] : []
+  return givesBack(task, before)
+    ? [...own, ...waitingServices(reader, task.clusterName), ...daemonsLeft(reader, task)]
+    : own
+}
+
+function standsOtherwise(task: TaskRow, before: TaskRow | undefined): boolean {
+  return (
+    before === undefined ||
+    phaseOf(task) !== phaseOf(before) ||
+    task.lastStatus !== before.lastStatus ||
+    task.desiredStatus !== before.desiredStatus ||
+    task.protectedUntil !== before.protectedUntil
+  )
+}
+
+/** What the task held of its instance, or kept others from by its group, is free. */
+function givesBack(task: TaskRow, before: TaskRow | undefined): boolean {
+  if (before === undefined || before.lastStatus === 'STOPPED') return false
+  return (
+    task.lastStatus === 'STOPPED' ||
+    task.desiredStatus !== before.desiredStatus ||
+    task.reserved.dynamicPortsAwaited < before.reserved.dynamicPortsAwaited
+  )
+}
+
+/** Daemons leave a draining instance after the other tasks, so each end there may be their turn. */
+function daemonsLeft(reader: Reader, task: TaskRow): readonly string[] {
+  if (task.lastStatus !== 'STOPPED' || reader.get('instance', task.instanceId)?.status !== 'DRAINING') return []
+  return daemons(reader, task.clusterName)
+}
+
+function ofInstance(
+  reader: Reader,
+  instance: InstanceRow | undefined,
+  before: InstanceRow | undefined,
+): readonly string[] {
+  if (instance === undefined) return []
+  if (before !== undefined && sameRow(capacityOf(instance), capacityOf(before))) return []
+  return [...waitingServices(reader, instance.clusterName), ...daemons(reader, instance.clusterName)]
+}
+
+/** What placement looks at. The sequence number is not among it: it changes with each task. */
+function capacityOf(instance: InstanceRow): object {
+  const { status, agentConnected, lostSince, launchType, attributes, attributeChanges } = instance
+  const { registeredResources, hostTcpPorts, hostUdpPorts, dynamicPorts } = instance
+  const use = { status, agentConnected, lostSince, launchType, attributes, attributeChanges }
+  return { use, registeredResources, hostTcpPorts, hostUdpPorts, dynamicPorts }
+}
+
+function waitingServices(reader: Reader, clusterName: string): readonly string[] {
+  return reader.find('deployment', 'waitingByCluster', clusterName).map(({ serviceKey }) => serviceKey)
+}
+
+function daemons(reader: Reader, clusterName: string): readonly string[] {
+  return reader.find('service', 'daemonByCluster', clusterName).map(({ serviceKey }) => serviceKey)
+}

@@ -1,0 +1,171 @@
+/**
+ * Starting tasks of a service: placing them one after the other, and where one finds no place, saying so on the
+ * deployment and, once for each cause, in the service's events.
+ */
+import type { World } from '../../proto/world.ts'
+import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-tables.ts'
+import { sameRow } from '../state/equal.ts'
+import type { TaskRow } from '../state/tables.ts'
+import type { Transaction } from '../state/transaction.ts'
+import type { PlacementRequest } from './placement-candidates.ts'
+import { planPlacement } from './placement-plan.ts'
+import { waitOf } from './placement-refusal.ts'
+import { addServiceEvent } from './service-events.ts'
+import { definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from './service-tasks.ts'
+
+/** Placement is tried again after this long though nothing changed, so that no missed change waits for ever. */
+export const placementRetryMs = 30_000
+
+/** The event on a wait that lasts is repeated after this long. */
+const waitRepeatMs = 6 * 60 * 60 * 1000
+
+export interface Starts {
+  readonly started: readonly TaskRow[]
+  /** Why the next one found no place, if one did not. */
+  readonly wait?: PlacementWait | undefined
+}
+
+/** Starts up to `count` tasks of a deployment, each seeing what the ones before it took. */
+export function startTasks(
+  tx: Transaction,
+  service: ServiceRow,
+  deployment: DeploymentRow,
+  count: number,
+  now: number,
+  world: World,
+): Starts {
+  if (count <= 0) return { started: [] }
+  const source = sourceOf(tx, service, deployment)
+  if (source === undefined) return { started: [], wait: waitForDefinition(deployment, now) }
+  const plan = planPlacement(tx, service.clusterName, placementRequestOf(source), now, world)
+  const started: TaskRow[] = []
+  while (started.length < count) {
+    const placed = plan.next()
+    if (placed.kind === 'refused') return { started, wait: waitOf(placed, now, now) }
+    const task = newServiceTask(source, placed, now, world)
+    tx.put('task', task.taskId, task)
+    started.push(task)
+  }
+  return { started }
+}
+
+/** What tasks of a deployment are made of; undefined where its task definition or its cluster is gone. */
+export function sourceOf(
+  tx: Transaction,
+  service: ServiceRow,
+  deployment: DeploymentRow,
+): ServiceTaskSource | undefined {
+  const cluster = tx.get('cluster', service.clusterName)
+  const definition = definitionOf(tx, deployment.taskDefinition)
+  if (cluster === undefined || definition === undefined) return undefined
+  return { cluster, service, definition, deploymentId: deployment.id, launchType: deployment.launchType }
+}
+
+export function placementRequestOf({ service, definition, launchType }: ServiceTaskSource): PlacementRequest {
+  return {
+    definition,
+    group: groupOf(service),
+    launchType,
+    constraints: [...(definition.placementConstraints ?? []), ...service.placementConstraints],
+    strategies: service.placementStrategy,
+    default: 'service',
+  }
+}
+
+/**
+ * Writes on the deployment what its next task waits for, or that it waits for nothing. What only repeats itself is
+ * written again when a retry is due, not with each look: deciding twice changes nothing.
+ */
+export function noteWait(
+  tx: Transaction,
+  service: ServiceRow,
+  deploymentId: string,
+  wait: PlacementWait | undefined,
+  now: number,
+  world: World,
+): void {
+  const deployment = tx.get('deployment', deploymentId)
+  if (deployment === undefined) return
+  const before = deployment.waiting
+  if (wait === undefined) {
+    if (before !== undefined) tx.put('deployment', deploymentId, { ...deployment, waiting: undefined })
+    return
+  }
+  const isNews =
+    before?.toldAt === undefined || causeOf(before) !== causeOf(wait) || now - before.toldAt >= waitRepeatMs
+  const isDue = before === undefined || now - before.at >= placementRetryMs
+  const after: PlacementWait = {
+    ...wait,
+    since: before?.since ?? now,
+    at: isDue || isNews ? now : before.at,
+    toldAt: isNews ? now : before.toldAt,
+  }
+  if (before !== undefined && sameRow(before, after)) return
+  tx.put('deployment', deploymentId, { ...deployment, waiting: after })
+  if (!isNews) return
+  const reason = wait.counts[0]?.reason
+  addServiceEvent(tx, service.serviceKey, sentenceOf(service, wait), now, world, {
+    eventType: 'ERROR',
+    eventName: 'SERVICE_TASK_PLACEMENT_FAILURE',
+    ...(reason === undefined ? {} : { reason }),
+    deploymentId,
+  })
+}
+
+/** What running tasks hold, and give back when they end: only then does it help to stop some. */
+export function isForWantOfResources(wait: PlacementWait | undefined): boolean {
+  return (
+    wait?.counts.some(({ filter, reason }) => reason.startsWith('RESOURCE') || filter === 'distinctInstance') ?? false
+  )
+}
+
+function causeOf({ counts }: PlacementWait): string {
+  return counts
+    .map(({ filter }) => filter)
+    .sort()
+    .join(' ')
+}
+
+function waitForDefinition({ taskDefinition }: DeploymentRow, now: number): PlacementWait {
+  const explanation =
+    `task definition ${taskDefinition} is gone: update the service to a revision that is ACTIVE, ` +
+    'or register it anew and update the service to that'
+  const counts = [{ filter: 'taskDefinition', reason: 'TASK_DEFINITION', count: 0, explanation }]
+  return { since: now, at: now, sentence: explanation, counts, nearest: [] }
+}
+
+/** ECS's words, then ours: what each instance lacks, in figures. */
+function sentenceOf({ serviceName }: ServiceRow, wait: PlacementWait): string {
+  const start = `(service ${serviceName}) was unable to place a task`
+  if (wait.counts[0]?.filter === 'taskDefinition') return `${start}. Reason: ${wait.sentence}.`
+  const failed = `${start} because no container instance met all of its requirements.`
+  const [closest] = wait.nearest
+  if (closest === undefined) return `${failed} Reason: No Container Instances were found in your cluster.`
+  const ecs = `The closest matching (container-instance ${closest.instanceId}) ${missInWords(closest.filter)}.`
+  return `${failed} ${ecs} In all, ${wait.sentence}.`
+}
+
+/** Source: AWS documentation, "Amazon ECS service event messages". */
+function missInWords(filter: string): string {
+  switch (filter) {
+    case 'cpu':
+      return 'has insufficient CPU units available'
+    case 'memory':
+      return 'has insufficient memory available'
+    case 'tcpPorts':
+    case 'udpPorts':
+    case 'awaitedPorts':
+    case 'dynamicPorts':
+      return 'is already using a port required by your task'
+    case 'agentConnected':
+      return "doesn't have the agent connected"
+    case 'status':
+      return 'is not ACTIVE'
+    case 'distinctInstance':
+      return 'already runs a task of this service, and its constraints allow one for each instance'
+    case 'memberOf':
+      return 'does not match the placement constraints of the service or its task definition'
+    default:
+      return 'is missing an attribute required by your task'
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * The tasks of a service: how one begins, how the scheduler ends one, how many there are, and how events name them.
+ */
+import { parseTaskDefinitionName } from '../../proto/arn.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
+import type { Tag } from '../../proto/model/types.ts'
+import type { World } from '../../proto/world.ts'
+import { newTask } from '../ecs/new-task.ts'
+import { servicePhases, type ServicePhase } from '../state/service-phase.ts'
+import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
+import type { Placed } from './placement.ts'
+import { addServiceEvent, type ServiceNews } from './service-events.ts'
+import type { PhaseCounts } from './rolling.ts'
+
+/** What a new task is made of: the same for all tasks that one decision starts. */
+export interface ServiceTaskSource {
+  readonly cluster: ClusterRow
+  readonly service: ServiceRow
+  readonly definition: TaskDefinitionRow
+  /** The deployment or task set that the task belongs to. */
+  readonly deploymentId: string
+  readonly launchType?: 'EC2' | 'EXTERNAL' | undefined
+}
+
+/** A task of a service where placement put it, PENDING. The caller writes it. */
+export function newServiceTask(
+  source: ServiceTaskSource,
+  { instance, reserved, note }: Placed,
+  now: number,
+  world: World,
+): TaskRow {
+  const { cluster, service, definition, deploymentId, launchType } = source
+  const request = {
+    cluster,
+    definition,
+    group: groupOf(service),
+    startedBy: deploymentId,
+    overrides: { containerOverrides: [] },
+    tags: taskTags(service, definition),
+    logDriverMode: service.logDriverMode,
+  }
+  const hasHealthCheck = definition.containerDefinitions.some(
+    ({ essential, healthCheck }) => essential !== false && healthCheck !== undefined,
+  )
+  return {
+    ...newTask(request, launchType ?? instance.launchType, instance, reserved, now, world),
+    serviceKey: service.serviceKey,
+    deploymentId,
+    placement: note,
+    ...(hasHealthCheck ? { hasHealthCheck } : {}),
+  }
+}
+
+/** `service:web`: the group of all tasks of a service. Source: ECS API reference, Task, `group`. */
+export function groupOf({ serviceName }: ServiceRow): string {
+  return `service:${serviceName}`
+}
+
+/** Undefined where the definition is gone; one that is only deregistered still serves its services, as in ECS. */
+export function definitionOf(reader: Reader, arn: string): TaskDefinitionRow | undefined {
+  const name = parseTaskDefinitionName(arn)
+  return name === undefined ? undefined : reader.get('taskDefinition', `${name.family}:${name.revision}`)
+}
+
+/**
+ * The row of a task that the scheduler ends, or undefined where its end is already wanted. Source: the stopped reason and
+ * code are those that ECS gives ("Scaling activity initiated by (deployment ecs-svc/N)", ServiceSchedulerInitiated).
+ */
+export function stopServiceTask(tx: Transaction, taskId: string, now: number, reason?: string): TaskRow | undefined {
+  const task = tx.get('task', taskId)
+  if (task === undefined || task.desiredStatus === 'STOPPED') return undefined
+  const stopped: TaskRow = {
+    ...task,
+    desiredStatus: 'STOPPED',
+    stopCode: 'ServiceSchedulerInitiated',
+    stoppedReason: reason ?? `Scaling activity initiated by (deployment ${task.deploymentId ?? ''})`,
+    stoppingAt: now,
+    version: task.version + 1,
+  }
+  tx.put('task', taskId, stopped)
+  return stopped
+}
+
+const noTasks: PhaseCounts = {
+  starting: 0,
+  healthy: 0,
+  unhealthy: 0,
+  leaving: 0,
+  leavingUnready: 0,
+  stopping: 0,
+  lost: 0,
+}
+
+/** How many tasks deployments have in each phase, without a look at any task. */
+export function countPhases(reader: Reader, deploymentIds: readonly string[]): PhaseCounts {
+  const counts = { ...noTasks }
+  for (const id of deploymentIds) {
+    for (const phase of servicePhases) counts[phase] += reader.count('task', 'byDeploymentPhase', `${id}/${phase}`)
+  }
+  return counts
+}
+
+export function tasksInPhase(reader: Reader, deploymentId: string, phase: ServicePhase): readonly TaskRow[] {
+  return reader.find('task', 'byDeploymentPhase', `${deploymentId}/${phase}`)
+}
+
+/** More would make an event unreadable; the rest is counted. */
+const namedTasksMax = 10
+
+/** `(service web) has started 2 tasks: (task ID) (task ID).` Nothing where there is none. */
+export function tellStarted(
+  tx: Transaction,
+  service: ServiceRow,
+  tasks: readonly TaskRow[],
+  now: number,
+  world: World,
+): void {
+  if (tasks.length === 0) return
+  const message = `(service ${service.serviceName}) has started ${tasks.length} tasks: ${named(tasks)}.`
+  addServiceEvent(tx, service.serviceKey, message, now, world)
+}
+
+/** `(service web) has stopped 2 running tasks: (task ID) (task ID).`, and of those that didn't run yet the same. */
+export function tellStopped(
+  tx: Transaction,
+  service: ServiceRow,
+  tasks: readonly TaskRow[],
+  now: number,
+  world: World,
+  news: ServiceNews = { eventType: 'INFO', eventName: 'TASKS_STOPPED' },
+): void {
+  const running = tasks.filter(({ lastStatus }) => lastStatus === 'RUNNING')
+  const pending = tasks.filter(({ lastStatus }) => lastStatus !== 'RUNNING')
+  for (const [word, some] of [
+    ['running', running],
+    ['pending', pending],
+  ] as const) {
+    if (some.length === 0) continue
+    const message = `(service ${service.serviceName}) has stopped ${some.length} ${word} tasks: ${named(some)}.`
+    addServiceEvent(tx, service.serviceKey, message, now, world, news)
+  }
+}
+
+function named(tasks: readonly TaskRow[]): string {
+  const shown = tasks.slice(0, namedTasksMax).map(({ taskId }) => `(task ${taskId})`)
+  const rest = tasks.length - shown.length
+  return rest === 0 ? shown.join(' ') : `${shown.join(' ')} and ${rest} more`
+}
+
+/** Source: ECS API reference, CreateService, `propagateTags` and `enableECSManagedTags`. */
+function taskTags(service: ServiceRow, definition: TaskDefinitionRow): readonly Tag[] {
+  const propagated =
+    service.propagateTags === 'SERVICE'
+      ? service.tags
+      : service.propagateTags === 'TASK_DEFINITION'
+        ? definition.tags
+        : []
+  if (service.enableECSManagedTags !== true) return propagated
+  return [
+    ...propagated,
+    { key: 'aws:ecs:clusterName', value: service.clusterName },
+    { key: 'aws:ecs:serviceName', value: service.serviceName },
+  ]
+}
