@@ -5,6 +5,7 @@
 import type { PlacementConstraint, PlacementStrategy, TaskOverride } from '../../proto/model/types.ts'
 import type { InstanceRow, ReservedResources, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { attributesOf } from './operator-changes.ts'
 import { type InstanceResources, resourcesAfter, resourcesLeft } from './resources.ts'
 
 export interface PlacementRequest {
@@ -66,8 +67,14 @@ export function tasksOfGroup(candidate: Candidate, group: string): number {
   return number
 }
 
-function isMeantToStay({ desiredStatus, lostSince, evacuatingSince }: HeldTask): boolean {
+/** Neither being stopped, nor lost, nor leaving a draining instance. */
+export function isMeantToStay({ desiredStatus, lostSince, evacuatingSince }: HeldTask): boolean {
   return desiredStatus !== 'STOPPED' && lostSince === undefined && evacuatingSince === undefined
+}
+
+/** Where an instance stands by an attribute. Instances without it count as one place of their own. */
+export function placeOf(instance: InstanceRow, attribute: string): string {
+  return attributesOf(instance).find(({ name }) => name === attribute)?.value ?? ''
 }
 
 function byRegistration(left: Candidate, right: Candidate): number {

@@ -4,8 +4,7 @@
  * same state and the same seed always give the same answer.
  */
 import type { World } from '../../proto/world.ts'
-import { attributesOf } from './operator-changes.ts'
-import { type Candidate, type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
+import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup } from './placement-candidates.ts'
 import { type Criterion, criteriaOf } from './placement-criteria.ts'
 
 /**
@@ -66,8 +65,8 @@ export function scoresOf(
       case 'binpack':
         return criterion.resource === 'cpu' ? `${remaining.cpuUnits} CPU units free` : `${remaining.memoryMiB} MiB free`
       default: {
-        const place = placeOf(candidate, criterion.attribute)
-        const inPlace = everyone.filter((each) => placeOf(each, criterion.attribute) === place)
+        const place = placeOf(candidate.instance, criterion.attribute)
+        const inPlace = everyone.filter((each) => placeOf(each.instance, criterion.attribute) === place)
         const number = inPlace.reduce((sum, each) => sum + tasksOfGroup(each, group), 0)
         return `${number} tasks of ${group} where ${criterion.attribute} is ${place === '' ? 'not set' : place}`
       }
@@ -83,15 +82,10 @@ function spread(
 ): readonly Candidate[] {
   const tasksByValue = new Map<string, number>()
   for (const candidate of everyone) {
-    const value = placeOf(candidate, attribute)
+    const value = placeOf(candidate.instance, attribute)
     tasksByValue.set(value, (tasksByValue.get(value) ?? 0) + tasksOfGroup(candidate, group))
   }
-  return leastBy(candidates, (candidate) => tasksByValue.get(placeOf(candidate, attribute)) ?? 0)
-}
-
-/** Instances without the attribute count as one place of their own. */
-export function placeOf({ instance }: Candidate, attribute: string): string {
-  return attributesOf(instance).find(({ name }) => name === attribute)?.value ?? ''
+  return leastBy(candidates, (candidate) => tasksByValue.get(placeOf(candidate.instance, attribute)) ?? 0)
 }
 
 function leastBy(candidates: readonly Candidate[], measure: (candidate: Candidate) => number): readonly Candidate[] {
