@@ -155,6 +155,8 @@ export interface TaskContainer extends Omit<With<Container, 'containerArn' | 'na
   readonly essential: boolean
   readonly startedAt?: number | undefined
   readonly finishedAt?: number | undefined
+  /** What the agent is told in place of `image`: `repository@digest`, as the deployment's first task ran it. */
+  readonly pinnedImage?: string | undefined
   /** For `why` alone. Never in a Describe answer. */
   readonly lastLogLines?: readonly string[] | undefined
 }
