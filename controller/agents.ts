@@ -27,6 +27,10 @@ export interface Agents {
   upgrade(this: void, request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** When the agent of this instance last said anything, epoch milliseconds; undefined where it has no channel. */
   lastHeardAt(this: void, instanceId: string): number | undefined
+  /** When this controller was ready for agents, epoch milliseconds. */
+  readonly readyAt: number
+  /** Connected instances that have said nothing for so long: since when. */
+  silences(this: void, silenceMs: number): ReadonlyMap<string, number>
   close(): Promise<void>
 }
 
@@ -79,6 +83,8 @@ export function startAgents(services: AgentsServices): Agents {
       })
     },
     lastHeardAt: (instanceId) => control.heardAt(instanceId),
+    readyAt: control.readyAt,
+    silences: (silenceMs) => control.silences(silenceMs),
     async close() {
       closing = true
       clearInterval(timer)

@@ -10,7 +10,7 @@ import {
   closeCodes,
   connectInput,
   disconnectInput,
-  lossDueAt,
+  disconnectDueAt,
   openSession,
   type Session,
   type SessionEffect,
@@ -43,18 +43,26 @@ interface Channel {
   settled: boolean
 }
 
+interface Awaited {
+  /** When its channel closed, or when the controller was ready. */
+  readonly since: number
+  /** When it counts as disconnected. */
+  readonly until: number
+}
+
 export class ControlChannels {
   readonly #services: ChannelServices
   readonly #channels = new Map<string, Channel>()
-  /** Instances that are connected as far as the state knows and have no channel: when each counts as lost. */
-  readonly #awaited = new Map<string, number>()
-  readonly #readyAt: number
+  /** Instances that are connected as far as the state knows and have no channel. */
+  readonly #awaited = new Map<string, Awaited>()
+  /** When this process was ready for agents, epoch milliseconds. */
+  readonly readyAt: number
 
   constructor(services: ChannelServices) {
     this.#services = services
-    this.#readyAt = services.clock.now()
+    this.readyAt = services.clock.now()
     for (const row of services.turn.reader.all('instance')) {
-      if (row.agentConnected) this.#awaited.set(row.instanceId, lossDueAt(this.#readyAt, this.#readyAt))
+      if (row.agentConnected) this.#await(row.instanceId, this.readyAt)
     }
     services.turn.onCommit((changes) => this.#committed(changes))
   }
@@ -100,18 +108,30 @@ export class ControlChannels {
     if (channel === undefined) return
     this.#channels.delete(instanceId)
     channel.log.info({ code }, 'control channel closed')
-    if (!channel.settled) this.#awaited.set(instanceId, lossDueAt(this.#services.clock.now(), this.#readyAt))
+    if (!channel.settled) this.#await(instanceId, this.#services.clock.now())
   }
 
   /** To be called about once a second. */
   tick(): void {
     for (const channel of this.#channels.values()) this.#step(channel, { kind: 'tick' })
     const now = this.#services.clock.now()
-    for (const [instanceId, lostAt] of this.#awaited) {
-      if (now < lostAt) continue
+    for (const [instanceId, { since, until }] of this.#awaited) {
+      if (now < until) continue
       this.#awaited.delete(instanceId)
-      this.#lose(instanceId)
+      this.#lose(instanceId, since)
     }
+  }
+
+  /**
+   * Instances that ought to have been heard at least `silenceMs` ago and were not, though they still count as connected:
+   * when each was last heard, or when its channel closed.
+   */
+  silences(silenceMs: number): ReadonlyMap<string, number> {
+    const until = this.#services.clock.now() - silenceMs
+    const silences = new Map<string, number>()
+    for (const [instanceId, { heardAt }] of this.#channels) if (heardAt <= until) silences.set(instanceId, heardAt)
+    for (const [instanceId, { since }] of this.#awaited) if (since <= until) silences.set(instanceId, since)
+    return silences
   }
 
   heardAt(instanceId: string): number | undefined {
@@ -123,14 +143,19 @@ export class ControlChannels {
     return channel?.peer === peer ? channel : undefined
   }
 
-  #lose(instanceId: string): void {
+  #await(instanceId: string, since: number): void {
+    this.#awaited.set(instanceId, { since, until: disconnectDueAt(since, this.readyAt) })
+  }
+
+  #lose(instanceId: string, since: number): void {
     const { turn, clock, log } = this.#services
     if (!turn.reader.get('instance', instanceId)?.agentConnected) return
     log.warn({ instance: instanceId }, 'the agent has not come back: it is disconnected')
-    turn.submit(disconnectInput(instanceId)).catch((error: unknown) => {
+    turn.submit(disconnectInput(instanceId, since)).catch((error: unknown) => {
       log.warn({ instance: instanceId, err: error }, 'could not write down that the agent is disconnected')
       // Level-triggered: while it is neither back nor written down, it stays awaited.
-      if (!this.#channels.has(instanceId)) this.#awaited.set(instanceId, lossDueAt(clock.now(), this.#readyAt))
+      const until = disconnectDueAt(clock.now(), this.readyAt)
+      if (!this.#channels.has(instanceId)) this.#awaited.set(instanceId, { since, until })
     })
   }
 

@@ -3,9 +3,11 @@
  * posts the same inputs by its own clock.
  */
 import { schedule } from 'node-cron'
+import type { Agents } from './agents.ts'
 import type { Config } from './config.ts'
-import { schedule as runSchedule, type ScheduleResult } from './decide/schedule.ts'
+import { suspectAfterMs } from './decide/instance-loss.ts'
 import { retain, retentionDefaults, type RetentionResult } from './decide/retention.ts'
+import { schedule as runSchedule, type ScheduleResult } from './decide/schedule.ts'
 import type { Log } from './log.ts'
 import type { Turn, TurnInput } from './turn.ts'
 
@@ -17,8 +19,9 @@ export function startHousekeeping(services: {
   readonly turn: Turn
   readonly log: Log
   readonly config: Config
+  readonly agents: Pick<Agents, 'readyAt' | 'silences'>
 }): Housekeeping {
-  const { turn, log, config } = services
+  const { turn, log, config, agents } = services
   const limits = { ...retentionDefaults, stoppedTaskKeepMs: config.stoppedTaskMemoryMs }
   const input: TurnInput<RetentionResult> = { name: 'retention', run: (tx, now) => retain(tx, limits, now) }
   const retention = schedule(
@@ -33,12 +36,15 @@ export function startHousekeeping(services: {
     },
     { name: 'retention', noOverlap: true },
   )
-  const tick: TurnInput<ScheduleResult> = { name: 'schedule', run: (tx, now) => runSchedule(tx, now) }
+  const tick = (): TurnInput<ScheduleResult> => {
+    const silence = { readyAt: agents.readyAt, silences: agents.silences(suspectAfterMs) }
+    return { name: 'schedule', run: (tx, now, world) => runSchedule(tx, silence, now, world) }
+  }
   const ticks = schedule(
     '* * * * * *',
     async () => {
       try {
-        while ((await turn.submit(tick)).hasMore) continue
+        while ((await turn.submit(tick())).hasMore) continue
       } catch (error) {
         log.warn({ err: error }, 'what was due by the clock could not be committed; the next second tries again')
       }

@@ -11,8 +11,8 @@ import { startServer } from './api/server.ts'
 import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
 import { CredentialsError, loadCredentials } from './credentials.ts'
 import { instanceDecider } from './decide/instance.ts'
-import { serviceDecider } from './decide/service.ts'
 import { instanceTasksDecider } from './decide/instance-tasks.ts'
+import { serviceDecider } from './decide/service.ts'
 import { serviceTaskDecider } from './decide/service-task.ts'
 import { taskDecider } from './decide/task.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
@@ -77,7 +77,14 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
     onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
   })
   const deciders = [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider]
-  const turn = await startTurn({ store, clock, world, log, deciders, keyedDeciders: [serviceDecider] })
+  const turn = await startTurn({
+    store,
+    clock,
+    world,
+    log,
+    deciders,
+    keyedDeciders: [instanceTasksDecider, serviceDecider],
+  })
   turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()

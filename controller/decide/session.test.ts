@@ -14,7 +14,7 @@ import type { State } from '../state/state.ts'
 import type { TaskRow } from '../state/tables.ts'
 import {
   connectInput,
-  lossDueAt,
+  disconnectDueAt,
   openSession,
   type Session,
   type SessionEffect,
@@ -145,7 +145,7 @@ await t.test('a started agent process is told of every live task, a reconnected 
   test.end()
 })
 
-await t.test('three heartbeats without an answer, and the agent is disconnected', (test) => {
+await t.test('silent for three heartbeat intervals, and the agent is disconnected', (test) => {
   const scene = new Scene()
   scene.step({ kind: 'connected' })
   const beat = (): readonly SessionEffect[] => {
@@ -155,18 +155,31 @@ await t.test('three heartbeats without an answer, and the agent is disconnected'
   test.same(sent(beat()), ['HeartbeatMessage'])
   test.same(sent(beat()), ['HeartbeatMessage'])
   scene.hear('HeartbeatAckRequest', { messageId: 'any sign of life counts' })
-  test.same([...sent(beat()), ...sent(beat()), ...sent(beat())], Array(3).fill('HeartbeatMessage'))
+  const heardAt = scene.now
+  test.same([...sent(beat()), ...sent(beat())], Array(2).fill('HeartbeatMessage'))
   const lost = beat()
   test.match(lost, [{ kind: 'log' }, { kind: 'submit', input: { name: 'agentDisconnected' } }, { kind: 'close' }])
   scene.commit(lost)
-  test.equal(scene.state.get('instance', instanceId)?.agentConnected, false)
+  test.match(scene.state.get('instance', instanceId), { agentConnected: false, silentSince: heardAt })
   test.strictSame(beat(), [], 'while its socket closes there is no more to say')
   test.end()
 })
 
+await t.test('a clock that was set forward disconnects nobody by itself', (test) => {
+  const scene = new Scene()
+  scene.step({ kind: 'connected' })
+  scene.hear('HeartbeatAckRequest', {})
+  scene.now += 3_600_000
+  test.same(sent(scene.step({ kind: 'tick' })), ['HeartbeatMessage'])
+  scene.hear('HeartbeatAckRequest', {})
+  scene.now += 5000
+  test.same(sent(scene.step({ kind: 'tick' })), ['HeartbeatMessage'])
+  test.end()
+})
+
 await t.test('a reconnect within 15 seconds is no loss, and a restart of the controller gives a minute', (test) => {
-  test.equal(lossDueAt(500_000, 0), 515_000)
-  test.equal(lossDueAt(1000, 1000), 61_000)
+  test.equal(disconnectDueAt(500_000, 0), 515_000)
+  test.equal(disconnectDueAt(1000, 1000), 61_000)
   test.end()
 })
 

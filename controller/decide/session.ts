@@ -27,8 +27,10 @@ import {
 import { duePayloads, manifestFor, type SentTasks, type SessionView } from './session-payloads.ts'
 
 export const heartbeatIntervalMs = 5000
-/** Heartbeats without a sign of life after which the agent counts as disconnected. */
+/** Heartbeat intervals without a sign of life after which the agent counts as disconnected. */
 export const heartbeatsMissedMax = 3
+/** The same as a time: the silence after which an agent with an open channel is disconnected. */
+export const silenceMaxMs = heartbeatsMissedMax * heartbeatIntervalMs
 /** A channel that closed and is back within this time was never lost. */
 export const reconnectGraceMs = 15_000
 /** After the controller's own start nothing is declared lost before agents had time to come back. */
@@ -45,6 +47,8 @@ export interface Session {
   readonly open: boolean
   readonly heartbeatAt: number
   readonly heartbeatsUnanswered: number
+  /** When the agent last said anything; at first, when its channel was opened. */
+  readonly heardAt: number
   /** Id of the manifest that this session sent, whose stop candidates it will verify. */
   readonly manifestId: string | undefined
   /** For each task what was last sent, and when. */
@@ -90,6 +94,7 @@ export function openSession(instanceId: string, now: number): Session {
     open: false,
     heartbeatAt: now,
     heartbeatsUnanswered: 0,
+    heardAt: now,
     manifestId: undefined,
     sent: new Map(),
     payloads: new Map(),
@@ -105,7 +110,7 @@ export function stepSession(session: Session, event: SessionEvent, view: Session
     case 'tick':
       return tick(session, view)
     case 'frame':
-      return hear({ ...session, heartbeatsUnanswered: 0 }, event.frame, view)
+      return hear({ ...session, heartbeatsUnanswered: 0, heardAt: view.now }, event.frame, view)
     case 'submitted':
       return { session, effects: [send('GantryTaskStateAck', { messageId: event.change })] }
     case 'refused':
@@ -149,12 +154,13 @@ export function connectInput(instanceId: string, facts: AgentFacts, fullSync: bo
   }
 }
 
-export function disconnectInput(instanceId: string): SessionInput {
-  return { name: 'agentDisconnected', run: (tx, now) => agentDisconnected(tx, instanceId, now) }
+/** `silentSince`: when the agent was last heard, or when its channel closed. */
+export function disconnectInput(instanceId: string, silentSince: number): SessionInput {
+  return { name: 'agentDisconnected', run: (tx, now) => agentDisconnected(tx, instanceId, now, silentSince) }
 }
 
-/** When a silent instance counts as lost, epoch milliseconds. */
-export function lossDueAt(silentSince: number, readyAt: number): number {
+/** When an instance whose channel has closed counts as disconnected, epoch milliseconds. */
+export function disconnectDueAt(silentSince: number, readyAt: number): number {
   return Math.max(silentSince + reconnectGraceMs, readyAt + startGraceMs)
 }
 
@@ -177,20 +183,9 @@ function greet(session: Session, view: SessionView): SessionStep {
 }
 
 function tick(session: Session, view: SessionView): SessionStep {
-  if (!session.open || view.now - session.heartbeatAt < heartbeatIntervalMs) {
-    return session.open ? sendDue(session, view) : { session, effects: [] }
-  }
-  if (session.heartbeatsUnanswered >= heartbeatsMissedMax) {
-    const { instanceId } = session
-    return {
-      session: { ...session, open: false },
-      effects: [
-        log('warn', `the agent answered none of ${heartbeatsMissedMax} heartbeats: it is disconnected`),
-        { kind: 'submit', input: disconnectInput(instanceId) },
-        { kind: 'close', code: closeCodes.serverError, reason: 'No answer to heartbeats' },
-      ],
-    }
-  }
+  if (!session.open) return { session, effects: [] }
+  if (isSilent(session, view.now)) return giveUp(session)
+  if (view.now - session.heartbeatAt < heartbeatIntervalMs) return sendDue(session, view)
   const beating = {
     ...session,
     heartbeatAt: view.now,
@@ -198,6 +193,26 @@ function tick(session: Session, view: SessionView): SessionStep {
   }
   const due = sendDue(beating, view)
   return { session: due.session, effects: [send('HeartbeatMessage', heartbeat(view)), ...due.effects] }
+}
+
+/**
+ * Silent for three heartbeat intervals. That two heartbeats went out in vain is asked as well, so that a clock that was
+ * set forward, or a controller that was held up, alone disconnects nobody.
+ */
+function isSilent({ heardAt, heartbeatsUnanswered }: Session, now: number): boolean {
+  return now - heardAt >= silenceMaxMs && heartbeatsUnanswered >= heartbeatsMissedMax - 1
+}
+
+function giveUp(session: Session): SessionStep {
+  const { instanceId, heardAt } = session
+  return {
+    session: { ...session, open: false },
+    effects: [
+      log('warn', `the agent has said nothing for ${silenceMaxMs / 1000} s, to heartbeats neither: it is disconnected`),
+      { kind: 'submit', input: disconnectInput(instanceId, heardAt) },
+      { kind: 'close', code: closeCodes.serverError, reason: 'No answer to heartbeats' },
+    ],
+  }
 }
 
 function hear(session: Session, frame: Frame, view: SessionView): SessionStep {

@@ -89,6 +89,8 @@ export function agentConnected(tx: Transaction, instanceId: string, facts: Agent
     ...instance,
     agentConnected: true,
     connectivityAt: instance.agentConnected ? instance.connectivityAt : now,
+    silentSince: undefined,
+    lostSince: undefined,
     versionInfo,
     seqNum: Math.max(instance.seqNum + 1, Math.floor(now / 1000)),
     version: instance.version + (instance.agentConnected && sameRow(versionInfo, instance.versionInfo) ? 0 : 1),
@@ -97,14 +99,18 @@ export function agentConnected(tx: Transaction, instanceId: string, facts: Agent
   return next
 }
 
-/** The instance's agent has been silent for too long. Its tasks are left as they were last known. */
-export function agentDisconnected(tx: Transaction, instanceId: string, now: number): void {
+/**
+ * The instance's agent has been silent since `silentSince`, which is too long. Its tasks are left as they were last known;
+ * once it counts as lost (`schedule-losses.ts`), those of services are replaced.
+ */
+export function agentDisconnected(tx: Transaction, instanceId: string, now: number, silentSince = now): void {
   const instance = tx.get('instance', instanceId)
   if (instance === undefined || !instance.agentConnected) return
   tx.put('instance', instanceId, {
     ...instance,
     agentConnected: false,
     connectivityAt: now,
+    silentSince,
     version: instance.version + 1,
   })
 }

@@ -45,6 +45,12 @@ export interface ClusterRow
    * Epoch milliseconds.
    */
   readonly replacementPausedSince?: number | undefined
+  /** While replacement is paused: when the first of the instances went silent that it is paused for. */
+  readonly lossWindowSince?: number | undefined
+  /** Instances that were silent by then don't pause replacement: an operator said that it shall go on. */
+  readonly lossesAcceptedAt?: number | undefined
+  /** How long an instance may be silent before its tasks are replaced, milliseconds. Absent: the default of 15 s. */
+  readonly lostAfterMs?: number | undefined
 }
 
 /** Key: the family's name. Revisions are never given out twice, even after DeleteTaskDefinitions. */
@@ -86,6 +92,8 @@ export interface InstanceRow
   readonly seqNum: number
   /** When agentConnected last changed. */
   readonly connectivityAt?: number | undefined
+  /** While the agent is disconnected: when it was last heard, or when its channel closed. */
+  readonly silentSince?: number | undefined
   /** True where the agent speaks Gantry's extensions. */
   readonly gantryProtocol: boolean
   /** Ports held by programs outside of Gantry, as the agent last reported them. */
@@ -210,7 +218,9 @@ export type TableName = keyof Tables
  * is not in that index.
  */
 export const indexes = {
-  cluster: {},
+  cluster: {
+    paused: (row: ClusterRow) => (row.replacementPausedSince === undefined ? undefined : 'paused'),
+  },
   family: {},
   taskDefinition: {
     byFamily: (row: TaskDefinitionRow) => row.family,
@@ -250,11 +260,15 @@ export const indexes = {
     /** Services that are to be looked at again at a certain time. */
     timed: (row: ServiceRow) => (row.wakeAt === undefined ? undefined : 'timed'),
     inactive: (row: ServiceRow) => (row.status === 'INACTIVE' ? 'INACTIVE' : undefined),
+    liveByTaskDefinition: (row: ServiceRow) => (row.status === 'INACTIVE' ? undefined : row.taskDefinition),
+    /** Services that told of a pause of replacement and have yet to tell of its end. */
+    pauseAnnounced: (row: ServiceRow) => (row.pauseAnnouncedAt === undefined ? undefined : 'announced'),
   },
   deployment: {
     /** The service's deployments that are PRIMARY or ACTIVE. */
     liveByService: (row: DeploymentRow) => (row.status === 'INACTIVE' ? undefined : row.serviceKey),
     byService: (row: DeploymentRow) => row.serviceKey,
+    liveByTaskDefinition: (row: DeploymentRow) => (row.status === 'INACTIVE' ? undefined : row.taskDefinition),
     /** Deployments of a cluster that wait for capacity. */
     waitingByCluster: (row: DeploymentRow) =>
       row.waiting === undefined || row.status === 'INACTIVE' ? undefined : row.clusterName,
@@ -264,12 +278,14 @@ export const indexes = {
   },
   serviceRevision: {
     byService: (row: ServiceRevisionRow) => row.serviceKey,
+    byTaskDefinition: (row: ServiceRevisionRow) => row.taskDefinition,
   },
   serviceEvent: {
     byService: (row: ServiceEventRow) => row.serviceKey,
   },
   taskSet: {
     byService: (row: TaskSetRow) => row.serviceKey,
+    byTaskDefinition: (row: TaskSetRow) => row.taskDefinition,
   },
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 

@@ -1,0 +1,83 @@
+/**
+ * The tick's part in lost instances: it says which instances count as lost, before any service is decided in the same
+ * turn, and pauses replacement in a cluster where too many vanish at once.
+ */
+import type { World } from '../../proto/world.ts'
+import type { ClusterRow, InstanceRow } from '../state/tables.ts'
+import type { Transaction } from '../state/transaction.ts'
+import { type InstanceSight, lostAfterMsDefault, type MassLoss, massLossOf } from './instance-loss.ts'
+import { announcePause } from './pause-events.ts'
+import { startGraceMs } from './session.ts'
+
+/** What the tick is told by the channels of the agents. */
+export interface AgentSilence {
+  /** When this controller was ready for agents, epoch milliseconds. */
+  readonly readyAt: number
+  /** Connected instances that said nothing for `suspectAfterMs` or longer: since when. */
+  readonly silences: ReadonlyMap<string, number>
+}
+
+/** Answers how many rows it wrote. `rowsMax` bounds the losses and the events of one tick. */
+export function scheduleLosses(
+  tx: Transaction,
+  { readyAt, silences }: AgentSilence,
+  rowsMax: number,
+  now: number,
+  world: World,
+): number {
+  const due = tx.find('instance', 'away', 'away').filter((row) => isDue(tx, row, readyAt, now))
+  const names = new Set([
+    ...due.map(({ clusterName }) => clusterName),
+    ...tx.find('cluster', 'paused', 'paused').map(({ clusterName }) => clusterName),
+  ])
+  let written = 0
+  for (const name of names) {
+    const cluster = tx.get('cluster', name)
+    if (cluster === undefined) continue
+    const mine = due.filter(({ clusterName }) => clusterName === name)
+    const mass = massLossOf(sightsOf(tx, name, new Set(mine), silences), cluster)
+    written += pauseFor(tx, cluster, mass, now)
+    // All at once, however many: those that are left for later would be replaced in between.
+    for (const row of mine) tx.put('instance', row.instanceId, { ...row, lostSince: now })
+    written += mine.length
+    if (mass !== undefined) written += announcePause(tx, name, mass, rowsMax - written, now, world)
+  }
+  return written
+}
+
+/** Lost is who was there once and has been silent for longer than the cluster bears; a restart gives everyone a minute. */
+function isDue(tx: Transaction, row: InstanceRow, readyAt: number, now: number): boolean {
+  if (row.lostSince !== undefined || row.connectivityAt === undefined) return false
+  const { lostAfterMs = lostAfterMsDefault } = tx.get('cluster', row.clusterName) ?? {}
+  return now >= Math.max((row.silentSince ?? row.connectivityAt) + lostAfterMs, readyAt + startGraceMs)
+}
+
+/**
+ * The instances by which the loss of many is judged: not those that never had an agent, and not those that drain, since an
+ * operator who drains hosts may well switch them off together.
+ */
+function sightsOf(
+  tx: Transaction,
+  clusterName: string,
+  due: ReadonlySet<InstanceRow>,
+  silences: ReadonlyMap<string, number>,
+): readonly InstanceSight[] {
+  return tx
+    .find('instance', 'byCluster', clusterName)
+    .filter(({ status, connectivityAt }) => status === 'ACTIVE' && connectivityAt !== undefined)
+    .map((row) => ({
+      silentSince: row.agentConnected ? silences.get(row.instanceId) : (row.silentSince ?? row.connectivityAt),
+      isDue: due.has(row),
+    }))
+}
+
+function pauseFor(tx: Transaction, cluster: ClusterRow, mass: MassLoss | undefined, now: number): number {
+  const { replacementPausedSince, lossWindowSince } = cluster
+  if (mass?.windowSince === lossWindowSince) return 0
+  tx.put('cluster', cluster.clusterName, {
+    ...cluster,
+    replacementPausedSince: mass === undefined ? undefined : (replacementPausedSince ?? now),
+    lossWindowSince: mass?.windowSince,
+  })
+  return 1
+}
