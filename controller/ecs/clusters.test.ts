@@ -4,6 +4,7 @@ import {
   aCall,
   aCluster,
   anInstance,
+  aService,
   aState,
   aTask,
   aWorld,
@@ -96,6 +97,13 @@ await t.test('DeleteCluster', async (group) => {
       refusal(() => remove(withTask, 'default')),
       /^ClusterContainsTasksException: /,
     )
+    for (const status of ['ACTIVE', 'DRAINING'] as const) {
+      test.equal(
+        refusal(() => remove(aState({ service: [aService({ status })] }), 'default')),
+        'ClusterContainsServicesException: The Cluster cannot be deleted while Services are active.',
+      )
+    }
+    test.match(remove(aState({ service: [aService({ status: 'INACTIVE' })] }), 'default'), { status: 'INACTIVE' })
     test.match(
       refusal(() => remove(withTask, 'nowhere')),
       /^ClusterNotFoundException: Cluster not found\./,
@@ -132,6 +140,12 @@ await t.test('DescribeClusters', async (group) => {
       aTask({ lastStatus: 'PENDING' }),
       aTask({ lastStatus: 'STOPPED' }),
     ],
+    service: [
+      aService(),
+      aService({ serviceName: 'edge', launchType: 'EXTERNAL' }),
+      aService({ serviceName: 'leaving', status: 'DRAINING' }),
+      aService({ serviceName: 'gone', status: 'INACTIVE' }),
+    ],
   })
 
   await group.test('counts from the indexes, and gives lists only where they are asked for', async (test) => {
@@ -141,6 +155,7 @@ await t.test('DescribeClusters', async (group) => {
         registeredContainerInstancesCount: 2,
         runningTasksCount: 2,
         pendingTasksCount: 1,
+        activeServicesCount: 2,
         tags: [],
         settings: [],
         statistics: [],
@@ -156,6 +171,9 @@ await t.test('DescribeClusters', async (group) => {
         { name: 'runningEC2TasksCount', value: '1' },
         { name: 'runningExternalTasksCount', value: '1' },
         { name: 'pendingEC2TasksCount', value: '1' },
+        { name: 'activeEC2ServiceCount', value: '1' },
+        { name: 'activeExternalServiceCount', value: '1' },
+        { name: 'drainingEC2ServiceCount', value: '1' },
       ],
     )
   })

@@ -5,6 +5,7 @@ import { clusterArn, clusterNameOf, isArn } from '../../proto/arn.ts'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { Cluster, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { effectiveSetting, rootArn } from './account-settings.ts'
@@ -169,6 +170,9 @@ function deleteCluster(tx: Transaction, nameOrArn: string | undefined, now: numb
       'The Cluster cannot be deleted while Container Instances are active or draining.',
     )
   }
+  if (tx.count('service', 'liveByCluster', row.clusterName) > 0) {
+    throw new ApiError('ClusterContainsServicesException', 'The Cluster cannot be deleted while Services are active.')
+  }
   if (tx.count('task', 'liveByCluster', row.clusterName) > 0) {
     throw new ApiError('ClusterContainsTasksException', 'The Cluster cannot be deleted while Tasks are active.')
   }
@@ -209,6 +213,7 @@ function describeClusters(reader: Reader, input: Input<'DescribeClusters'>, worl
 /** A cluster as ECS answers it: the lists that were not asked for are there, and empty. */
 function describeCluster(reader: Reader, row: ClusterRow, include: readonly ClusterField[]): Cluster {
   const tasks = reader.find('task', 'liveByCluster', row.clusterName)
+  const services = reader.find('service', 'liveByCluster', row.clusterName)
   return {
     clusterArn: row.clusterArn,
     clusterName: row.clusterName,
@@ -216,11 +221,11 @@ function describeCluster(reader: Reader, row: ClusterRow, include: readonly Clus
     registeredContainerInstancesCount: registeredInstances(reader, row.clusterName),
     runningTasksCount: tasks.filter(isRunning).length,
     pendingTasksCount: tasks.filter(isPending).length,
-    activeServicesCount: 0,
+    activeServicesCount: services.filter(isActive).length,
     capacityProviders: row.capacityProviders,
     defaultCapacityProviderStrategy: row.defaultCapacityProviderStrategy,
     serviceConnectDefaults: row.serviceConnectDefaults,
-    statistics: include.includes('STATISTICS') ? clusterStatistics(tasks) : [],
+    statistics: include.includes('STATISTICS') ? clusterStatistics(tasks, services) : [],
     tags: include.includes('TAGS') ? row.tags : [],
     settings: include.includes('SETTINGS') ? row.settings : [],
     ...(include.includes('ATTACHMENTS') && { attachments: row.attachments ?? [] }),
@@ -233,10 +238,18 @@ type LiveTask = { readonly lastStatus: string; readonly launchType?: string | un
 const isRunning = (task: LiveTask): boolean => task.lastStatus === 'RUNNING'
 const isPending = (task: LiveTask): boolean => task.lastStatus === 'PENDING'
 
-/** The statistics of ECS, per launch type, numbers as text. */
-function clusterStatistics(tasks: readonly LiveTask[]): { name: string; value: string }[] {
+const isActive = (service: ServiceRow): boolean => service.status === 'ACTIVE'
+const isDraining = (service: ServiceRow): boolean => service.status === 'DRAINING'
+
+/** The statistics of ECS, per launch type, numbers as text. A service that names no launch type counts as ECS's default, EC2. */
+function clusterStatistics(
+  tasks: readonly LiveTask[],
+  services: readonly ServiceRow[],
+): { name: string; value: string }[] {
   const count = (launchType: string, isCounted: (task: LiveTask) => boolean): string =>
     String(tasks.filter((task) => task.launchType === launchType && isCounted(task)).length)
+  const countServices = (launchType: string, isCounted: (service: ServiceRow) => boolean): string =>
+    String(services.filter((service) => (service.launchType ?? 'EC2') === launchType && isCounted(service)).length)
   const named = [
     ['EC2', 'EC2'],
     ['Fargate', 'FARGATE'],
@@ -245,8 +258,8 @@ function clusterStatistics(tasks: readonly LiveTask[]): { name: string; value: s
   return [
     ...named.map(([name, type]) => ({ name: `running${name}TasksCount`, value: count(type, isRunning) })),
     ...named.map(([name, type]) => ({ name: `pending${name}TasksCount`, value: count(type, isPending) })),
-    ...named.map(([name]) => ({ name: `active${name}ServiceCount`, value: '0' })),
-    ...named.map(([name]) => ({ name: `draining${name}ServiceCount`, value: '0' })),
+    ...named.map(([name, type]) => ({ name: `active${name}ServiceCount`, value: countServices(type, isActive) })),
+    ...named.map(([name, type]) => ({ name: `draining${name}ServiceCount`, value: countServices(type, isDraining) })),
   ]
 }
 

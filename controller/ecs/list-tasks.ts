@@ -1,12 +1,13 @@
 /** ListTasks: the ARNs of a cluster's tasks, narrowed by every filter that is given. */
 import { idOf } from '../../proto/arn.ts'
-import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { invalidParameter } from '../../proto/errors.ts'
 import type { Input, Output } from '../../proto/model/types.ts'
 import type { ClusterRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf } from './describe-task.ts'
 import { page } from './paging.ts'
+import { requireService, serviceKeyOf } from './service-lookup.ts'
 import { unsupported } from './task-request.ts'
 
 /** Stopped tasks that have left memory and are still listed, newest first. All of them can be described. */
@@ -15,7 +16,7 @@ const listedOfHistoryMax = 1000
 export function listTasks(reader: Reader, input: Input<'ListTasks'>): Output<'ListTasks'> {
   const cluster = requireCluster(reader, input.cluster)
   checkFilters(reader, cluster, input)
-  const rows = tasksOf(reader, cluster, input.desiredStatus ?? 'RUNNING').filter((row) => matches(row, input))
+  const rows = tasksOf(reader, cluster, input).filter((row) => matches(row, input))
   const { items, nextToken } = page(rows, (row) => row.taskId, input, { defaultSize: 100, maxSize: 100 })
   return { taskArns: items.map((row) => row.taskArn), ...(nextToken === undefined ? {} : { nextToken }) }
 }
@@ -29,17 +30,18 @@ function checkFilters(reader: Reader, cluster: ClusterRow, input: Input<'ListTas
       'startedBy must be the only filter: it does not go with containerInstance, family or serviceName.',
     )
   }
-  if (input.serviceName === undefined) return
-  const group = groupOfService(input.serviceName)
-  if (!reader.find('task', 'byCluster', cluster.clusterName).some((row) => row.group === group)) {
-    throw new ApiError('ServiceNotFoundException', 'Service not found.')
-  }
+  if (input.serviceName !== undefined) requireService(reader, cluster, input.serviceName)
 }
 
 /** By desired status, as ECS filters: no task is ever wanted PENDING, so that status finds none. */
-function tasksOf(reader: Reader, cluster: ClusterRow, desiredStatus: string): readonly TaskRow[] {
+function tasksOf(reader: Reader, cluster: ClusterRow, input: Input<'ListTasks'>): readonly TaskRow[] {
+  const { desiredStatus = 'RUNNING', serviceName } = input
   if (desiredStatus === 'RUNNING') {
-    return reader.find('task', 'liveByCluster', cluster.clusterName).filter((row) => row.desiredStatus === 'RUNNING')
+    const live =
+      serviceName === undefined
+        ? reader.find('task', 'liveByCluster', cluster.clusterName)
+        : reader.find('task', 'liveByService', serviceKeyOf(cluster.clusterName, idOf(serviceName)))
+    return live.filter((row) => row.desiredStatus === 'RUNNING')
   }
   if (desiredStatus !== 'STOPPED') return []
   const known = reader
@@ -56,9 +58,5 @@ function matches(row: TaskRow, input: Input<'ListTasks'>): boolean {
   if (input.family !== undefined && row.family !== input.family) return false
   if (input.startedBy !== undefined && row.startedBy !== input.startedBy) return false
   if (input.launchType !== undefined && row.launchType !== input.launchType) return false
-  return input.serviceName === undefined || row.group === groupOfService(input.serviceName)
-}
-
-function groupOfService(nameOrArn: string): string {
-  return `service:${idOf(nameOrArn)}`
+  return input.serviceName === undefined || row.group === `service:${idOf(input.serviceName)}`
 }

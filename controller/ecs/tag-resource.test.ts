@@ -91,7 +91,7 @@ await t.test('what can not be tagged says why', async (test) => {
     [arn('task-definition/web'), /^ClientException: Unable to describe task definition\. Tags belong to a revision/],
     [arn(`task/${running.taskId}`), /^InvalidParameterException: Long arn format must be used for tagging operations$/],
     [arn(`container-instance/${'1'.repeat(32)}`), /^InvalidParameterException: Long arn format must be used/],
-    [arn('service/default/web'), /^UnsupportedFeatureException: Resources of the kind 'service' are not available/],
+    [arn('capacity-provider/x'), /^UnsupportedFeatureException: Resources of the kind 'capacity-provider' are not ava/],
     [running.taskArn.replace('us-east-1', 'eu-west-1'), /^InvalidParameterException: The ARN provided is invalid\./],
     [running.taskId, /^InvalidParameterException: The ARN provided is invalid\./],
   ]

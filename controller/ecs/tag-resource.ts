@@ -1,11 +1,13 @@
 /**
- * TagResource, UntagResource and ListTagsForResource, on clusters, container instances, tasks and task definitions.
+ * TagResource, UntagResource and ListTagsForResource, on clusters, container instances, services, tasks and task
+ * definitions.
  * Source: the ECS API reference, and "Tagging Amazon ECS resources": 50 tags a resource, long ARNs only, `aws:` reserved.
  */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Tag } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { deleteTags, putAmong, putTags, tagKey, tagsOf } from '../decide/operator-changes.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { type Handlers, read, write } from './handler.ts'
@@ -16,6 +18,7 @@ import { unsupported } from './task-request.ts'
 type Tagged =
   | { readonly kind: 'cluster'; readonly row: ClusterRow }
   | { readonly kind: 'container-instance'; readonly row: InstanceRow }
+  | { readonly kind: 'service'; readonly row: ServiceRow }
   | { readonly kind: 'task'; readonly row: TaskRow }
   | { readonly kind: 'task-definition'; readonly row: TaskDefinitionRow }
 
@@ -65,6 +68,7 @@ function writeTags(
   tags: readonly Tag[],
 ): void {
   if (tagged.kind === 'cluster') tx.put('cluster', tagged.row.clusterName, { ...tagged.row, tags })
+  else if (tagged.kind === 'service') tx.put('service', tagged.row.serviceKey, { ...tagged.row, tags })
   else if (tagged.kind === 'task') tx.put('task', tagged.row.taskId, { ...tagged.row, tags })
   else tx.put('taskDefinition', `${tagged.row.family}:${tagged.row.revision}`, { ...tagged.row, tags })
 }
@@ -81,8 +85,8 @@ function findTagged(reader: Reader, arn: string | undefined, world: World, notFo
   const prefix = `arn:aws:ecs:${world.region}:${world.account}:`
   if (arn === undefined || !arn.startsWith(prefix)) {
     throw invalidParameter(
-      `The ARN provided is invalid. It must begin with ${prefix} and name a cluster, a container instance, a task or a ` +
-        'task definition.',
+      `The ARN provided is invalid. It must begin with ${prefix} and name a cluster, a container instance, a service, ` +
+        'a task or a task definition.',
     )
   }
   const [kind = '', ...path] = arn.slice(prefix.length).split('/')
@@ -91,6 +95,8 @@ function findTagged(reader: Reader, arn: string | undefined, world: World, notFo
       return { kind, row: activeCluster(reader, arn, path) }
     case 'container-instance':
       return { kind, row: activeInstance(reader, arn, path, notFound) }
+    case 'service':
+      return { kind, row: activeService(reader, arn, path, notFound) }
     case 'task':
       return { kind, row: runningTask(reader, arn, path, notFound) }
     case 'task-definition':
@@ -98,7 +104,7 @@ function findTagged(reader: Reader, arn: string | undefined, world: World, notFo
     default:
       throw unsupported(
         `Resources of the kind '${kind.slice(0, 64)}' are not available, and so have no tags: clusters, container ` +
-          'instances, tasks and task definitions have them.',
+          'instances, services, tasks and task definitions have them.',
       )
   }
 }
@@ -117,6 +123,13 @@ function activeInstance(reader: Reader, arn: string, path: readonly string[], no
   throw invalidParameter(
     'The specified container instance is inactive. Specify an active container instance and try again.',
   )
+}
+
+function activeService(reader: Reader, arn: string, path: readonly string[], notFound: NotFoundCode): ServiceRow {
+  const row = reader.get('service', `${path[0] ?? ''}/${idInLongArn(path)}`)
+  if (row?.serviceArn !== arn) throw missing('service', arn, notFound)
+  if (row.status !== 'INACTIVE') return row
+  throw invalidParameter('The specified service is inactive. Specify an active service and try again.')
 }
 
 function runningTask(reader: Reader, arn: string, path: readonly string[], notFound: NotFoundCode): TaskRow {

@@ -2,6 +2,7 @@ import t from 'tap'
 import {
   aCall,
   aCluster,
+  aService,
   aState,
   aTask,
   aTaskDefinition,
@@ -452,15 +453,23 @@ await t.test('ListTasks narrows by every filter and gives pages', async (test) =
       startedBy: 'me',
     }),
     aTask({ taskId: 'e', clusterName: 'lab' }),
-    aTask({ taskId: 'f', group: 'service:front' }),
+    aTask({ taskId: 'f', group: 'service:front', serviceKey: 'default/front' }),
+    aTask({
+      taskId: 'g',
+      group: 'service:front',
+      serviceKey: 'default/front',
+      desiredStatus: 'STOPPED',
+      lastStatus: 'STOPPED',
+    }),
   ]
-  const state = aState({ cluster: [aCluster({ clusterName: 'lab' })], task: rows })
+  const service = [aService({ serviceName: 'front' }), aService({ serviceName: 'idle' })]
+  const state = aState({ cluster: [aCluster({ clusterName: 'lab' })], task: rows, service })
   const ids = (input: Input<'ListTasks'>): string | undefined =>
     listTasks(state, input)
       .taskArns?.map((arn) => arn.split('/').at(-1))
       .join('')
   test.equal(ids({}), 'abf', 'RUNNING is the default')
-  test.equal(ids({ desiredStatus: 'STOPPED' }), 'cd')
+  test.equal(ids({ desiredStatus: 'STOPPED' }), 'cdg')
   test.equal(ids({ desiredStatus: 'PENDING' }), '')
   test.equal(ids({ cluster: 'lab' }), 'e')
   test.equal(ids({ family: 'web' }), 'af')
@@ -470,6 +479,9 @@ await t.test('ListTasks narrows by every filter and gives pages', async (test) =
   test.equal(ids({ startedBy: 'me' }), 'a')
   test.equal(ids({ startedBy: 'me', desiredStatus: 'STOPPED' }), 'd')
   test.equal(ids({ serviceName: 'front' }), 'f')
+  test.equal(ids({ serviceName: 'arn:aws:ecs:us-east-1:123456789012:service/default/front' }), 'f')
+  test.equal(ids({ serviceName: 'front', desiredStatus: 'STOPPED' }), 'g')
+  test.equal(ids({ serviceName: 'idle' }), '', 'a service without tasks')
   test.match(
     refusal(() => ids({ startedBy: 'me', family: 'web' })),
     /^InvalidParameterException: startedBy must be the only filter/,
