@@ -106,7 +106,8 @@ export interface DeploymentRow
 /** Why a task of a deployment failed, as people are told it. Never container output. */
 export interface DeploymentCause {
   readonly at: number
-  readonly taskArn: string
+  /** Absent where no task could be started at all. */
+  readonly taskArn?: string | undefined
   readonly stopCode?: string | undefined
   readonly reason: string
   readonly containerName?: string | undefined
