@@ -45,7 +45,9 @@ export function createImages(options: ImagesOptions): Images {
 async function obtain(options: ImagesOptions, image: string, pulledOnce: Set<string>): Promise<ObtainedImage> {
   const { engine, pullBehavior } = options
   const cached = await engine.inspectImage(image)
-  const trusted = pullBehavior === 'prefer-cached' || (pullBehavior === 'once' && pulledOnce.has(image))
+  // What a digest names can't be another image elsewhere: its registry need not be asked, nor be there.
+  const trusted =
+    image.includes('@') || pullBehavior === 'prefer-cached' || (pullBehavior === 'once' && pulledOnce.has(image))
   if (cached !== undefined && trusted) return { digest: digestIn(cached, image), pulled: false }
   try {
     const pulled = await pullIfOther(options, image, cached)
@@ -83,10 +85,23 @@ export function registryHostOf(image: string): string {
   return named ? first : 'docker.io'
 }
 
+/**
+ * The digest under which the image's own repository knows it. None for an image that was built or imported here, and none
+ * for a local name of another repository's image: no registry would find that digest under this name.
+ */
 function digestIn(facts: ImageFacts, image: string): string | undefined {
-  const repository = image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')
-  const own = facts.repoDigests.find((known) => known.startsWith(`${repository}@`)) ?? facts.repoDigests[0]
+  const repository = familiarName(image)
+  const own = facts.repoDigests.find((known) => familiarName(known) === repository)
   return own?.slice(own.indexOf('@') + 1)
+}
+
+/** `busybox` for `docker.io/library/busybox:1.36`: Docker knows its own hub's images by their short names. */
+function familiarName(image: string): string {
+  return image
+    .replace(/@.*$/, '')
+    .replace(/:[^/:]*$/, '')
+    .replace(/^(?:index\.)?docker\.io\//, '')
+    .replace(/^library\//, '')
 }
 
 function isEngineGone(error: unknown): boolean {

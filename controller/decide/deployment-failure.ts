@@ -87,5 +87,6 @@ function hasFailed({ lastStatus, exitCode, reason }: TaskContainer): boolean {
 export function causeSentence({ taskArn, containerName, reason, exitCode }: DeploymentCause): string {
   const where = containerName === undefined ? '' : `container ${containerName} of `
   const code = exitCode === undefined ? '' : ` (exit code ${exitCode})`
-  return `${where}task ${taskArn.slice(taskArn.lastIndexOf('/') + 1)}: ${reason.replace(/\.$/, '')}${code}`
+  const who = taskArn === undefined ? '' : `${where}task ${taskArn.slice(taskArn.lastIndexOf('/') + 1)}: `
+  return `${who}${reason.replace(/\.$/, '')}${code}`
 }

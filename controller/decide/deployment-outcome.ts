@@ -8,6 +8,7 @@ import type { Reader, Transaction } from '../state/transaction.ts'
 import { breakerOf, describeBreaker, isTripped } from './circuit-breaker.ts'
 import { longPauseMs, pauseAfter, provingMs } from './deployment-backoff.ts'
 import { causeSentence } from './deployment-failure.ts'
+import { portsHeldOutside, portsHeldMs } from './deployment-ports.ts'
 import { countLive, isEnded, rollbackTarget, startDeployment } from './deployment-start.ts'
 import { addServiceEvent } from './service-events.ts'
 import { afterProof } from './service-task.ts'
@@ -29,7 +30,12 @@ export function judgeDeployment(tx: Transaction, serviceKey: string, now: number
   }
   const primary = primaryOf(tx, serviceKey)
   if (primary === undefined) return undefined
-  const proven = withPauseAnnounced(tx, service, afterProof(tx, primary, now), now, world)
+  const proven = withPortsJudged(
+    tx,
+    service,
+    withPauseAnnounced(tx, service, afterProof(tx, primary, now), now, world),
+    now,
+  )
   if (proven !== primary) tx.put('deployment', proven.id, proven)
   if (proven.rolloutState !== 'IN_PROGRESS') return nextProof(proven)
   if (proven.cause?.isHopeless === true || isTripped(service, proven)) {
@@ -37,8 +43,8 @@ export function judgeDeployment(tx: Transaction, serviceKey: string, now: number
     return undefined
   }
   const completesAt = completionAt(tx, service, proven)
-  if (completesAt === undefined) return nextProof(proven)
-  if (completesAt > now) return Math.min(completesAt, nextProof(proven) ?? Infinity)
+  if (completesAt === undefined) return earliest(nextProof(proven), nextLookAtPorts(proven))
+  if (completesAt > now) return earliest(completesAt, nextProof(proven))
   complete(tx, serviceKey, proven, now, world)
   return nextProof(proven)
 }
@@ -50,6 +56,24 @@ export function primaryOf(reader: Reader, serviceKey: string): DeploymentRow | u
 function nextProof({ proving }: DeploymentRow): number | undefined {
   if (proving === undefined || proving.length === 0) return undefined
   return Math.min(...proving.map(({ healthyAt }) => healthyAt)) + provingMs
+}
+
+function earliest(...instants: readonly (number | undefined)[]): number | undefined {
+  const known = instants.filter((instant) => instant !== undefined)
+  return known.length === 0 ? undefined : Math.min(...known)
+}
+
+/** The deployment with its cause where its ports have been taken everywhere for long enough to call that lasting. */
+function withPortsJudged(tx: Transaction, service: ServiceRow, primary: DeploymentRow, now: number): DeploymentRow {
+  const at = nextLookAtPorts(primary)
+  if (at === undefined || at > now || primary.cause?.isHopeless === true) return primary
+  const reason = portsHeldOutside(tx, service, primary)
+  return reason === undefined ? primary : { ...primary, cause: { at: now, reason, isHopeless: true } }
+}
+
+function nextLookAtPorts({ rolloutState, waiting }: DeploymentRow): number | undefined {
+  const isForPorts = waiting?.counts.some(({ filter }) => filter === 'tcpPorts' || filter === 'udpPorts') === true
+  return rolloutState === 'IN_PROGRESS' && isForPorts ? waiting.since + portsHeldMs : undefined
 }
 
 /** When the deployment is complete if nothing changes; undefined while it lacks tasks, or older ones have some left. */

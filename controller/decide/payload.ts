@@ -10,7 +10,7 @@ import type {
   PayloadVolume,
 } from '../../proto/acs.ts'
 import type { ContainerDefinition, ContainerOverride, PortMapping, Volume } from '../../proto/model/types.ts'
-import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { dockerConfig, dockerHostConfig } from './docker-config.ts'
 import { payloadFetched } from './payload-fetched.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
@@ -69,8 +69,8 @@ function payloadContainer(
   }
   return {
     name,
-    containerArn: containerArnOf(task, name),
-    image: container.image ?? '',
+    containerArn: rowOf(task, name).containerArn,
+    image: rowOf(task, name).pinnedImage ?? container.image ?? '',
     essential: container.essential ?? true,
     cpu: override?.cpu ?? container.cpu ?? 0,
     memory: memory.memory ?? 0,
@@ -94,10 +94,10 @@ function payloadContainer(
 }
 
 /** A task has a container row for each definition from the moment it is placed; another state of things is a bug. */
-function containerArnOf(task: TaskRow, name: string): string {
+function rowOf(task: TaskRow, name: string): TaskContainer {
   const row = task.containers.find((container) => container.name === name)
   if (row === undefined) throw new Error(`Task ${task.taskArn} has no container '${name}' of its task definition.`)
-  return row.containerArn
+  return row
 }
 
 /**

@@ -2,6 +2,7 @@
  * What one task of a service does to its deployment: that it became healthy, that it failed, which images it runs. A row
  * decider, so that a deployment of thousands of tasks is never looked through; each fact is counted once.
  */
+import { idOf } from '../../proto/arn.ts'
 import type { DeploymentRow } from '../state/service-tables.ts'
 import { isHealthy } from '../state/service-phase.ts'
 import type { TaskRow } from '../state/tables.ts'
@@ -9,6 +10,7 @@ import type { Reader, Transaction } from '../state/transaction.ts'
 import { breakerOf, resetsOnHealthyTask } from './circuit-breaker.ts'
 import type { Decider } from './decider.ts'
 import { afterFailure, provingMs } from './deployment-backoff.ts'
+import { imagesAfter, withPinnedImages } from './deployment-images.ts'
 import { failureOf, type TaskFailure } from './deployment-failure.ts'
 
 /** How many tasks at most are watched at a time for the proof that resets a count of failures. */
@@ -19,15 +21,41 @@ export const serviceTaskDecider: Decider = {
   tables: ['task'],
   decide(tx, _table, key, _before, now) {
     const task = tx.get('task', key)
-    if (task?.deploymentId === undefined) return
-    noteHealth(tx, task, now)
+    const deployment = task === undefined ? undefined : deploymentOf(tx, task)
+    if (task === undefined || deployment === undefined) return
+    // Only a task that no agent has been told of: a repeated payload is to say what the first one said.
+    if (task.numberedFor === undefined && task.lastStatus !== 'STOPPED') pinImages(tx, task, deployment)
+    noteImages(tx, task, deployment)
+    noteHealth(tx, key, now)
     noteEnd(tx, key, now)
   },
 }
 
-function noteHealth(tx: Transaction, task: TaskRow, now: number): void {
-  if (task.healthyAt !== undefined || !isHealthy(task)) return
-  tx.put('task', task.taskId, { ...task, healthyAt: now })
+function pinImages(tx: Transaction, task: TaskRow, deployment: DeploymentRow): void {
+  if (task.containers.some(({ pinnedImage }) => pinnedImage !== undefined)) return
+  const pinned = withPinnedImages(task, deployment)
+  if (pinned !== task) tx.put('task', task.taskId, pinned)
+}
+
+/** The digests that a task runs are its deployment's, and its revision's: a rollback to that one asks for them again. */
+function noteImages(tx: Transaction, task: TaskRow, deployment: DeploymentRow): void {
+  if (task.containers.every(({ imageDigest }) => imageDigest === undefined)) return
+  if (deployment.images.length === task.containers.length) return
+  const definition = tx.get('taskDefinition', idOf(task.taskDefinitionArn))
+  if (definition === undefined) return
+  const images = imagesAfter(deployment.images, task, definition)
+  if (images === deployment.images) return
+  tx.put('deployment', deployment.id, { ...deployment, images })
+  const serviceRevision = tx.get('serviceRevision', deployment.serviceRevisionId)
+  if (serviceRevision !== undefined) {
+    tx.put('serviceRevision', serviceRevision.id, { ...serviceRevision, containerImages: images })
+  }
+}
+
+function noteHealth(tx: Transaction, taskId: string, now: number): void {
+  const task = tx.get('task', taskId)
+  if (task === undefined || task.healthyAt !== undefined || !isHealthy(task)) return
+  tx.put('task', taskId, { ...task, healthyAt: now })
   const deployment = deploymentOf(tx, task)
   if (deployment !== undefined) tx.put('deployment', deployment.id, withHealthy(tx, deployment, task, now))
 }
