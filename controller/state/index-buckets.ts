@@ -50,6 +50,11 @@ export class IndexBuckets {
     return values
   }
 
+  /** The values of an index under which there are rows. */
+  valuesIn(index: string): Iterable<string> {
+    return this.#bucketsOf(index).keys()
+  }
+
   keys(index: string, value: string): ReadonlySet<string> {
     return this.#bucketsOf(index).get(value) ?? noKeys
   }

@@ -3,6 +3,8 @@
  * request of a turn can be dropped without the others.
  */
 import { sameRow } from './equal.ts'
+import { type ChangeLog, ChangeLogs } from './change-logs.ts'
+import { FoundLists, type KeyedList, patched } from './found-lists.ts'
 import { type AnyRow, compareKeys, IndexBuckets } from './index-buckets.ts'
 import { type IndexName, type TableName, tableNames, type Tables } from './tables.ts'
 import type { Change, History, Reader, Transaction } from './transaction.ts'
@@ -25,8 +27,8 @@ export interface Base {
   readonly reader: Reader
   /** Every row by key, in no particular order. */
   entries(table: TableName): Iterable<readonly [string, AnyRow]>
-  /** The keys of the rows that `find` yields, in no particular order. */
-  keysIn(table: TableName, index: string, value: string): Iterable<string>
+  /** What `find` yields, with the keys. */
+  list(table: TableName, index: string, value: string): KeyedList
 }
 
 export function beginOverlay(base: Base): Overlay {
@@ -41,12 +43,15 @@ interface Layer {
   readonly written: IndexBuckets
   /** Indexes of the rows underneath that are hidden by a write here, so that `count` need not build the list. */
   readonly hidden: IndexBuckets
+  /** What `find` gave of both together. */
+  readonly found: FoundLists
 }
 
 class LayeredOverlay implements Overlay {
   readonly history: History
   readonly #base: Base
   readonly #layers = new Map<TableName, Layer>()
+  readonly #logs = new Map<TableName, ChangeLogs>()
   readonly #archived = new Map<string, Tables['task']>()
 
   constructor(base: Base) {
@@ -61,11 +66,7 @@ class LayeredOverlay implements Overlay {
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
-    const layer = this.#layers.get(table)
-    const isUntouched =
-      layer === undefined || layer.written.keys(index, value).size + layer.hidden.keys(index, value).size === 0
-    if (isUntouched) return this.#base.reader.find(table, index, value)
-    return [...this.#keysIn(table, index, value)].sort(compareKeys).map((key) => this.get(table, key) as Tables[T])
+    return this.#list(table, index, value).rows as readonly Tables[T][]
   }
 
   count<T extends TableName>(table: T, index: IndexName<T>, value: string): number {
@@ -86,6 +87,7 @@ class LayeredOverlay implements Overlay {
     const layer = this.#prepare(table, key)
     layer.rows.set(key, row)
     layer.written.add(key, row)
+    this.#noteChange(table, layer, key, row)
     if (table === 'task') this.#archived.delete(key)
   }
 
@@ -123,7 +125,7 @@ class LayeredOverlay implements Overlay {
     return beginOverlay({
       reader: this,
       entries: (table) => this.#entries(table),
-      keysIn: (table, index, value) => this.#keysIn(table, index, value),
+      list: (table, index, value) => this.#list(table, index, value),
     })
   }
 
@@ -141,26 +143,65 @@ class LayeredOverlay implements Overlay {
     for (const [key, row] of layer?.rows ?? []) if (row !== undefined) yield [key, row]
   }
 
-  *#keysIn(table: TableName, index: string, value: string): Iterable<string> {
+  #list(table: TableName, index: string, value: string): KeyedList {
+    const below = this.#base.list(table, index, value)
     const layer = this.#layers.get(table)
-    for (const key of this.#base.keysIn(table, index, value)) if (layer?.rows.has(key) !== true) yield key
-    if (layer !== undefined) yield* layer.written.keys(index, value)
+    if (layer === undefined) return below
+    const written = layer.written.keys(index, value)
+    const hidden = layer.hidden.keys(index, value)
+    if (written.size + hidden.size === 0) return below
+    const rowOf = (key: string): AnyRow | undefined => (written.has(key) ? layer.rows.get(key) : undefined)
+    return layer.found.read(index, value, rowOf, () => patched(below, new Set([...hidden, ...written]), rowOf))
+  }
+
+  changeLogs<T extends TableName>(table: T, index: IndexName<T>): readonly ChangeLog[] {
+    const layer = this.#layers.get(table)
+    let logs = this.#logs.get(table)
+    if (logs === undefined) {
+      logs = new ChangeLogs()
+      this.#logs.set(table, logs)
+    }
+    const own = logs.of(index, () =>
+      layer === undefined ? [] : [...layer.written.valuesIn(index), ...layer.hidden.valuesIn(index)],
+    )
+    return [...this.#base.reader.changeLogs(table, index), own]
+  }
+
+  /** To whom it matters that this row is or was under its values. */
+  #noteChange(table: TableName, layer: Layer, key: string, row: AnyRow): void {
+    const logs = this.#logs.get(table)
+    if (logs === undefined && layer.found.isEmpty()) return
+    for (const [index, value] of layer.written.valuesOf(row)) {
+      layer.found.touch(index, value, key)
+      logs?.note(index, value)
+    }
   }
 
   /** Makes ready for a write under `key`: hides the row underneath, and takes an earlier write out of the indexes. */
   #prepare(table: TableName, key: string): Layer {
     let layer = this.#layers.get(table)
     if (layer === undefined) {
-      layer = { rows: new Map(), written: new IndexBuckets(table), hidden: new IndexBuckets(table) }
+      layer = {
+        rows: new Map(),
+        written: new IndexBuckets(table),
+        hidden: new IndexBuckets(table),
+        found: new FoundLists(),
+      }
       this.#layers.set(table, layer)
     }
     if (layer.rows.has(key)) {
       const earlier = layer.rows.get(key)
-      if (earlier !== undefined) layer.written.remove(key, earlier)
+      if (earlier !== undefined) {
+        layer.written.remove(key, earlier)
+        this.#noteChange(table, layer, key, earlier)
+      }
       return layer
     }
     const below = this.#base.reader.get(table, key)
-    if (below !== undefined) layer.hidden.add(key, below)
+    if (below !== undefined) {
+      layer.hidden.add(key, below)
+      this.#noteChange(table, layer, key, below)
+    }
     return layer
   }
 }

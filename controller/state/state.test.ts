@@ -2,6 +2,8 @@ import { isDeepStrictEqual } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { aCluster, anInstance, aState, aTask, inTransaction } from '../../test/support/builders.ts'
+import { patched } from './found-lists.ts'
+import { compareKeys } from './index-buckets.ts'
 import { createState, type Overlay, type State } from './state.ts'
 import { type IndexName, indexes, tableNames, type Tables, type TaskRow } from './tables.ts'
 import type { Reader } from './transaction.ts'
@@ -88,12 +90,15 @@ await t.test(
   'a transaction reads as the state does once it is applied, and leaves nothing behind when it is dropped',
   async (test) => {
     fc.assert(
-      fc.property(someWrites, someWrites, (first, second) => {
+      fc.property(someWrites, someWrites, someWrites, (first, second, third) => {
         const { state, model: before } = stateAfter(first)
         const after = new Model(before.rows)
         const tx = state.begin()
         writeAll(second, tx, after)
-        const overlayReads = readsLike(tx, after)
+        const readsAtFirst = readsLike(tx, after)
+        // Lists that were read are brought up to date, not made anew.
+        writeAll(third, tx, after)
+        const overlayReads = readsAtFirst && readsLike(tx, after)
         const nothingLeaks = readsLike(state, before)
         state.apply(tx.changes())
         return overlayReads && nothingLeaks && readsLike(state, after)
@@ -101,6 +106,64 @@ await t.test(
       { numRuns: 300 },
     )
     test.pass('300 histories')
+  },
+)
+
+await t.test('a list that is brought up to date is the one that would be made anew', async (test) => {
+  const numbers = fc.uniqueArray(fc.integer({ min: 100, max: 199 }), { maxLength: 100 })
+  const keysOf = (some: readonly number[]): string[] => some.map(String).sort()
+  fc.assert(
+    fc.property(numbers, numbers, numbers, (first, added, removed) => {
+      const rows = (some: readonly string[], version: number): Map<string, TaskRow> =>
+        new Map(some.map((key) => [key, aTask({ taskId: key, version })]))
+      const before = rows(keysOf(first), 1)
+      const after = new Map([...before, ...rows(keysOf(added), 2)])
+      for (const key of keysOf(removed)) after.delete(key)
+      const list = patched(
+        { keys: [...before.keys()], rows: [...before.values()] },
+        new Set([...keysOf(added), ...keysOf(removed)]),
+        (key) => after.get(key),
+      )
+      const wanted = [...after].sort(([left], [right]) => compareKeys(left, right))
+      return (
+        same(
+          list.keys,
+          wanted.map(([key]) => key),
+        ) &&
+        same(
+          list.rows,
+          wanted.map(([, row]) => row),
+        )
+      )
+    }),
+    { numRuns: 200 },
+  )
+  test.pass('200 lists, short changes and long ones')
+})
+
+await t.test(
+  'change logs name every value under which rows changed, in a transaction and once it is applied',
+  async (test) => {
+    const state = aState({ task: [aTask({ taskId: 'a', instanceId: 'i1' })] })
+    const [committed] = state.changeLogs('task', 'liveByInstance')
+    const outer = state.begin()
+    outer.put('task', 'b', aTask({ taskId: 'b', instanceId: 'i2' }))
+    const inner = outer.begin()
+    const logs = inner.changeLogs('task', 'liveByInstance')
+    test.same(
+      logs.map(({ values: seen }) => [...seen]),
+      [[], ['i2'], []],
+      'what was written before a log began is in it',
+    )
+    test.equal(logs[0], committed)
+    inner.put('task', 'a', aTask({ taskId: 'a', instanceId: 'i3' }))
+    test.same(logs[2]?.values, ['i1', 'i3'], 'where it was and where it is')
+    inner.delete('task', 'b')
+    test.ok(logs[2]?.values.includes('i2'))
+    outer.merge(inner)
+    test.same(new Set(logs[1]?.values), new Set(['i1', 'i2', 'i3']))
+    state.apply(outer.changes())
+    test.same(new Set(committed?.values), new Set(['i1', 'i3']), 'a row that ended as it began did not change')
   },
 )
 

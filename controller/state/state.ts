@@ -2,6 +2,8 @@
  * The controller's committed state: tables of immutable rows in memory with their secondary indexes. It changes only by
  * `apply`, with the changes of a transaction that is on disk.
  */
+import { type ChangeLog, ChangeLogs } from './change-logs.ts'
+import { FoundLists, type KeyedList } from './found-lists.ts'
 import { type AnyRow, compareKeys, IndexBuckets } from './index-buckets.ts'
 import { beginOverlay, type Overlay } from './overlay.ts'
 import { type IndexName, type TableName, tableNames, type Tables } from './tables.ts'
@@ -33,8 +35,9 @@ const noHistory: History = {
 interface Table {
   readonly rows: Map<string, AnyRow>
   readonly buckets: IndexBuckets
-  /** What `find` gave, index by index, until a row under that value changes: most reads are of what did not change. */
-  readonly found: Map<string, Map<string, readonly AnyRow[]>>
+  /** What `find` gave. */
+  readonly found: FoundLists
+  readonly logs: ChangeLogs
 }
 
 class CommittedState implements State {
@@ -44,7 +47,10 @@ class CommittedState implements State {
   constructor(history: History) {
     this.history = history
     this.#tables = new Map(
-      tableNames.map((name) => [name, { rows: new Map(), buckets: new IndexBuckets(name), found: new Map() }]),
+      tableNames.map((name) => [
+        name,
+        { rows: new Map(), buckets: new IndexBuckets(name), found: new FoundLists(), logs: new ChangeLogs() },
+      ]),
     )
   }
 
@@ -53,14 +59,7 @@ class CommittedState implements State {
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
-    const { rows, buckets, found } = this.#table(table)
-    const known = found.get(index)?.get(value)
-    if (known !== undefined) return known as readonly Tables[T][]
-    const keys = buckets.keys(index, value)
-    const list = [...keys].sort(compareKeys).map((key) => rows.get(key) as Tables[T])
-    // Only what an index holds is kept, so there are never more lists than values in use.
-    if (keys.size > 0) found.set(index, (found.get(index) ?? new Map<string, readonly AnyRow[]>()).set(value, list))
-    return list
+    return this.#list(table, index, value).rows as readonly Tables[T][]
   }
 
   count<T extends TableName>(table: T, index: IndexName<T>, value: string): number {
@@ -76,30 +75,52 @@ class CommittedState implements State {
     return beginOverlay({
       reader: this,
       entries: (table) => this.#table(table).rows,
-      keysIn: (table, index, value) => this.#table(table).buckets.keys(index, value),
+      list: (table, index, value) => this.#list(table, index, value),
     })
   }
 
   apply(changes: readonly Change[]): void {
     for (const { table, key, row } of changes) {
-      const { rows, buckets, found } = this.#table(table)
+      const { rows, buckets, found, logs } = this.#table(table)
       const before = rows.get(key)
-      for (const [index, value] of [...valuesOf(buckets, before), ...valuesOf(buckets, row)]) {
-        found.get(index)?.delete(value)
-      }
       if (before !== undefined) buckets.remove(key, before)
-      if (row === undefined) {
-        rows.delete(key)
-        continue
+      if (row === undefined) rows.delete(key)
+      else {
+        rows.set(key, row)
+        buckets.add(key, row)
       }
-      rows.set(key, row)
-      buckets.add(key, row)
+      for (const [index, value] of [...valuesOf(buckets, before), ...valuesOf(buckets, row)]) {
+        // Only what an index holds is kept, so there are never more lists than values in use.
+        if (buckets.keys(index, value).size === 0) found.drop(index, value)
+        else found.touch(index, value, key)
+        logs.note(index, value)
+      }
     }
+  }
+
+  changeLogs<T extends TableName>(table: T, index: IndexName<T>): readonly ChangeLog[] {
+    // What was there before is no change: who follows a log reads everything once.
+    return [this.#table(table).logs.of(index, () => [])]
   }
 
   rowsAsChanges(table: TableName): readonly Change[] {
     const entries = [...this.#table(table).rows].sort(([left], [right]) => compareKeys(left, right))
     return entries.map(([key, row]) => ({ table, key, before: row, row }))
+  }
+
+  #list(table: TableName, index: string, value: string): KeyedList {
+    const { rows, buckets, found } = this.#table(table)
+    const keys = buckets.keys(index, value)
+    if (keys.size === 0) return emptyList
+    return found.read(
+      index,
+      value,
+      (key) => (keys.has(key) ? rows.get(key) : undefined),
+      () => {
+        const sorted = [...keys].sort(compareKeys)
+        return { keys: sorted, rows: sorted.map((key) => rows.get(key) as AnyRow) }
+      },
+    )
   }
 
   #table(name: TableName): Table {
@@ -108,6 +129,8 @@ class CommittedState implements State {
     return table
   }
 }
+
+const emptyList: KeyedList = { keys: [], rows: [] }
 
 function valuesOf(buckets: IndexBuckets, row: AnyRow | undefined): readonly (readonly [string, string])[] {
   return row === undefined ? [] : buckets.valuesOf(row)

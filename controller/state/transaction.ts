@@ -2,6 +2,7 @@
  * How handlers and deciders see the state. A transaction is an overlay over the committed tables: it reads its own
  * writes, and nothing of it shows to anyone else before its turn is committed.
  */
+import type { ChangeLog } from './change-logs.ts'
 import type { IndexName, TableName, Tables } from './tables.ts'
 
 export interface Reader {
@@ -12,6 +13,11 @@ export interface Reader {
   count<T extends TableName>(table: T, index: IndexName<T>, value: string): number
   /** Every row, in the order of keys. For lists that are asked for by a person, never inside a decision on one key. */
   all<T extends TableName>(table: T): readonly Tables[T][]
+  /**
+   * For sums that are kept over an index: under which of its values rows have changed, the log of the committed state
+   * first, then one for each transaction above it. The same change is seen in a transaction and again once it is applied.
+   */
+  changeLogs<T extends TableName>(table: T, index: IndexName<T>): readonly ChangeLog[]
   /** What has left memory: tasks that stopped a while ago. */
   readonly history: History
 }
