@@ -40,13 +40,20 @@ async function report({ seed, lines, about }: SeedOrder): Promise<SeedReport> {
   }
 }
 
+/** Of a history that could not even be told. */
+export function failedReport(seed: number, violation: string): SeedReport {
+  const nothing = { hash: '', events: 0, hosts: 0, simulatedMs: 0, faults: [], work: [], history: [] }
+  return { seed, ...nothing, violations: [violation] }
+}
+
 process.on('message', (order: SeedOrder) => {
-  report(order).then(
-    (done) => process.send?.(done),
-    (error: unknown) => {
-      const told = error instanceof Error ? (error.stack ?? error.message) : String(error)
-      const nothing = { hash: '', events: 0, hosts: 0, simulatedMs: 0, faults: [], work: [], history: [] }
-      process.send?.({ seed: order.seed, ...nothing, violations: [`the simulation itself failed: ${told}`] })
-    },
-  )
+  void answer(order)
 })
+
+async function answer(order: SeedOrder): Promise<void> {
+  const reported = await report(order).catch((error: unknown): SeedReport => {
+    const told = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    return failedReport(order.seed, `the simulation itself failed: ${told}`)
+  })
+  process.send?.(reported)
+}

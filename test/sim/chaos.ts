@@ -6,6 +6,7 @@ import type { SimLog } from './sim-log.ts'
 export interface Odds {
   readonly callLost: number
   readonly answerLost: number
+  readonly callRepeated: number
   readonly frameRepeated: number
   readonly frameDelayed: number
   readonly engineFails: number
@@ -35,6 +36,7 @@ export class Chaos {
     this.odds = {
       callLost: upTo(0.1),
       answerLost: upTo(0.1),
+      callRepeated: upTo(0.3),
       frameRepeated: upTo(0.2),
       frameDelayed: upTo(0.1),
       engineFails: upTo(0.1),

@@ -2,7 +2,7 @@
 import type { Chaos } from './chaos.ts'
 import type { SimController } from './sim-controller.ts'
 import type { ControllerDisk } from './sim-disk.ts'
-import type { SimHost } from './sim-host.ts'
+import type { Host } from './host.ts'
 import type { Route } from './sim-network.ts'
 import type { SimTime } from './sim-time.ts'
 
@@ -11,7 +11,7 @@ export interface NemesisParts {
   readonly chaos: Chaos
   readonly controller: SimController
   readonly controllerDisk: ControllerDisk
-  readonly hosts: readonly { readonly host: SimHost; readonly route: Route }[]
+  readonly hosts: readonly { readonly host: Host; readonly route: Route }[]
 }
 
 const weights = {
@@ -24,6 +24,7 @@ const weights = {
   agentUpgraded: 2,
   powerCut: 1.5,
   controllerKilled: 4,
+  controllerEnded: 1.5,
   engineRestarted: 3,
   containerDies: 3,
   containerRemoved: 1,
@@ -40,13 +41,10 @@ type Fault = keyof typeof weights
 export class Nemesis {
   readonly #parts: NemesisParts
   readonly #frequency: number
-  /** A host loses its journal or its containers, never both: then nobody could know what ran. */
-  readonly #losesJournal: ReadonlySet<SimHost>
 
   constructor(parts: NemesisParts) {
     this.#parts = parts
     this.#frequency = parts.chaos.random.between(2000, 30_000)
-    this.#losesJournal = new Set(parts.hosts.map(({ host }) => host).filter(() => parts.chaos.random.chance(0.5)))
   }
 
   begin(): void {
@@ -64,7 +62,7 @@ export class Nemesis {
     controllerDisk.full = false
     for (const { host, route } of hosts) {
       route.heal()
-      host.disk.full = false
+      host.setDiskFull(false)
       host.engine.raw.hung.clear()
       host.engine.raw.busyPorts.clear()
       host.busyTcp.clear()
@@ -76,7 +74,7 @@ export class Nemesis {
   #strike(fault: Fault): void {
     const { chaos, hosts } = this.#parts
     const { host, route } = chaos.random.pick(hosts)
-    const details = faults[fault](this.#parts, host, route, this.#losesJournal.has(host))
+    const details = faults[fault](this.#parts, host, route)
     if (details === undefined) return
     const who = fault.startsWith('controller') ? 'controller' : host.name
     chaos.log.fault(who, fault, details)
@@ -84,7 +82,7 @@ export class Nemesis {
 }
 
 /** Strikes, and answers with details; undefined where there was nothing to strike. */
-type Strike = (parts: NemesisParts, host: SimHost, route: Route, losesJournal: boolean) => string | undefined
+type Strike = (parts: NemesisParts, host: Host, route: Route) => string | undefined
 
 const later = ({ time, chaos }: NemesisParts, mostMs: number, work: () => void): string => {
   const afterMs = chaos.random.between(500, mostMs)
@@ -135,9 +133,12 @@ const faults: Readonly<Record<Fault, Strike>> = {
     controller.kill()
     return ''
   },
-  engineRestarted(parts, host, _route, losesJournal) {
+  controllerEnded({ controller }) {
+    return controller.end() ? '' : undefined
+  },
+  engineRestarted(parts, host) {
     if (!host.powered) return undefined
-    const containers = parts.chaos.random.weighted({ kept: 3, ended: 3, gone: losesJournal ? 0 : 0.5 })
+    const containers = parts.chaos.random.weighted({ kept: 3, ended: 3, gone: host.mayLoseJournal ? 0 : 0.5 })
     host.engine.stop(containers)
     const lasts = later(parts, 60_000, () => {
       if (host.powered) host.engine.start()
@@ -151,9 +152,9 @@ const faults: Readonly<Record<Fault, Strike>> = {
     void host.engine.raw.stopContainer(container.id, 0)
     return container.name
   },
-  containerRemoved({ chaos }, host, _route, losesJournal) {
+  containerRemoved({ chaos }, host) {
     const containers = [...host.engine.raw.containers.values()].filter(({ status }) => status === 'running')
-    if (containers.length === 0 || host.engine.raw.down || losesJournal) return undefined
+    if (containers.length === 0 || host.engine.raw.down || host.mayLoseJournal) return undefined
     const { id, name } = chaos.random.pick(containers)
     void host.engine.raw
       .stopContainer(id, 0)
@@ -169,10 +170,8 @@ const faults: Readonly<Record<Fault, Strike>> = {
     return `${id.slice(-6)} ${later(parts, 60_000, () => host.engine.raw.hung.delete(id))}`
   },
   hostDiskFull(parts, host) {
-    host.disk.full = true
-    return later(parts, 60_000, () => {
-      host.disk.full = false
-    })
+    host.setDiskFull(true)
+    return later(parts, 60_000, () => host.setDiskFull(false))
   },
   controllerDiskFull(parts) {
     parts.controllerDisk.full = true
@@ -180,10 +179,10 @@ const faults: Readonly<Record<Fault, Strike>> = {
       parts.controllerDisk.full = false
     })
   },
-  journalLost(_parts, host, _route, losesJournal) {
-    if (!losesJournal) return undefined
+  journalLost(_parts, host) {
+    if (!host.mayLoseJournal) return undefined
     host.kill()
-    host.disk.loseJournal()
+    host.loseJournal()
     return ''
   },
   clockJumps({ chaos, controller }, host) {

@@ -2,8 +2,9 @@
  * The controller: its real turn, deciders, handlers, sessions and housekeeping over the simulated disk, network and time.
  * It can be killed at any instant and is started again by whoever keeps it, as systemd would.
  */
-import { readHandshake } from '../../controller/decide/handshake.ts'
+import { channelOf, readHandshake } from '../../controller/decide/handshake.ts'
 import { ControlChannels } from '../../controller/control-channels.ts'
+import { TelemetryChannels } from '../../controller/telemetry-channels.ts'
 import { instanceDecider } from '../../controller/decide/instance.ts'
 import { findingsOfChanges, findingsOfState, findingsOfWriter } from '../../controller/decide/invariants.ts'
 import { retain, retentionDefaults } from '../../controller/decide/retention.ts'
@@ -30,6 +31,9 @@ import { type SimTime, timersOfLife } from './sim-time.ts'
 
 export const origin = 'http://controller:51700'
 
+/** As in the controller's program. */
+const closeTimeoutMs = 10_000
+
 /** Short enough that stopped tasks leave memory within one history. */
 const stoppedTaskKeepMs = 240_000
 
@@ -48,8 +52,11 @@ export interface ControllerParts {
 export class SimController {
   /** What its wall clock shows beside the simulated time. */
   clockOffsetMs = 0
-  restarts = 0
+  /** Undefined where nobody listens. */
   server: Server | undefined
+  /** That of the process that is there, which may have stopped listening. */
+  #server: Server | undefined
+  #callsUnderway = 0
   readonly #parts: ControllerParts
   readonly #world: World
   #turn: Turn | undefined
@@ -67,7 +74,7 @@ export class SimController {
   }
 
   async start(): Promise<void> {
-    if (this.server !== undefined || this.#starting) return
+    if (this.#turn !== undefined || this.#starting) return
     this.#starting = true
     this.#life += 1
     const mine = this.#life
@@ -96,13 +103,15 @@ export class SimController {
       logTransitions(logger as unknown as Log, changes, revision)
       this.#check(changes, turn.reader)
     })
-    const channels = new ControlChannels({
+    const services = {
       turn: watched(turn, this.#parts.log, 'agent'),
       clock,
       world: this.#world,
       log: logger as unknown as Log,
-    })
-    this.server = this.#serve(turn, channels, life, clock.now)
+    }
+    const channels = { acs: new ControlChannels(services), tcs: new TelemetryChannels(services) }
+    this.#server = this.#serve(turn, channels, life, clock.now)
+    this.server = this.#server
     log.event('controller', `ready, revision ${turn.status().revision}`)
     for (const { invariant, what } of findingsOfState(turn.reader)) log.violated(invariant, what)
     if (turn.status().revision === 0) void this.#createCluster(turn)
@@ -112,23 +121,56 @@ export class SimController {
         every(periodMs, work)
       })
     }
-    every(1000, () => channels.tick())
+    every(1000, () => {
+      channels.acs.tick()
+      channels.tcs.tick()
+    })
     every(60_000, () => void this.#keepHouse(turn).catch(() => undefined))
   }
 
   /** As `kill -9`: what was not synced is gone, and every connection ends. */
   kill(): void {
-    if (this.server === undefined && !this.#starting) return
+    if (this.#turn === undefined && !this.#starting) return
+    this.#parts.log.event('controller', 'is killed')
+    this.#endLife(this.#server)
+  }
+
+  #endLife(server: Server | undefined): void {
     this.#life += 1
     this.#starting = false
-    this.restarts += 1
-    const { server } = this
+    this.#callsUnderway = 0
     this.server = undefined
+    this.#server = undefined
     this.#turn = undefined
-    const { log, time, routes, chaos } = this.#parts
-    log.event('controller', 'is killed')
+    const { time, routes, chaos } = this.#parts
     if (server !== undefined) serverDied(server, routes)
     time.after(chaos.isOver ? 1000 : this.#parts.random.between(500, 20_000), () => void this.start())
+  }
+
+  /** As on SIGTERM: no new calls and connections, what is under way is finished within ten seconds, then it ends. */
+  end(): boolean {
+    const { server } = this
+    const turn = this.#turn
+    if (server === undefined || turn === undefined) return false
+    const { log, time, routes } = this.#parts
+    const mine = this.#life
+    this.server = undefined
+    log.event('controller', 'is told to end')
+    for (const route of routes) for (const connection of route.connections) connection.controllerGoesAway(server)
+    const ended = (how: string): void => {
+      if (mine !== this.#life) return
+      log.event('controller', how)
+      this.#endLife(server)
+    }
+    time.after(closeTimeoutMs, () => ended('has ended, though not everything was finished'))
+    void this.#finish(turn).then(() => ended('has ended'))
+    return true
+  }
+
+  /** The calls that were taken are answered; only then the turn takes no more. */
+  async #finish(turn: Turn): Promise<void> {
+    while (this.#callsUnderway > 0) await this.#parts.time.sleep(10)
+    await turn.close()
   }
 
   async #createCluster(turn: Turn): Promise<void> {
@@ -144,14 +186,23 @@ export class SimController {
     while ((await turn.submit({ name: 'retention', run: (tx, now) => retain(tx, limits, now) })).hasMore) continue
   }
 
-  #serve(turn: Turn, channels: ControlChannels, life: Life, now: () => number): Server {
+  #serve(turn: Turn, channels: AllChannels, life: Life, now: () => number): Server {
     return {
       life,
-      call: (operation, input) => this.#call(turn, operation as OperationName, input, now()),
-      accept: (url) => readHandshake('acs', url.searchParams, turn.reader),
-      opened: (handshake, peer) => channels.open(handshake, peer),
-      frame: (instanceId, peer, text) => channels.frame(instanceId, peer, text),
-      closed: (instanceId, peer, code) => channels.closed(instanceId, peer, code),
+      call: (operation, input) => this.#countedCall(turn, life, operation as OperationName, input, now()),
+      accept: (url) => readHandshake(channelOf(url.pathname) ?? 'acs', url.searchParams, turn.reader),
+      opened: (handshake, peer) => channels[handshake.channel].open(handshake, peer),
+      frame: ({ channel, instanceId }, peer, text) => channels[channel].frame(instanceId, peer, text),
+      closed: ({ channel, instanceId }, peer, code) => channels[channel].closed(instanceId, peer, code),
+    }
+  }
+
+  async #countedCall(...[turn, life, operation, input, now]: CountedCall): ReturnType<Server['call']> {
+    this.#callsUnderway += 1
+    try {
+      return await this.#call(turn, operation, input, now)
+    } finally {
+      if (life.isAlive()) this.#callsUnderway -= 1
     }
   }
 
@@ -170,7 +221,7 @@ export class SimController {
     const output =
       handler.kind === 'read'
         ? handler.handle(turn.reader, input, call, this.#world)
-        : await watched(turn, this.#parts.log, 'operator').submit({
+        : await watched(turn, this.#parts.log, operation.startsWith('Submit') ? 'agent' : 'operator').submit({
             name: operation,
             run: (tx, at, world) => handler.handle(tx, input, { ...call, now: at }, world),
           })
@@ -186,6 +237,13 @@ export class SimController {
     const findings = [...findingsOfChanges(changes, reader), ...findingsOfState(reader, [...touched])]
     for (const { invariant, what } of findings) this.#parts.log.violated(invariant, what)
   }
+}
+
+type CountedCall = readonly [turn: Turn, life: Life, operation: OperationName, input: object, now: number]
+
+interface AllChannels {
+  readonly acs: ControlChannels
+  readonly tcs: TelemetryChannels
 }
 
 /** The turn as one kind of writer uses it: what each of its inputs writes is held against what it may write. */
@@ -210,6 +268,7 @@ function watchedTransaction(tx: Transaction, log: SimLog, writer: 'operator' | '
     find: (table, index, value) => tx.find(table, index, value),
     count: (table, index, value) => tx.count(table, index, value),
     all: (table) => tx.all(table),
+    changeLogs: (table, index) => tx.changeLogs(table, index),
     history: tx.history,
     delete: (table, key) => tx.delete(table, key),
     archiveTask: (taskId) => tx.archiveTask(taskId),

@@ -30,6 +30,7 @@ const latencyMostMs = 40
 const localImages = { 'busybox:1': {}, 'stubborn:1': { ignoresTerm: true } }
 const registryImages = {
   'web:1': { digest: `sha256:${'1'.repeat(64)}`, health: 'HEALTHY' },
+  'sick:1': { digest: `sha256:${'5'.repeat(64)}`, health: 'UNHEALTHY' },
   'job:1': { digest: `sha256:${'2'.repeat(64)}`, exitsAfterMs: 1500, output: ['done'] },
   'crash:1': { digest: `sha256:${'3'.repeat(64)}`, exitsAfterMs: 4000, exitCode: 1, output: ['panic'] },
   'noentry:1': { digest: `sha256:${'4'.repeat(64)}`, startError: 'exec: "serve": executable file not found in $PATH' },
@@ -178,7 +179,6 @@ export class SimEngine {
     epoch: number,
     answerLost: boolean,
   ): Promise<Outcome> {
-    const cut = (): Outcome => ({ error: new EngineError('unreachable', 'Cannot connect to the Docker daemon') })
     if (this.#epoch !== epoch) return cut()
     this.raw.latencyMs = this.#chaos.random.between(1, latencyMostMs)
     // The fake engine types each call; here all pass through one door.
@@ -220,6 +220,10 @@ export class SimEngine {
     this.everStarted.set(name, ids)
     if (ids.length > 1) this.#chaos.log.violated('nothingIsStartedTwice', `${this.#host}: ${name}: ${ids.join(', ')}`)
   }
+}
+
+function cut(): Outcome {
+  return { error: new EngineError('unreachable', 'Cannot connect to the Docker daemon') }
 }
 
 interface Outcome {

@@ -4,6 +4,7 @@
  */
 import { instanceAttributes } from '../../agent/attributes.ts'
 import { readConfig } from '../../agent/config.ts'
+import type { AgentConfig } from '../../agent/config.ts'
 import { ApiCallError } from '../../agent/ecs-api.ts'
 import type { CallApi } from '../../agent/ecs-api.ts'
 import type { Engine, EngineInfo } from '../../agent/engine.ts'
@@ -19,6 +20,7 @@ import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn } from '../../agent/turn.ts'
 import { isApiError } from '../../proto/errors.ts'
 import type { Chaos } from './chaos.ts'
+import type { Host } from './host.ts'
 import type { Random } from './random.ts'
 import { HostDisk, never } from './sim-disk.ts'
 import type { Life } from './sim-disk.ts'
@@ -36,6 +38,8 @@ export interface HostParts {
   readonly route: Route
   readonly cpus: number
   readonly memoryMiB: number
+  /** A host loses its journal or its containers, never both: then nobody could know what ran. */
+  readonly mayLoseJournal: boolean
 }
 
 const portRange = { first: 32768, last: 32799 }
@@ -48,14 +52,14 @@ interface Process extends Life {
   readonly callApi: CallApi
 }
 
-export class SimHost {
+export class SimHost implements Host {
   readonly name: string
+  readonly mayLoseJournal: boolean
   readonly disk: HostDisk
   readonly engine: SimEngine
   clockOffsetMs = 0
-  restarts = 0
   version = '0.1.0'
-  turn: AgentTurn | undefined
+  #turn: AgentTurn | undefined
   /** Ports that programs outside of Gantry hold. */
   readonly busyTcp = new Set<number>()
   /** False while the machine is without power. */
@@ -64,12 +68,15 @@ export class SimHost {
   readonly #world
   #life = 0
   #link: Link | undefined
+  readonly #settings: { readonly config: AgentConfig; readonly host: HostFacts }
 
   constructor(parts: HostParts) {
     this.#parts = parts
     this.name = parts.name
+    this.mayLoseJournal = parts.mayLoseJournal
     this.#world = parts.random.world()
     this.disk = new HostDisk(parts.name, parts.chaos)
+    this.#settings = settingsOf(parts)
     this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos)
   }
 
@@ -82,8 +89,32 @@ export class SimHost {
     return this.disk.identity?.containerInstanceArn
   }
 
+  get isRunning(): boolean {
+    return this.#turn !== undefined
+  }
+
   get isConnected(): boolean {
-    return this.#link?.isConnected() === true
+    return this.#turn !== undefined && this.#link?.isConnected() === true
+  }
+
+  setDiskFull(isFull: boolean): void {
+    this.disk.full = isFull
+  }
+
+  loseJournal(): void {
+    this.disk.loseJournal()
+  }
+
+  knownTaskArns(): readonly string[] {
+    return this.#turn?.tasks().map(({ payload }) => payload.arn) ?? []
+  }
+
+  keptTaskArns(): readonly string[] {
+    return this.disk.taskArns()
+  }
+
+  unreported(): readonly string[] {
+    return this.disk.outbox().map(({ change }) => `${change.task} ${change.status}`)
   }
 
   start(): void {
@@ -102,8 +133,7 @@ export class SimHost {
   /** As `kill -9`: the engine and its containers go on; the kernel closes the connection, unless the power is cut. */
   kill(silently = false): void {
     this.#life += 1
-    this.restarts += 1
-    this.turn = undefined
+    this.#turn = undefined
     this.#link = undefined
     const { log, route, time, chaos, random } = this.#parts
     log.event(this.name, 'agent is killed')
@@ -149,7 +179,7 @@ export class SimHost {
   }
 
   #startTurn(process: Process, journal: ReturnType<HostDisk['open']>, containerInstanceArn: string): AgentTurn {
-    const { config } = this.#settings()
+    const { config } = this.#settings
     const turn = startAgentTurn({
       engine: process.engine,
       journal,
@@ -174,12 +204,12 @@ export class SimHost {
       busyPorts: () => this.#listening(),
       send: (type, message) => process.isAlive() && (this.#link?.send(type, message) ?? false),
     })
-    this.turn = turn
+    this.#turn = turn
     return turn
   }
 
   #register(process: Process, engineInfo: EngineInfo): Promise<string> {
-    const { config, host } = this.#settings()
+    const { config, host } = this.#settings
     const { disk } = this
     const identity: IdentityStore = {
       read: () => disk.identity,
@@ -201,7 +231,7 @@ export class SimHost {
   }
 
   #openChannel(process: Process, containerInstanceArn: string, turn: AgentTurn, engineInfo: EngineInfo): void {
-    const { config } = this.#settings()
+    const { config } = this.#settings
     const { timers, callApi } = process
     const send = (type: string, message: object): boolean => this.#link?.send(type, message) ?? false
     const hostPorts = startHostPortsReporter({
@@ -238,24 +268,6 @@ export class SimHost {
     })
   }
 
-  #settings() {
-    const { cpus, memoryMiB } = this.#parts
-    const { config } = readConfig({ ECS_DATADIR: `/${this.name}`, ECS_RESERVED_MEMORY: '0' }, '')
-    const host: HostFacts = {
-      cpus,
-      cpuModel: 'simulated',
-      cpuArchitecture: 'x86_64',
-      memoryMiB,
-      operatingSystem: 'Linux',
-      kernel: '6.1',
-      productName: '',
-      disks: [],
-      interfaces: [],
-      gpus: [],
-    }
-    return { config, host }
-  }
-
   /** Ports that somebody listens on: other programs, and containers' own proxies. */
   #listening(): { readonly tcp: readonly number[]; readonly udp: readonly number[] } {
     const bound = [...this.engine.raw.containers.values()].flatMap(({ ports }) => ports)
@@ -275,6 +287,27 @@ export class SimHost {
       throw new ApiCallError(isApiError(error) ? error.code : undefined, message, { cause: error })
     }
   }
+}
+
+/** How an agent of this host is configured, and what it makes out about the machine. */
+export function settingsOf({ name, cpus, memoryMiB }: Pick<HostParts, 'name' | 'cpus' | 'memoryMiB'>): {
+  readonly config: AgentConfig
+  readonly host: HostFacts
+} {
+  const { config } = readConfig({ ECS_DATADIR: `/${name}`, ECS_RESERVED_MEMORY: '0' }, '')
+  const host: HostFacts = {
+    cpus,
+    cpuModel: 'simulated',
+    cpuArchitecture: 'x86_64',
+    memoryMiB,
+    operatingSystem: 'Linux',
+    kernel: '6.1',
+    productName: '',
+    disks: [],
+    interfaces: [],
+    gpus: [],
+  }
+  return { config, host }
 }
 
 type SocketOpener = NonNullable<Parameters<typeof startLink>[0]['openSocket']>

@@ -18,8 +18,8 @@ export interface Server {
   /** Throws ApiError where the instance may not dial. */
   accept(url: URL): Handshake
   opened(handshake: Handshake, peer: Peer): void
-  frame(instanceId: string, peer: Peer, text: string): void
-  closed(instanceId: string, peer: Peer, code: number): void
+  frame(handshake: Handshake, peer: Peer, text: string): void
+  closed(handshake: Handshake, peer: Peer, code: number): void
 }
 
 /** No answer: whether the call was taken is not known. */
@@ -27,6 +27,7 @@ export class NoAnswer extends Error {}
 
 const handshakeTimeoutMs = 30_000
 const callTimeoutMs = 42_000
+const closeCodes = { goingAway: 1001 } as const
 const closeTimeoutMs = { agent: 30_000, controller: 2000 }
 
 export class Route {
@@ -168,7 +169,7 @@ export class Connection {
   readonly #up: Stream
   readonly #down: Stream
   #server: Server | undefined
-  #instanceId = ''
+  #handshake: Handshake | undefined
   #agentEnd: End = 'opening'
   #controllerEnd: End = 'opening'
   #paused = false
@@ -211,7 +212,7 @@ export class Connection {
       this.#server = server
       try {
         const handshake = server.accept(url)
-        this.#instanceId = handshake.instanceId
+        this.#handshake = handshake
         this.#controllerEnd = 'open'
         this.#down.push({ kind: 'open' })
         server.opened(handshake, this.#peer)
@@ -255,6 +256,11 @@ export class Connection {
     if (told.agent && this.#agentEnd !== 'closed') this.#agentEnds(1006)
     const controllerIsThere = this.#controllerEnd === 'open' || this.#controllerEnd === 'closing'
     if (told.controller && controllerIsThere) this.#controllerEnds(1006)
+  }
+
+  /** The controller's program closes its sockets before it ends. */
+  controllerGoesAway(server: Server): void {
+    if (this.#server === server) this.#peer.close(closeCodes.goingAway, 'The controller is shutting down')
   }
 
   controllerGone(server: Server): void {
@@ -302,7 +308,7 @@ export class Connection {
       return
     }
     if (server === undefined || !server.life.isAlive()) return
-    if (item.kind === 'text') server.frame(this.#instanceId, this.#peer, item.text)
+    if (item.kind === 'text' && this.#handshake !== undefined) server.frame(this.#handshake, this.#peer, item.text)
     if (item.kind === 'reset') this.#controllerEnds(1006)
     if (item.kind !== 'close') return
     if (this.#controllerEnd === 'open') this.#down.push({ kind: 'close', code: item.code })
@@ -312,7 +318,8 @@ export class Connection {
   #controllerEnds(code: number): void {
     this.#controllerEnd = 'closed'
     this.#forgetIfOver()
-    if (this.#server?.life.isAlive() === true) this.#server.closed(this.#instanceId, this.#peer, code)
+    if (this.#handshake === undefined || this.#server?.life.isAlive() !== true) return
+    this.#server.closed(this.#handshake, this.#peer, code)
   }
 
   #agentHears(item: Item): void {

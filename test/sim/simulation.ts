@@ -4,7 +4,9 @@
  */
 import { operations } from '../../controller/ecs/operations.ts'
 import { Chaos } from './chaos.ts'
+import type { Host } from './host.ts'
 import { Nemesis } from './nemesis.ts'
+import { OfficialHost } from './official/official-host.ts'
 import { Random } from './random.ts'
 import { SimController } from './sim-controller.ts'
 import { ControllerDisk } from './sim-disk.ts'
@@ -13,7 +15,7 @@ import { SimLog } from './sim-log.ts'
 import { Route } from './sim-network.ts'
 import { beginning, SimTime } from './sim-time.ts'
 import { leftOver, unsettled } from './union.ts'
-import { Workload } from './workload.ts'
+import { Workload } from './workload/workload.ts'
 
 /** A bug to be switched on, to see that an invariant finds it. */
 export type Bug = 'forgetfulDisk'
@@ -58,7 +60,7 @@ class Simulation {
   readonly #chaos: Chaos
   readonly #disk: ControllerDisk
   readonly #controller: SimController
-  readonly #hosts: readonly { readonly host: SimHost; readonly route: Route }[]
+  readonly #hosts: readonly { readonly host: Host; readonly route: Route }[]
   readonly #workload: Workload
   readonly #nemesis: Nemesis
 
@@ -71,11 +73,15 @@ class Simulation {
     this.#chaos = chaos
     this.#disk = new ControllerDisk(time, chaos, options.bug === 'forgetfulDisk')
     const server = () => this.#controller.server
+    // In every third history or so the last of three hosts runs the official agent.
+    const official = random.chance(0.35) ? 2 : -1
     this.#hosts = Array.from({ length: random.between(3, 5) }, (_, index) => {
       const name = `host-${index + 1}`
       const route = new Route(name, time, chaos, server)
       const size = { cpus: random.between(1, 2), memoryMiB: random.between(1024, 3072) }
-      return { route, host: new SimHost({ name, time, chaos, log, random: random.fork(), route, ...size }) }
+      const mayLoseJournal = random.chance(0.5)
+      const parts = { name, time, chaos, log, random: random.fork(), route, mayLoseJournal, ...size }
+      return { route, host: index === official ? new OfficialHost(parts) : new SimHost(parts) }
     })
     const operator = new Route('operator', time, chaos, server)
     const routes = [operator, ...this.#hosts.map(({ route }) => route)]
@@ -121,7 +127,7 @@ class Simulation {
     }
   }
 
-  #allHosts(): readonly SimHost[] {
+  #allHosts(): readonly Host[] {
     return this.#hosts.map(({ host }) => host)
   }
 
@@ -151,15 +157,14 @@ class Simulation {
     const { reader } = this.#controller
     if (this.#isBroken() || reader === undefined) return
     for (const what of found) this.#log.violated('everythingSettles', `${when}: ${what}`)
-    for (const what of this.#workload.broken(reader)) this.#log.violated('whatWasAcceptedIsThere', what)
-    for (const what of this.#workload.doubled(reader)) this.#log.violated('callsAreTakenOnce', what)
+    for (const { invariant, what } of this.#workload.findings(reader)) this.#log.violated(invariant, what)
   }
 
   /** A person restarts the agent of a host that was deregistered: by itself it asks again after an hour. */
   #restartDeregistered(): void {
     for (const host of this.#allHosts()) {
-      const { containerInstanceArn, turn } = host
-      if (containerInstanceArn === undefined || turn === undefined || host.isConnected) continue
+      const { containerInstanceArn } = host
+      if (containerInstanceArn === undefined || !host.isRunning || host.isConnected) continue
       const instanceId = containerInstanceArn.slice(containerInstanceArn.lastIndexOf('/') + 1)
       if (this.#controller.reader?.get('instance', instanceId)?.status === 'INACTIVE') host.kill()
     }

@@ -30,6 +30,8 @@ export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntr
     container({ name: 'first', image: 'crash:1', essential: false }),
     container({ name: 'second', dependsOn: [{ containerName: 'first', condition: 'SUCCESS' }] }),
   ),
+  definition('checked', container({ image: 'web:1', healthCheck: { command: ['CMD', 'true'] } })),
+  definition('sick', container({ image: 'sick:1', healthCheck: { command: ['CMD', 'false'] } })),
   definition('job', container({ image: 'job:1' })),
   definition('crash', container({ image: 'crash:1' })),
   definition('stubborn', container({ image: 'stubborn:1', stopTimeout: 5 })),

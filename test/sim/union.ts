@@ -6,11 +6,12 @@ import { labels } from '../../agent/engine.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Reader } from '../../controller/state/transaction.ts'
 import { idOf } from '../../proto/arn.ts'
-import type { SimHost } from './sim-host.ts'
+import type { FakeContainer } from '../support/fake-engine.ts'
+import type { Host } from './host.ts'
 
 interface Union {
   readonly reader: Reader
-  readonly hosts: readonly SimHost[]
+  readonly hosts: readonly Host[]
 }
 
 type UnionInvariant = (union: Union) => readonly string[]
@@ -22,9 +23,9 @@ export function unsettled(union: Union): readonly string[] {
 
 const invariants: Readonly<Record<string, UnionInvariant>> = {
   agentsAreConnected: ({ reader, hosts }) =>
-    hosts.flatMap(({ name, turn, containerInstanceArn = '', isConnected }) => {
+    hosts.flatMap(({ name, containerInstanceArn = '', isConnected }) => {
       const instance = reader.get('instance', idOf(containerInstanceArn))
-      if (turn === undefined || !isConnected) return [`the agent of ${name} is not connected`]
+      if (!isConnected) return [`the agent of ${name} is not connected`]
       if (instance === undefined || instance.status === 'INACTIVE') return [`${name} is no instance of the cluster`]
       return instance.agentConnected ? [] : [`the controller does not know that ${name} is connected`]
     }),
@@ -36,8 +37,9 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
     }),
 
   agentsKnowTheirTasks: ({ reader, hosts }) =>
-    hosts.flatMap(({ name, containerInstanceArn = '', turn }) => {
-      const known = new Set(turn?.tasks().map(({ payload }) => idOf(payload.arn)))
+    hosts.flatMap((host) => {
+      const { name, containerInstanceArn = '' } = host
+      const known = new Set(host.knownTaskArns().map(idOf))
       return reader
         .find('task', 'liveByInstance', idOf(containerInstanceArn))
         .filter(({ taskId }) => !known.has(taskId))
@@ -49,7 +51,7 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
       reader.find('task', 'liveByInstance', idOf(containerInstanceArn)).flatMap(({ taskArn, taskId, containers }) =>
         containers
           .filter(({ lastStatus }) => lastStatus === 'RUNNING')
-          .filter((container) => runningCount(engine, taskArn, container.name) !== 1)
+          .filter((container) => runningOf(engine, taskArn, container.name).length !== 1)
           .map((container) => `${container.name} of task ${taskId} should run once on ${name}`),
       ),
     ),
@@ -84,10 +86,25 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
     )
   },
 
-  everyReportHasArrived: ({ hosts }) =>
-    hosts.flatMap(({ name, disk }) =>
-      disk.outbox().map(({ change }) => `${name} still has to report ${change.task} ${change.status}`),
+  healthIsKnown: ({ reader, hosts }) =>
+    hosts.flatMap(({ name, containerInstanceArn = '', engine }) =>
+      reader
+        .find('task', 'liveByInstance', idOf(containerInstanceArn))
+        .flatMap(({ taskArn, taskId, taskDefinitionArn, containers }) =>
+          containers
+            .filter(
+              ({ lastStatus, name: own }) => lastStatus === 'RUNNING' && isChecked(reader, taskDefinitionArn, own),
+            )
+            .map((row) => ({ row, shown: runningOf(engine, taskArn, row.name)[0]?.health?.status ?? 'UNKNOWN' }))
+            .filter(({ row, shown }) => (row.healthStatus ?? 'UNKNOWN') !== shown)
+            .map(
+              ({ row, shown }) => `${row.name} of task ${taskId} is ${shown} on ${name}, and not ${row.healthStatus}`,
+            ),
+        ),
     ),
+
+  everyReportHasArrived: ({ hosts }) =>
+    hosts.flatMap((host) => host.unreported().map((report) => `${host.name} still has to report ${report}`)),
 }
 
 /** What else must hold once every task was stopped and its time to be cleaned up is over. */
@@ -98,8 +115,8 @@ export function leftOver({ reader, hosts }: Union): readonly string[] {
       .filter((container) => isWatched(reader, container.labels[labels.instanceArn]))
       .map((container) => `container ${container.name} of ${name} is still there`),
   )
-  const kept = hosts.flatMap(({ name, disk }) =>
-    disk.taskArns().map((taskArn) => `the journal of ${name} still has ${taskArn}`),
+  const kept = hosts.flatMap((host) =>
+    host.keptTaskArns().map((taskArn) => `the journal of ${host.name} still has ${taskArn}`),
   )
   return [...tasks, ...containers, ...kept]
 }
@@ -108,16 +125,23 @@ function liveTasks(reader: Reader): readonly TaskRow[] {
   return reader.all('task').filter(({ lastStatus }) => lastStatus !== 'STOPPED')
 }
 
+/** Without a health check of the task definition ECS tells no health. */
+function isChecked(reader: Reader, taskDefinitionArn: string, containerName: string): boolean {
+  const definition = reader.get('taskDefinition', idOf(taskDefinitionArn))
+  const container = definition?.containerDefinitions.find(({ name }) => name === containerName)
+  return container?.healthCheck !== undefined
+}
+
 function isWatched(reader: Reader, instanceArn: string | undefined): boolean {
   const instance = reader.get('instance', idOf(instanceArn ?? ''))
   return instance !== undefined && instance.status !== 'INACTIVE'
 }
 
-function runningCount(engine: SimHost['engine'], taskArn: string, containerName: string): number {
+function runningOf(engine: Host['engine'], taskArn: string, containerName: string): readonly FakeContainer[] {
   return [...engine.raw.containers.values()].filter(
     (container) =>
       container.status === 'running' &&
       container.labels[labels.taskArn] === taskArn &&
       container.labels[labels.containerName] === containerName,
-  ).length
+  )
 }

@@ -1,0 +1,34 @@
+/** A host as the rest of the simulation sees it, whatever agent runs on it. */
+import type { SimEngine } from './sim-engine.ts'
+
+export interface Host {
+  readonly name: string
+  readonly engine: SimEngine
+  /** What its wall clock shows beside the simulated time. */
+  clockOffsetMs: number
+  version: string
+  /** False while the machine is without power. */
+  readonly powered: boolean
+  /** Ports that programs outside of Gantry hold. */
+  readonly busyTcp: Set<number>
+  readonly containerInstanceArn: string | undefined
+  /** The agent's process is there and registered. */
+  readonly isRunning: boolean
+  /** It is,  and its control channel is open. */
+  readonly isConnected: boolean
+  /** False where its containers may go and its journal may not: a host loses one of the two, never both. */
+  readonly mayLoseJournal: boolean
+  start(): void
+  /** As `kill -9` of the agent, which is started again by whoever keeps it. */
+  kill(silently?: boolean): void
+  powerCut(): void
+  powerOn(): void
+  setDiskFull(isFull: boolean): void
+  loseJournal(): void
+  /** Tasks that the running agent knows; empty while there is none. */
+  knownTaskArns(): readonly string[]
+  /** Tasks that its disk holds. */
+  keptTaskArns(): readonly string[]
+  /** One sentence for each report that the controller has not acknowledged. */
+  unreported(): readonly string[]
+}

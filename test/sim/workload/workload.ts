@@ -1,0 +1,74 @@
+/**
+ * What people ask of the cluster while it is being shaken: a stream of calls by actors of several kinds, each of which
+ * keeps a ledger of what was answered, since what was accepted must still be so at the end.
+ */
+import type { Finding } from '../../../controller/decide/invariants.ts'
+import type { Reader } from '../../../controller/state/transaction.ts'
+import { DefinitionActor } from './definition-actor.ts'
+import { InstanceActor } from './instance-actor.ts'
+import { LabelActor } from './label-actor.ts'
+import { LookActor } from './look-actor.ts'
+import { type Actor, Operator, type OperatorParts } from './operator.ts'
+import { TaskActor } from './task-actor.ts'
+
+const callsUnderwayMax = 20
+
+export class Workload {
+  readonly #parts: OperatorParts
+  readonly #actors: readonly Actor[]
+  readonly #tasks: TaskActor
+  readonly #acts: ReadonlyMap<string, () => Promise<void>>
+  readonly #weights: Readonly<Record<string, number>>
+  #underway = 0
+  #isOver = false
+
+  constructor(parts: OperatorParts) {
+    this.#parts = parts
+    const operator = new Operator(parts)
+    const definitions = new DefinitionActor(operator)
+    this.#tasks = new TaskActor(operator, definitions)
+    const labels = new LabelActor(operator, this.#tasks, definitions)
+    this.#actors = [definitions, this.#tasks, new InstanceActor(operator), labels, new LookActor(operator, this.#tasks)]
+    const acts = this.#actors.flatMap((actor) => Object.entries(actor.acts))
+    this.#acts = new Map(acts.map(([name, doing]) => [name, () => doing.act()]))
+    this.#weights = Object.fromEntries(acts.map(([name, { weight }]) => [name, weight]))
+  }
+
+  begin(): void {
+    for (const actor of this.#actors) actor.begin?.()
+    this.#next()
+  }
+
+  end(): void {
+    this.#isOver = true
+  }
+
+  /** Calls that are under way. */
+  get underway(): number {
+    return this.#underway
+  }
+
+  stopEverything(): Promise<void> {
+    return this.#counted(() => this.#tasks.stopEverything())
+  }
+
+  findings(reader: Reader): readonly Finding[] {
+    return this.#actors.flatMap((actor) => actor.findings(reader))
+  }
+
+  #next(): void {
+    const { time, random } = this.#parts
+    time.after(random.between(50, 4000), () => {
+      if (this.#isOver) return
+      const act = this.#acts.get(random.weighted(this.#weights))
+      if (act !== undefined && this.#underway < callsUnderwayMax) void this.#counted(act)
+      this.#next()
+    })
+  }
+
+  async #counted(work: () => Promise<void>): Promise<void> {
+    this.#underway += 1
+    await work()
+    this.#underway -= 1
+  }
+}
