@@ -6,20 +6,13 @@ import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
-import { type PhaseCounts, rollingStep } from './rolling.ts'
-import { chooseToStop } from './scale-in.ts'
-import { isForWantOfResources, noteWait, placementRetryMs, startTasks } from './service-starts.ts'
-import { addServiceEvent } from './service-events.ts'
-import { countPhases, stopServiceTask, tasksInPhase, tellStarted, tellStopped } from './service-tasks.ts'
-
-/** Tasks that one decision starts or stops at most; the rest is for the next one. */
-export const tasksPerDecisionMax = 500
-
-export interface Decided {
-  readonly more: boolean
-  /** When to look again though nothing changes (epoch milliseconds). */
-  readonly wakeAt: readonly number[]
-}
+import { mayStart } from './deployment-backoff.ts'
+import { type PhaseCounts, type RollingStep, rollingStep } from './rolling.ts'
+import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
+import { isForWantOfResources, noteWait, startTasks } from './service-starts.ts'
+import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
+import { noteStuck, type StuckBy } from './service-stuck.ts'
+import { countPhases, tasksInPhase, tellStarted } from './service-tasks.ts'
 
 interface Scene {
   readonly service: ServiceRow
@@ -41,24 +34,28 @@ export function decideReplica(
   world: World,
 ): Decided {
   const grace = graceOf(tx, service, primary, now)
-  const mayStart = primary.rolloutState !== 'FAILED' && (primary.retryAt === undefined || primary.retryAt <= now)
-  const scene: Scene = { service, primary, old: inOrderOfLeaving(old), mayStart, grace, now, world }
+  const scene = { service, primary, old: inOrderOfLeaving(old), mayStart: mayStart(primary, now), grace, now, world }
   const { start } = stepOf(tx, scene, false)
   const starts = startTasks(tx, service, primary, Math.min(start, tasksPerDecisionMax), now, world)
   tellStarted(tx, service, starts.started, now, world)
   noteWait(tx, service, primary.id, starts.wait, now, world)
-  const stops = stopTasks(tx, scene, isForWantOfResources(starts.wait), tasksPerDecisionMax - starts.started.length)
+  const isRefused = isForWantOfResources(starts.wait)
+  const stops = stopTasks(tx, scene, isRefused, tasksPerDecisionMax - starts.started.length)
+  noteStuck(tx, service, primary.id, stuckBy(stops, stepOf(tx, scene, isRefused)), now, world)
   const isCutShort = starts.wait === undefined && starts.started.length < start
-  const wakeAt = [...grace.ends]
-  if (starts.wait !== undefined) wakeAt.push((tx.get('deployment', primary.id)?.waiting?.at ?? now) + placementRetryMs)
-  if (primary.retryAt !== undefined && primary.retryAt > now && primary.rolloutState !== 'FAILED') {
-    wakeAt.push(primary.retryAt)
+  return {
+    more: isCutShort || stops.isCutShort,
+    wakeAt: [...grace.ends, ...retries(tx, primary.id)],
   }
-  return { more: isCutShort || stops.isCutShort, wakeAt }
 }
 
-function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): ReturnType<typeof rollingStep> {
-  const { service, primary, old, mayStart, grace } = scene
+function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingStep): StuckBy | undefined {
+  if (protectedCount > 0 && stopped === 0) return 'protection'
+  return isStuck ? 'percentages' : undefined
+}
+
+function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): RollingStep {
+  const { service, primary, old, grace } = scene
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const counts = countPhases(tx, [primary.id])
   const isHeld = tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined
@@ -72,7 +69,7 @@ function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): Ret
       old.map(({ id }) => id),
     ),
     lostHeld: isHeld ? counts.lost : 0,
-    mayStart,
+    mayStart: scene.mayStart,
     isPlacementRefused,
   })
 }
@@ -85,65 +82,40 @@ interface Grace {
   readonly unhealthy: readonly TaskRow[]
 }
 
-/** Source: ECS API reference, CreateService, `healthCheckGracePeriodSeconds`: container health checks are meant too. */
 function graceOf(tx: Transaction, service: ServiceRow, primary: DeploymentRow, now: number): Grace {
   const tasks = tasksInPhase(tx, primary.id, 'unhealthy')
-  const graceMs = (service.healthCheckGracePeriodSeconds ?? 0) * 1000
-  const endOf = (task: TaskRow): number => (task.startedAt ?? task.createdAt) + graceMs
-  const ends = tasks.map(endOf).filter((end) => end > now)
-  return { within: ends.length, ends, unhealthy: tasks.filter((task) => endOf(task) <= now) }
+  const ends = tasks.map((task) => graceEnd(service, task)).filter((end) => end > now)
+  return { within: ends.length, ends, unhealthy: tasks.filter((task) => graceEnd(service, task) <= now) }
 }
 
 function withGrace(counts: PhaseCounts, within: number): PhaseCounts {
   return { ...counts, unhealthy: counts.unhealthy - within, starting: counts.starting + within }
 }
 
-function stopTasks(
-  tx: Transaction,
-  scene: Scene,
-  isPlacementRefused: boolean,
-  budget: number,
-): { readonly isCutShort: boolean } {
+function stopTasks(tx: Transaction, scene: Scene, isPlacementRefused: boolean, budget: number): StopsDone {
   const { service, primary, old, grace, now, world } = scene
   const step = stepOf(tx, scene, isPlacementRefused)
-  const stopped: TaskRow[] = []
-  const failed: TaskRow[] = []
-  let left = budget
-  let wanted = 0
-  let protectedCount = 0
-  const stop = (tasks: readonly TaskRow[], count: number, reason?: string): number => {
-    if (count <= 0 || tasks.length === 0) return 0
-    const chosen = chooseToStop(tx, tasks, Math.min(count, tasks.length), service, now)
-    protectedCount += chosen.protectedCount
-    wanted += chosen.tasks.length
-    for (const { taskId } of chosen.tasks.slice(0, left)) {
-      const row = stopServiceTask(tx, taskId, now, reason)
-      if (row === undefined) continue
-      stopped.push(row)
-      if (reason !== undefined) failed.push(row)
-    }
-    left = Math.max(0, left - chosen.tasks.length)
-    return chosen.tasks.length
-  }
+  const stops = beginStops(tx, service, budget, now, world)
   for (const { id } of old) {
     for (const phase of ['starting', 'unhealthy', 'leavingUnready'] as const) {
-      stop(tasksInPhase(tx, id, phase), Number.POSITIVE_INFINITY)
+      stops.stop(tasksInPhase(tx, id, phase), Number.POSITIVE_INFINITY)
     }
   }
-  stop(tasksInPhase(tx, primary.id, 'leavingUnready'), Number.POSITIVE_INFINITY)
-  if (step.stopUnhealthy > 0) stop(grace.unhealthy, step.stopUnhealthy, 'Task failed container health checks')
-  if (step.stopSurplusStarting > 0) stop(tasksInPhase(tx, primary.id, 'starting'), step.stopSurplusStarting)
-  if (step.stopSurplusHealthy > 0) stop(tasksInPhase(tx, primary.id, 'healthy'), step.stopSurplusHealthy)
+  stops.stop(tasksInPhase(tx, primary.id, 'leavingUnready'), Number.POSITIVE_INFINITY)
+  if (step.stopUnhealthy > 0) stops.stop(grace.unhealthy, step.stopUnhealthy, unhealthyReason)
+  if (step.stopSurplusStarting > 0) stops.stop(startingTasks(tx, scene), step.stopSurplusStarting)
+  if (step.stopSurplusHealthy > 0) stops.stop(tasksInPhase(tx, primary.id, 'healthy'), step.stopSurplusHealthy)
   let replaced = step.stopReplaced
   for (const [id, phase] of replaceable(scene)) {
-    if (replaced > 0) replaced -= stop(tasksInPhase(tx, id, phase), replaced)
+    if (replaced > 0) replaced -= stops.stop(tasksInPhase(tx, id, phase), replaced)
   }
-  for (const { taskId } of failed) {
-    const message = `(service ${service.serviceName}) (task ${taskId}) failed container health checks.`
-    addServiceEvent(tx, service.serviceKey, message, now, world)
-  }
-  tellStopped(tx, service, stopped, now, world)
-  return { isCutShort: wanted > budget }
+  return stops.finish()
+}
+
+/** Not healthy yet: those within their grace period are among them. */
+function startingTasks(tx: Transaction, { primary, grace }: Scene): readonly TaskRow[] {
+  const withinGrace = tasksInPhase(tx, primary.id, 'unhealthy').filter((task) => !grace.unhealthy.includes(task))
+  return [...withinGrace, ...tasksInPhase(tx, primary.id, 'starting')]
 }
 
 /** Those on draining instances first, then those of old deployments. */

@@ -4,9 +4,11 @@
  * Source: AWS documentation, "Amazon ECS task scale-in protection"; "Use strategies to define Amazon ECS task placement"
  * (the strategies also choose which tasks are terminated).
  */
+import type { World } from '../../proto/world.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { rankForStop } from './placement-scale-in.ts'
 
 export interface Chosen {
   readonly tasks: readonly TaskRow[]
@@ -14,47 +16,24 @@ export interface Chosen {
   readonly protectedCount: number
 }
 
-/** At most `count` of `tasks`, those first that leave the service best balanced. */
+/** At most `count` of `tasks`, all of one service: those first whose end leaves it best balanced. */
 export function chooseToStop(
-  _reader: Reader,
+  reader: Reader,
   tasks: readonly TaskRow[],
   count: number,
-  _service: ServiceRow,
+  service: ServiceRow,
   now: number,
+  world: World,
 ): Chosen {
-  if (count <= 0) return { tasks: [], protectedCount: 0 }
   const free = tasks.filter((task) => !isProtected(task, now))
-  const chosen = byCrowding(free).slice(0, count)
-  return { tasks: chosen, protectedCount: Math.min(count - chosen.length, tasks.length - free.length) }
+  const tooFew = Math.min(count, tasks.length) - free.length
+  const protectedCount = Math.max(0, tooFew)
+  // Where all go, their order is nobody's concern.
+  if (free.length <= count) return { tasks: free, protectedCount }
+  const ranked = rankForStop(reader, free, service.placementStrategy, world)
+  return { tasks: ranked.slice(0, Math.max(0, count)), protectedCount }
 }
 
 export function isProtected({ protectedUntil }: TaskRow, now: number): boolean {
   return protectedUntil !== undefined && protectedUntil > now
-}
-
-/** From the zone, then the instance with the most of them; the newest first. */
-function byCrowding(tasks: readonly TaskRow[]): readonly TaskRow[] {
-  const ofZone = new Map<string, number>()
-  const ofInstance = new Map<string, number>()
-  const newestFirst = [...tasks].sort((left, right) => right.createdAt - left.createdAt)
-  const ranked = newestFirst.map((task) => {
-    const inZone = (ofZone.get(zoneOf(task)) ?? 0) + 1
-    const onInstance = (ofInstance.get(task.instanceId) ?? 0) + 1
-    ofZone.set(zoneOf(task), inZone)
-    ofInstance.set(task.instanceId, onInstance)
-    return { task, inZone, onInstance }
-  })
-  // A task's rank is how many of its zone are left once those after it are gone.
-  return ranked
-    .map((entry) => ({
-      task: entry.task,
-      inZone: (ofZone.get(zoneOf(entry.task)) ?? 0) - entry.inZone,
-      onInstance: (ofInstance.get(entry.task.instanceId) ?? 0) - entry.onInstance,
-    }))
-    .sort((left, right) => right.inZone - left.inZone || right.onInstance - left.onInstance)
-    .map(({ task }) => task)
-}
-
-function zoneOf({ availabilityZone }: TaskRow): string {
-  return availabilityZone ?? ''
 }

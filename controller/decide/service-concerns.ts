@@ -73,7 +73,8 @@ function ofInstance(
 ): readonly string[] {
   if (instance === undefined) return []
   if (before !== undefined && sameRow(capacityOf(instance), capacityOf(before))) return []
-  return [...waitingServices(reader, instance.clusterName), ...daemons(reader, instance.clusterName)]
+  // Daemons come first, as in ECS: room for them is not given away to others.
+  return [...daemons(reader, instance.clusterName), ...waitingServices(reader, instance.clusterName)]
 }
 
 /** What placement looks at. The sequence number is not among it: it changes with each task. */

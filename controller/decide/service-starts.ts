@@ -6,7 +6,7 @@ import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-tables.ts'
 import { sameRow } from '../state/equal.ts'
 import type { TaskRow } from '../state/tables.ts'
-import type { Transaction } from '../state/transaction.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
 import type { PlacementRequest } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
@@ -16,8 +16,9 @@ import { definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from '.
 /** Placement is tried again after this long though nothing changed, so that no missed change waits for ever. */
 export const placementRetryMs = 30_000
 
-/** The event on a wait that lasts is repeated after this long. */
+/** The event on a wait that lasts is repeated after this long, and where its cause changes to and fro, not sooner than: */
 const waitRepeatMs = 6 * 60 * 60 * 1000
+const waitChangeMs = 60_000
 
 export interface Starts {
   readonly started: readonly TaskRow[]
@@ -51,12 +52,12 @@ export function startTasks(
 
 /** What tasks of a deployment are made of; undefined where its task definition or its cluster is gone. */
 export function sourceOf(
-  tx: Transaction,
+  reader: Reader,
   service: ServiceRow,
   deployment: DeploymentRow,
 ): ServiceTaskSource | undefined {
-  const cluster = tx.get('cluster', service.clusterName)
-  const definition = definitionOf(tx, deployment.taskDefinition)
+  const cluster = reader.get('cluster', service.clusterName)
+  const definition = definitionOf(reader, deployment.taskDefinition)
   if (cluster === undefined || definition === undefined) return undefined
   return { cluster, service, definition, deploymentId: deployment.id, launchType: deployment.launchType }
 }
@@ -91,14 +92,14 @@ export function noteWait(
     if (before !== undefined) tx.put('deployment', deploymentId, { ...deployment, waiting: undefined })
     return
   }
-  const isNews =
-    before?.toldAt === undefined || causeOf(before) !== causeOf(wait) || now - before.toldAt >= waitRepeatMs
+  const isNews = isNewsOf(before, wait, now)
   const isDue = before === undefined || now - before.at >= placementRetryMs
   const after: PlacementWait = {
     ...wait,
     since: before?.since ?? now,
     at: isDue || isNews ? now : before.at,
-    toldAt: isNews ? now : before.toldAt,
+    toldAt: isNews ? now : before?.toldAt,
+    toldOf: isNews ? causeOf(wait) : before?.toldOf,
   }
   if (before !== undefined && sameRow(before, after)) return
   tx.put('deployment', deploymentId, { ...deployment, waiting: after })
@@ -119,6 +120,12 @@ export function isForWantOfResources(wait: PlacementWait | undefined): boolean {
   )
 }
 
+function isNewsOf(before: PlacementWait | undefined, wait: PlacementWait, now: number): boolean {
+  if (before?.toldAt === undefined) return true
+  const age = now - before.toldAt
+  return age >= waitRepeatMs || (age >= waitChangeMs && before.toldOf !== causeOf(wait))
+}
+
 function causeOf({ counts }: PlacementWait): string {
   return counts
     .map(({ filter }) => filter)
@@ -126,7 +133,8 @@ function causeOf({ counts }: PlacementWait): string {
     .join(' ')
 }
 
-function waitForDefinition({ taskDefinition }: DeploymentRow, now: number): PlacementWait {
+/** The task definition was deleted: nothing of it can be started. */
+export function waitForDefinition({ taskDefinition }: DeploymentRow, now: number): PlacementWait {
   const explanation =
     `task definition ${taskDefinition} is gone: update the service to a revision that is ACTIVE, ` +
     'or register it anew and update the service to that'
@@ -142,10 +150,12 @@ function sentenceOf({ serviceName }: ServiceRow, wait: PlacementWait): string {
   const [closest] = wait.nearest
   if (closest === undefined) return `${failed} Reason: No Container Instances were found in your cluster.`
   const ecs = `The closest matching (container-instance ${closest.instanceId}) ${missInWords(closest.filter)}.`
-  return `${failed} ${ecs} In all, ${wait.sentence}.`
+  return `${failed} ${ecs} ${pointer} In all, ${wait.sentence}.`
 }
 
-/** Source: AWS documentation, "Amazon ECS service event messages". */
+const pointer = 'For more information, see the Troubleshooting section of the Amazon ECS Developer Guide.'
+
+/** Source: AWS documentation, "Amazon ECS service event messages", and events that people have quoted. */
 function missInWords(filter: string): string {
   switch (filter) {
     case 'cpu':

@@ -8,8 +8,13 @@ import type { ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import type { KeyedDecider } from './decider.ts'
-import { type Decided, decideReplica, tasksPerDecisionMax } from './replica.ts'
+import { daemonScene, decideDaemon } from './daemon.ts'
+import { judgeDeployment, primaryOf } from './deployment-outcome.ts'
+import { isEnded } from './deployment-start.ts'
+import { decideReplica } from './replica.ts'
 import { concernedServices } from './service-concerns.ts'
+import { type Decided, tasksPerDecisionMax } from './service-decision.ts'
+import { noteSteady } from './service-steady.ts'
 import { stopServiceTask, tasksInPhase, tellStopped } from './service-tasks.ts'
 
 export const serviceDecider: KeyedDecider = {
@@ -31,17 +36,48 @@ const nothing: Decided = { more: false, wakeAt: [] }
 function decideActive(tx: Transaction, service: ServiceRow, now: number, world: World): Decided {
   // Services with an external controller are run by whoever makes their task sets.
   if (service.deploymentController.type !== 'ECS') return nothing
-  const deployments = tx.find('deployment', 'liveByService', service.serviceKey)
-  const primary = deployments.find(({ status }) => status === 'PRIMARY')
-  if (primary === undefined) return nothing
-  const old = deployments.filter(({ status }) => status !== 'PRIMARY')
-  for (const { id } of old) releaseLost(tx, id, now)
-  return decideReplica(tx, service, primary, old, now, world)
+  const { serviceKey } = service
+  if (tx.get('cluster', service.clusterName)?.replacementPausedSince === undefined) releaseLost(tx, serviceKey, now)
+  if (service.schedulingStrategy === 'DAEMON') countDaemon(tx, serviceKey)
+  const judgeAt = judgeDeployment(tx, serviceKey, now, world)
+  const { more, wakeAt } = act(tx, serviceKey, now, world)
+  const steadyAt = noteSteady(tx, serviceKey, now, world)
+  return { more, wakeAt: [...wakeAt, ...steadyAt, ...(judgeAt === undefined ? [] : [judgeAt])] }
+}
+
+function act(tx: Transaction, serviceKey: string, now: number, world: World): Decided {
+  const service = tx.get('service', serviceKey)
+  const primary = primaryOf(tx, serviceKey)
+  if (service === undefined || primary === undefined) return nothing
+  if (service.schedulingStrategy === 'DAEMON') {
+    return decideDaemon(tx, service, primary, daemonScene(tx, service, primary), now, world)
+  }
+  const live = tx.find('deployment', 'liveByService', serviceKey)
+  return decideReplica(
+    tx,
+    service,
+    primary,
+    live.filter(({ id }) => id !== primary.id),
+    now,
+    world,
+  )
+}
+
+/** A daemon's desired count is not the caller's: it is the number of instances where it belongs. */
+function countDaemon(tx: Transaction, serviceKey: string): void {
+  const service = tx.get('service', serviceKey)
+  const primary = primaryOf(tx, serviceKey)
+  const scene = service === undefined || primary === undefined ? undefined : daemonScene(tx, service, primary)
+  if (service === undefined || scene === undefined || service.desiredCount === scene.eligible.length) return
+  tx.put('service', serviceKey, { ...service, desiredCount: scene.eligible.length })
 }
 
 /** Lost tasks that nobody wants any more end when their host is back. */
-function releaseLost(tx: Transaction, deploymentId: string, now: number): void {
-  for (const { taskId } of tasksInPhase(tx, deploymentId, 'lost')) stopServiceTask(tx, taskId, now)
+function releaseLost(tx: Transaction, serviceKey: string, now: number): void {
+  for (const { id, status } of tx.find('deployment', 'liveByService', serviceKey)) {
+    if (status === 'PRIMARY') continue
+    for (const { taskId } of tasksInPhase(tx, id, 'lost')) stopServiceTask(tx, taskId, now)
+  }
 }
 
 /** A service that was deleted: all of its tasks end, and once they have, so does it. Lost ones are not waited for. */
@@ -53,15 +89,34 @@ function drain(tx: Transaction, service: ServiceRow, now: number, world: World):
     .map(({ taskId }) => stopServiceTask(tx, taskId, now))
     .filter((task): task is TaskRow => task !== undefined)
   tellStopped(tx, service, stopped, now, world)
+  const deployments = tx.find('deployment', 'liveByService', service.serviceKey)
+  for (const deployment of deployments) {
+    if (deployment.waiting === undefined && deployment.stuck === undefined) continue
+    tx.put('deployment', deployment.id, { ...deployment, waiting: undefined, stuck: undefined })
+  }
   if (live.some(({ lostSince }) => lostSince === undefined)) {
     return { more: wanted.length > stopped.length, wakeAt: [] }
   }
-  for (const deployment of tx.find('deployment', 'liveByService', service.serviceKey)) {
-    tx.put('deployment', deployment.id, { ...deployment, status: 'INACTIVE', waiting: undefined, updatedAt: now })
-  }
+  for (const { id } of deployments) endDeployment(tx, id, now)
   const last = tx.get('service', service.serviceKey) ?? service
   tx.put('service', service.serviceKey, { ...last, status: 'INACTIVE', desiredCount: 0, inactiveSince: now })
   return nothing
+}
+
+function endDeployment(tx: Transaction, deploymentId: string, now: number): void {
+  const deployment = tx.get('deployment', deploymentId)
+  if (deployment === undefined) return
+  tx.put('deployment', deploymentId, { ...deployment, status: 'INACTIVE', updatedAt: now })
+  const carried = tx.get('serviceDeployment', deployment.serviceDeploymentId)
+  if (carried === undefined || isEnded(carried)) return
+  tx.put('serviceDeployment', carried.id, {
+    ...carried,
+    status: 'STOPPED',
+    statusReason: 'Stopped: the service was deleted.',
+    stoppedAt: now,
+    finishedAt: now,
+    updatedAt: now,
+  })
 }
 
 function wakeLater(tx: Transaction, serviceKey: string, times: readonly number[], now: number): void {

@@ -140,8 +140,9 @@ export interface PlacementWait {
   /** Since when a task has had no place, and when placement was last tried. */
   readonly since: number
   readonly at: number
-  /** When the service's events last told of it. */
+  /** When the service's events last told of it, and by which filters no instance passed then. */
   readonly toldAt?: number | undefined
+  readonly toldOf?: string | undefined
   /** `no instance matched: 3 lack memory (want 2048 MiB, most free 1024), 1 is draining`. */
   readonly sentence: string
   readonly counts: readonly PlacementCount[]

@@ -1,0 +1,54 @@
+/**
+ * A service that can't go on, though its deployment has not failed and there is room: its percentages allow neither a
+ * start nor a stop, or what would have to stop is protected. Told once, with what to do.
+ */
+import type { World } from '../../proto/world.ts'
+import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
+import type { Transaction } from '../state/transaction.ts'
+import { rollingBounds } from './rolling.ts'
+import { addServiceEvent } from './service-events.ts'
+
+export type StuckBy = NonNullable<DeploymentRow['stuck']>['by']
+
+/** Writes on the PRIMARY deployment by what it is stuck, if it is. */
+export function noteStuck(
+  tx: Transaction,
+  service: ServiceRow,
+  deploymentId: string,
+  by: StuckBy | undefined,
+  now: number,
+  world: World,
+): void {
+  const deployment = tx.get('deployment', deploymentId)
+  if (deployment === undefined || deployment.stuck?.by === by) return
+  const stuck = by === undefined ? undefined : { since: now, by }
+  tx.put('deployment', deploymentId, { ...deployment, stuck })
+  if (by === undefined) return
+  const message = by === 'percentages' ? percentagesMessage(service) : protectionMessage(service)
+  addServiceEvent(tx, service.serviceKey, message, now, world, {
+    eventType: 'ERROR',
+    eventName: 'SERVICE_TASK_CONFIGURATION_FAILURE',
+    reason: by === 'percentages' ? 'DEPLOYMENT_CONFIGURATION' : 'TASK_PROTECTION',
+    deploymentId,
+  })
+}
+
+/** Its first two sentences are ECS's. Source: AWS documentation, "Amazon ECS service event messages". */
+function percentagesMessage({ serviceName, desiredCount, deploymentConfiguration }: ServiceRow): string {
+  const { minimumHealthyPercent = 100, maximumPercent = 200 } = deploymentConfiguration
+  const { lower, upper } = rollingBounds(desiredCount, minimumHealthyPercent, maximumPercent)
+  return (
+    `(service ${serviceName}) was unable to stop or start tasks during a deployment because of the service deployment ` +
+    'configuration. Update the minimumHealthyPercent or maximumPercent value and try again. With desiredCount ' +
+    `${desiredCount}, minimumHealthyPercent ${minimumHealthyPercent} (rounded up) keeps ${lower} healthy and ` +
+    `maximumPercent ${maximumPercent} (rounded down) allows ${upper} in all: a lower minimum lets a task stop before ` +
+    'its replacement starts, a higher maximum lets the replacement start first.'
+  )
+}
+
+function protectionMessage({ serviceName }: ServiceRow): string {
+  return (
+    `(service ${serviceName}) was unable to stop tasks because they have task scale-in protection. It goes on as their ` +
+    'protection ends; to have it end now, use UpdateTaskProtection with protectionEnabled false.'
+  )
+}
