@@ -11,6 +11,7 @@ import { causeSentence } from './deployment-failure.ts'
 import { portsHeldOutside, portsHeldMs } from './deployment-ports.ts'
 import { countLive, isEnded, rollbackTarget, startDeployment } from './deployment-start.ts'
 import { addServiceEvent } from './service-events.ts'
+import { revisionCounts } from './service-revision-counts.ts'
 import { afterProof } from './service-task.ts'
 
 /** A daemon's desired count is only known once its scheduler has looked at the instances. */
@@ -168,15 +169,42 @@ function putFailed(
   })
 }
 
-export interface RollbackFacts extends NonNullable<ReturnType<typeof rollbackTarget>> {
+interface RollbackFacts extends NonNullable<ReturnType<typeof rollbackTarget>> {
   /** Why, as a sentence. */
   readonly reason: string
   /** Who wants it, as the reason begins: `ECS deployment circuit breaker`. */
   readonly by: string
 }
 
+const stoppedByUser = 'Stopped by StopServiceDeployment.'
+
+/** What StopServiceDeployment asks for: the PRIMARY deployment in progress has failed, and is taken back to `target`. */
+export function rollBackDeployment(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  target: NonNullable<ReturnType<typeof rollbackTarget>>,
+  now: number,
+  world: World,
+): void {
+  putFailed(tx, service, primary, stoppedByUser, now, world)
+  rollBack(tx, service, primary, { ...target, reason: stoppedByUser, by: 'StopServiceDeployment' }, now, world)
+}
+
+/** The same without a way back: what runs goes on running, and nothing more is started. */
+export function abortDeployment(
+  tx: Transaction,
+  service: ServiceRow,
+  primary: DeploymentRow,
+  now: number,
+  world: World,
+): void {
+  putFailed(tx, service, primary, stoppedByUser, now, world)
+  endServiceDeployment(tx, service, primary, 'STOPPED', stoppedByUser, now)
+}
+
 /** Starts the deployment that takes `from` (FAILED by now) back to `revision`, within the same service deployment. */
-export function rollBack(
+function rollBack(
   tx: Transaction,
   service: ServiceRow,
   from: DeploymentRow,
@@ -198,7 +226,7 @@ export function rollBack(
       statusReason: reason,
       updatedAt: now,
       rollback: { reason, startedAt: now, serviceRevisionArn: revision.serviceRevisionArn },
-      deploymentCircuitBreaker: describeBreaker(current, from.failedTasks, 'TRIGGERED'),
+      deploymentCircuitBreaker: describeBreaker(current, from.failedTasks, breakerEnd(service, from)),
     })
   }
   return started
@@ -216,17 +244,23 @@ function endServiceDeployment(
   if (row === undefined || isEnded(row)) return
   const breaker =
     row.rollback === undefined
-      ? describeBreaker(service, primary.failedTasks, reason === undefined ? 'MONITORING_COMPLETE' : 'TRIGGERED')
+      ? describeBreaker(service, primary.failedTasks, breakerEnd(service, primary))
       : row.deploymentCircuitBreaker
   tx.put('serviceDeployment', row.id, {
     ...row,
     status,
     statusReason: reason ?? row.statusReason,
     deploymentCircuitBreaker: breaker,
+    ...revisionCounts(tx, row),
     updatedAt: now,
     finishedAt: now,
     ...(status === 'STOPPED' && { stoppedAt: now }),
   })
+}
+
+/** What failed at once did not wait for the breaker, and what a user stopped has not tripped it. */
+function breakerEnd(service: ServiceRow, deployment: DeploymentRow): 'MONITORING_COMPLETE' | 'TRIGGERED' {
+  return isTripped(service, deployment) || deployment.cause?.isHopeless === true ? 'TRIGGERED' : 'MONITORING_COMPLETE'
 }
 
 /** ECS's event for a service that keeps failing, once in each row of failures, when pauses have grown long. */
