@@ -4,6 +4,7 @@ import { attributeHandlers } from './attributes.ts'
 import { clusterHandlers } from './clusters.ts'
 import type { Handlers } from './handler.ts'
 import { instanceHandlers } from './instances.ts'
+import { serviceHistoryHandlers } from './service-history.ts'
 import { serviceHandlers } from './services.ts'
 import { submitHandlers } from './submit.ts'
 import { tagHandlers } from './tag-resource.ts'
@@ -17,6 +18,7 @@ export const operations: Handlers = {
   ...taskHandlers,
   ...instanceHandlers,
   ...serviceHandlers,
+  ...serviceHistoryHandlers,
   ...submitHandlers,
   ...tagHandlers,
   ...attributeHandlers,
