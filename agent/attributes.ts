@@ -4,7 +4,7 @@
  *
  * Source: amazon-ecs-agent 1.105, agent capabilities; `reference/ecs-agent.md` section 9.
  */
-import { gantryProtocolAttribute, gantryProtocolVersion } from '../proto/acs.ts'
+import { gantryProtocolAttribute, gantryProtocolVersion, tasksMaxAttribute } from '../proto/acs.ts'
 import type { AgentConfig } from './config.ts'
 import type { PortRange } from './config-values.ts'
 import type { EngineInfo } from './engine.ts'
@@ -35,6 +35,7 @@ export function instanceAttributes(
     { name: 'ecs.availability-zone', value: config.availabilityZone ?? `${config.region}a` },
     { name: 'ecs.instance-type', value: attributeValue(config.instanceType ?? host.productName) },
     { name: gantryProtocolAttribute, value: gantryProtocolVersion },
+    ...(config.tasksMax === undefined ? [] : [{ name: tasksMaxAttribute, value: String(config.tasksMax) }]),
     { name: 'gantry.dynamic-host-port-range', value: `${portRange.first}-${portRange.last}` },
   ]
 }

@@ -65,6 +65,11 @@ export function readWhole(text: string): number {
   return value
 }
 
+/** An empty variable counts as not set. */
+export function readOptionalWhole(text: string): number | undefined {
+  return text === '' ? undefined : readWhole(text)
+}
+
 export function readPort(text: string): number {
   const port = readWhole(text)
   if (port > 65_535) throw new Error('a port between 0 and 65535 is needed')

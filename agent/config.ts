@@ -12,6 +12,7 @@ import {
   readLogDrivers,
   readNamedValues,
   readOptionalText,
+  readOptionalWhole,
   readOrigin,
   readPort,
   readPortRange,
@@ -137,6 +138,14 @@ export const variables = {
     defaultText: '0',
     unit: 'MiB',
     read: readWhole,
+  }),
+  tasksMax: variable({
+    name: 'GANTRY_TASKS_MAX',
+    meaning: 'How many tasks the host holds at most, those that are stopping included; empty means no limit',
+    defaultText: '',
+    unit: '',
+    read: readOptionalWhole,
+    fatal: true,
   }),
   engineAuthType: variable({
     name: 'ECS_ENGINE_AUTH_TYPE',

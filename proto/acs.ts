@@ -218,6 +218,8 @@ export interface TaskStopVerificationMessage {
 
 export const gantryProtocolAttribute = 'gantry.protocol'
 export const gantryProtocolVersion = '1'
+/** The attribute by which an agent says how many tasks its host takes at most. */
+export const tasksMaxAttribute = 'gantry.tasks-max'
 
 /**
  * One change of a task, agent -> controller. Sent in order per task, at most one unanswered per task, and again after

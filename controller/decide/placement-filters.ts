@@ -7,7 +7,9 @@
 import type { Attribute } from '../../proto/model/types.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
+import { memberOf } from './placement-member-filter.ts'
 import { portFilters } from './placement-port-filters.ts'
+import { tasksMax } from './placement-tasks-max-filter.ts'
 import {
   type ArmedFilter,
   count,
@@ -26,6 +28,7 @@ export function armFilters(request: PlacementRequest): readonly ArmedFilter[] {
 const status = definePlacementFilter({
   name: 'status',
   reason: 'INACTIVE',
+  isOfRow: true,
   take: () => true,
   judge: (_want, { instance }) => instance.status === 'ACTIVE',
   explain: (_want, failed) => {
@@ -41,6 +44,7 @@ const status = definePlacementFilter({
 const agentConnected = definePlacementFilter({
   name: 'agentConnected',
   reason: 'AGENT',
+  isOfRow: true,
   take: () => true,
   judge: (_want, { instance }) => instance.agentConnected,
   explain: (_want, failed) => count(failed.length, 'has a disconnected agent', 'have disconnected agents'),
@@ -49,6 +53,7 @@ const agentConnected = definePlacementFilter({
 const launchType = definePlacementFilter({
   name: 'launchType',
   reason: 'ATTRIBUTE',
+  isOfRow: true,
   take: (request) => wantedLaunchTypes(request),
   judge: (want, { instance }) => want.includes(instance.launchType),
   explain: (want, failed) => {
@@ -61,6 +66,7 @@ const launchType = definePlacementFilter({
 const platform = definePlacementFilter({
   name: 'platform',
   reason: 'ATTRIBUTE',
+  isOfRow: true,
   take: ({ definition }) => wantedPlatform(definition.runtimePlatform),
   judge: (want, { instance }) => {
     const has = platformOf(instance)
@@ -76,6 +82,7 @@ const platform = definePlacementFilter({
 const attributes = definePlacementFilter({
   name: 'attributes',
   reason: 'ATTRIBUTE',
+  isOfRow: true,
   take: (request) => nonEmpty(requiredAttributes(request)),
   judge: (want, { instance }) => want.every((required) => hasAttribute(instance, required)),
   explain: (want, failed) => {
@@ -103,6 +110,7 @@ const distinctInstance = definePlacementFilter({
 const gpu = definePlacementFilter({
   name: 'gpu',
   reason: 'RESOURCE:GPU',
+  isOfRow: true,
   take: (request) => wantedGpus(request),
   // No instance has GPUs to give: agents don't register them and no task is handed one, so a task that asks is refused.
   judge: () => false,
@@ -146,7 +154,9 @@ const filters: readonly PlacementFilter[] = [
   launchType,
   platform,
   attributes,
+  memberOf,
   distinctInstance,
+  tasksMax,
   gpu,
   cpu,
   memory,

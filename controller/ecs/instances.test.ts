@@ -264,9 +264,27 @@ await t.test('instances are listed by status and page by page; they drain and co
   const first = list({ maxResults: 2 })
   test.same(first.containerInstanceArns, [arns[0], arns[1]])
   test.same(list({ maxResults: 2, nextToken: first.nextToken }).containerInstanceArns, [arns[3]])
+  const tagged = anInstance({ attributes: [{ name: 'stack', value: 'prod' }] })
+  const busy = anInstance({ attributes: [{ name: 'stack', value: 'dev' }], status: 'DRAINING' })
+  const task = [
+    aTask({ instanceId: busy.instanceId, lastStatus: 'RUNNING' }),
+    aTask({ instanceId: busy.instanceId, lastStatus: 'PENDING' }),
+  ]
+  const filtered = (input: Input<'ListContainerInstances'>) =>
+    instanceHandlers.ListContainerInstances.handle(
+      aState({ instance: [...rows, tagged, busy], task }),
+      input,
+      aCall(),
+      aWorld(),
+    ).containerInstanceArns
+  test.same(filtered({ filter: 'attribute:stack == prod' }), [tagged.containerInstanceArn])
+  test.same(filtered({ filter: 'attribute:stack exists', status: 'DRAINING' }), [busy.containerInstanceArn])
+  test.same(filtered({ filter: 'runningTasksCount == 1' }), [busy.containerInstanceArn], 'the PENDING one runs not yet')
+  test.same(filtered({ filter: 'task:group == family:web' }), [busy.containerInstanceArn])
+  test.same(filtered({ filter: 'attribute:stack exists', maxResults: 1 })?.length, 1)
   test.match(
-    refusal(() => list({ filter: 'attribute:a == b' })),
-    { code: 'UnsupportedFeatureException', message: /query language/ },
+    refusal(() => list({ filter: 'attributes:a == b' })),
+    { code: 'InvalidParameterException', message: /^filter: Invalid expression at column 1: .* Write attribute:a\./ },
   )
 
   const update = (input: Partial<Input<'UpdateContainerInstancesState'>>) =>

@@ -7,6 +7,7 @@ import type { ContainerInstance, Failure, Input, Output, Resource } from '../../
 import { type InstanceStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import type { World } from '../../proto/world.ts'
 import { attributesOf, tagsOf } from '../decide/operator-changes.ts'
+import { compileQuery } from '../decide/query/evaluate.ts'
 import { instanceResources } from '../decide/resources.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -14,8 +15,8 @@ import { requireCluster } from './clusters.ts'
 import { type Handlers, read, write } from './handler.ts'
 import { findInstance, missingInstance, requireInstance } from './instance-lookup.ts'
 import { page } from './paging.ts'
+import { checkExpression } from './placement-rules.ts'
 import { registerInstance } from './register-instance.ts'
-import { unsupported } from './task-request.ts'
 
 const describedMax = 100
 const stateUpdatesMax = 10
@@ -140,16 +141,22 @@ function describeInstances(
 
 function listInstances(reader: Reader, input: Input<'ListContainerInstances'>): Output<'ListContainerInstances'> {
   const cluster = requireCluster(reader, input.cluster)
-  if (input.filter !== undefined && input.filter !== '') {
-    throw unsupported(
-      'filter: the cluster query language is not built yet. List without it, or by status, and choose among the answers.',
-    )
-  }
   const rows = reader
     .find('instance', 'byCluster', cluster.clusterName)
     .filter((row) => (input.status === undefined ? row.status !== 'INACTIVE' : row.status === input.status))
+    .filter(filterOf(reader, input.filter))
   const { items, nextToken } = page(rows, (row) => row.instanceId, input, { defaultSize: 100, maxSize: 100 })
   return { containerInstanceArns: items.map((row) => row.containerInstanceArn), nextToken }
+}
+
+/** An expression of the cluster query language; its counts are those of DescribeContainerInstances. */
+function filterOf(reader: Reader, filter: string | undefined): (row: InstanceRow) => boolean {
+  if (filter === undefined || filter.trim() === '') return () => true
+  const query = compileQuery(
+    checkExpression(filter, (message) => invalidParameter(`filter: ${message}`)),
+    'running',
+  )
+  return (row) => query.holds({ instance: row, tasks: reader.find('task', 'liveByInstance', row.instanceId) })
 }
 
 function updateStates(

@@ -3,8 +3,11 @@
  * found and writes out the form that is right, for the malformed shapes that people copy around.
  * Source: the ECS API reference, PlacementConstraint and PlacementStrategy, and the developer guide on task placement.
  */
-import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { type ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { PlacementConstraint, PlacementStrategy } from '../../proto/model/types.ts'
+import { parseQuery } from '../decide/query/parse.ts'
+import type { Query } from '../decide/query/query.ts'
+import { QueryError } from '../decide/query/query-error.ts'
 
 const constraintsMax = 10
 const strategiesMax = 5
@@ -44,12 +47,12 @@ export function checkStrategies(strategies: readonly PlacementStrategy[] | undef
 }
 
 function checkConstraint({ type, expression }: PlacementConstraint): void {
-  const hasExpression = expression !== undefined && expression.trim() !== ''
   if (type === 'distinctInstance') {
-    if (!hasExpression) return
+    // ECS refuses even the empty expression, in these words.
+    if (expression === undefined) return
     throw invalidParameter(
-      `A distinctInstance placement constraint takes no expression, and has '${cut(expression)}'. Write ` +
-        '{"type": "distinctInstance"}, and put the expression into a constraint of its own, of type memberOf.',
+      `distinctInstance expression should not be specified. It is '${cut(expression)}': write {"type": ` +
+        '"distinctInstance"}, and put the expression into a constraint of its own, of type memberOf.',
     )
   }
   if (type === 'memberOf') return checkMemberOf(expression)
@@ -63,11 +66,16 @@ function checkMemberOf(expression: string | undefined): void {
         '{"type": "memberOf", "expression": "attribute:stack == prod"}.',
     )
   }
-  throw new ApiError(
-    'UnsupportedFeatureException',
-    'Placement constraints of type memberOf need the cluster query language, which is not available yet. ' +
-      'Use distinctInstance, or StartTask with the container instances of your choice.',
-  )
+  checkExpression(expression, invalidParameter)
+}
+
+/** Throws what `refusal` makes of the message where the cluster query language can't read the expression. */
+export function checkExpression(expression: string, refusal: (message: string) => ApiError): Query {
+  try {
+    return parseQuery(expression)
+  } catch (error) {
+    throw error instanceof QueryError ? refusal(error.message) : error
+  }
 }
 
 function checkStrategy({ type, field }: PlacementStrategy): void {
@@ -90,7 +98,7 @@ function checkBinpack(field: string): void {
 }
 
 function checkSpread(field: string): void {
-  if (/^(instanceId|host)$/.test(field) || /^attribute:[A-Za-z0-9_./\\-]{1,128}$/.test(field)) return
+  if (/^(instanceId|host)$/.test(field) || /^attribute:[\p{L}\p{N}_./\\-]{1,128}$/u.test(field)) return
   throw invalidParameter(
     `Placement strategy spread takes the field instanceId, host or attribute:NAME, and ${found(field)}. Write ` +
       `${spreadForm(field)}.`,
@@ -99,7 +107,7 @@ function checkSpread(field: string): void {
 
 /** The right form of what was probably meant. */
 function spreadForm(field: string): string {
-  const name = /^(?:attributes?[:.=])?\s*([A-Za-z0-9_./\\-]{1,128})$/i.exec(field.trim())?.[1]
+  const name = /^(?:attributes?[:.=])?\s*([\p{L}\p{N}_./\\-]{1,128})$/iu.exec(field.trim())?.[1]
   if (name === undefined || /^attributes?$/i.test(name)) return attributeForm
   if (/^(instance-?id|instance|host)$/i.test(name)) return '{"type": "spread", "field": "instanceId"}'
   if (/^(availability-?zone|az|zone)$/i.test(name)) return attributeForm

@@ -8,6 +8,7 @@ import type { ContainerDefinition, TaskDefinition } from '../../proto/model/type
 import { compatibilityProblem } from '../decide/compatibilities.ts'
 import { checkContainer, memoryMiBMin } from './container-definition-rules.ts'
 import { checkDependencies } from './container-dependency-rules.ts'
+import { checkExpression } from './placement-rules.ts'
 import { checkPortMappings } from './port-mapping-rules.ts'
 import { checkVolumes } from './volume-rules.ts'
 
@@ -106,9 +107,16 @@ function checkTaskMembers(definition: TaskDefinition, containers: readonly Conta
   }
   for (const { type, expression } of constraints) {
     if (type === undefined) throw clientError('placementConstraints.type should not be null or empty.')
+    if (type !== 'memberOf') {
+      throw clientError(
+        `constraint.type '${String(type)}' is not supported. A task definition takes memberOf alone; distinctInstance is given ` +
+          'to RunTask, CreateService or UpdateService.',
+      )
+    }
     if (expression === undefined || expression.trim() === '') {
       throw clientError('placementConstraints.expression should not be null or empty.')
     }
+    checkExpression(expression, clientError)
   }
   const sizeGiB = definition.ephemeralStorage?.sizeInGiB
   if (sizeGiB !== undefined && (sizeGiB < ephemeralStorageGiB.min || sizeGiB > ephemeralStorageGiB.max)) {

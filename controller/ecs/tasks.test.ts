@@ -159,7 +159,7 @@ await t.test('RunTask refuses in the words of ECS and says what to do instead', 
       aTaskDefinition({ family: 'ec2only', compatibilities: ['EC2'] }),
       aTaskDefinition({
         family: 'member',
-        placementConstraints: [{ type: 'memberOf', expression: 'attribute:a == b' }],
+        placementConstraints: [{ type: 'memberOf', expression: 'attributes:a == b' }],
       }),
     ],
   })
@@ -192,9 +192,9 @@ await t.test('RunTask refuses in the words of ECS and says what to do instead', 
     [{ tags: [{ key: 'aws:x', value: '' }] }, /^InvalidParameterException: .*aws:/],
     [
       { placementConstraints: [{ type: 'memberOf', expression: 'a' }] },
-      /^UnsupportedFeatureException: .*cluster query language/,
+      /^InvalidParameterException: Invalid expression at column 1: expected a subject .*, found 'a'\./,
     ],
-    [{ taskDefinition: 'member' }, /^UnsupportedFeatureException: .*cluster query language/],
+    [{ taskDefinition: 'member' }, /^InvalidParameterException: Invalid expression at column 1: .*Write attribute:a\./],
     [
       { placementConstraints: Array.from({ length: 11 }, () => ({ type: 'distinctInstance' as const })) },
       /^InvalidParameterException: .*at most 10 placement constraints/,
