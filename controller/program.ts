@@ -8,6 +8,7 @@ import type { Clock, World } from '../proto/world.ts'
 import { startAgents } from './agents.ts'
 import { createAuthenticator } from './api/auth.ts'
 import { startServer } from './api/server.ts'
+import { startChangeFeed } from './change-feed.ts'
 import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
 import { CredentialsError, loadCredentials } from './credentials.ts'
 import { instanceDecider } from './decide/instance.ts'
@@ -86,6 +87,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
     keyedDeciders: [instanceTasksDecider, serviceDecider],
   })
   turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
+  const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
   const authenticator = createAuthenticator(credentials, config)
@@ -102,6 +104,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
     listen: config.listen,
     upgrade: agents.upgrade,
     lastHeardAt: agents.lastHeardAt,
+    feed,
   })
   const housekeeping = startHousekeeping({ turn, log, config, agents })
   announce(log, server.address, config)

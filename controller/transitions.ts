@@ -3,7 +3,7 @@
  * that committed it. Written after the commit, so that the log never tells of what did not happen.
  */
 import type { Log } from './log.ts'
-import type { InstanceRow, TaskDefinitionRow, TaskRow } from './state/tables.ts'
+import type { ClusterRow, InstanceRow, TaskDefinitionRow, TaskRow } from './state/tables.ts'
 import type { Change } from './state/transaction.ts'
 
 interface Move {
@@ -26,6 +26,7 @@ export function logTransitions(log: Log, changes: readonly Change[], revision: n
 function movesOf(table: Change['table'], before: Change['before'], row: NonNullable<Change['row']>): readonly Move[] {
   if (table === 'task') return movesOfTask(before as TaskRow | undefined, row as TaskRow)
   if (table === 'instance') return movesOfInstance(before as InstanceRow | undefined, row as InstanceRow)
+  if (table === 'cluster') return movesOfCluster(before as ClusterRow | undefined, row as ClusterRow)
   if (table !== 'taskDefinition') return []
   return movesOfDefinition(before as TaskDefinitionRow | undefined, row as TaskDefinitionRow)
 }
@@ -33,6 +34,7 @@ function movesOf(table: Change['table'], before: Change['before'], row: NonNulla
 function subjectOf(table: Change['table'], row: NonNullable<Change['row']>): object {
   if (table === 'task') return { task: (row as TaskRow).taskArn, instance: (row as TaskRow).instanceId }
   if (table === 'instance') return { instance: (row as InstanceRow).instanceId }
+  if (table === 'cluster') return { cluster: (row as ClusterRow).clusterName }
   return { taskDefinition: (row as TaskDefinitionRow).taskDefinitionArn }
 }
 
@@ -62,7 +64,21 @@ function movesOfInstance(before: InstanceRow | undefined, row: InstanceRow): rea
     const lost = { level: 'warn', message: 'agent disconnected; its tasks are shown as they were last known' } as const
     moves.push({ ...(row.agentConnected ? { message: 'agent connected' } : lost), facts: { cluster } })
   }
+  if (before.lostSince === undefined && row.lostSince !== undefined) {
+    const message = 'instance lost; its tasks of services are replaced unless the cluster pauses that'
+    moves.push({ level: 'warn', message, facts: { cluster, silentSince: row.silentSince } })
+  }
   return moves
+}
+
+function movesOfCluster(before: ClusterRow | undefined, row: ClusterRow): readonly Move[] {
+  const wasPaused = before?.replacementPausedSince !== undefined
+  const isPaused = row.replacementPausedSince !== undefined
+  if (wasPaused === isPaused) return []
+  if (!isPaused) return [{ message: 'tasks on lost instances are replaced again', facts: {} }]
+  const message =
+    'so many instances vanished within a minute that their tasks are not replaced: the network is the likelier cause'
+  return [{ level: 'warn', message, facts: { since: row.lossWindowSince } }]
 }
 
 function movesOfDefinition(before: TaskDefinitionRow | undefined, row: TaskDefinitionRow): readonly Move[] {

@@ -1,5 +1,6 @@
 /** `/v1/clusters` and `/v1/clusters/{cluster}/instances`: what there is, how full it is, and who is silent. */
 import type { FastifyInstance } from 'fastify'
+import { lostAfterMsDefault } from '../decide/instance-loss.ts'
 import { attributesOf } from '../decide/operator-changes.ts'
 import { instanceResources } from '../decide/resources.ts'
 import { requireCluster } from '../ecs/clusters.ts'
@@ -20,9 +21,9 @@ import {
 } from './rest-schema.ts'
 import type { ServerServices } from './services.ts'
 
-const clusterSchema = {
+export const clusterSchema = {
   type: 'object',
-  required: ['name', 'arn', 'status', 'instances', 'tasks'],
+  required: ['name', 'arn', 'status', 'instances', 'tasks', 'lostAfterMs'],
   properties: {
     name: text,
     arn: text,
@@ -30,10 +31,17 @@ const clusterSchema = {
     createdAt: { type: 'string', format: 'date-time' },
     instances: {
       type: 'object',
-      required: ['registered', 'connected', 'draining'],
-      properties: { registered: count, connected: count, draining: count },
+      required: ['registered', 'connected', 'draining', 'lost'],
+      properties: { registered: count, connected: count, draining: count, lost: count },
     },
     tasks: { type: 'object', required: ['running', 'pending'], properties: { running: count, pending: count } },
+    lostAfterMs: { ...count, description: 'The silence after which the tasks of an instance are replaced' },
+    replacementPausedSince: {
+      type: 'string',
+      format: 'date-time',
+      description: 'While so many instances are lost at once that their tasks are not replaced',
+    },
+    replacementPausedForMs: count,
   },
 } as const
 
@@ -55,6 +63,7 @@ const instanceSchema = {
     agentConnected: { type: 'boolean' },
     connectivityAt: { type: 'string', format: 'date-time', description: 'When agentConnected last changed' },
     lastHeardAt: { type: 'string', format: 'date-time', description: 'Absent where the agent has no open channel' },
+    lostSince: { type: 'string', format: 'date-time', description: 'While it counts as lost: its tasks are replaced' },
     silentForMs: { ...count, description: 'Since the agent was last heard, or since it was disconnected' },
     agentVersion: text,
     dockerVersion: text,
@@ -68,7 +77,7 @@ const instanceSchema = {
 } as const
 
 export function registerRestClusters(rest: FastifyInstance, services: ServerServices): void {
-  const { turn } = services
+  const { turn, clock } = services
   rest.get<{ Querystring: PageQuery }>(
     '/clusters',
     {
@@ -82,7 +91,7 @@ export function registerRestClusters(rest: FastifyInstance, services: ServerServ
     (request) => {
       const active = turn.reader.all('cluster').filter((row) => row.status === 'ACTIVE')
       const { items, nextToken } = page(active, (row) => row.clusterName, request.query, restPageLimits)
-      return { clusters: items.map((row) => showCluster(turn.reader, row)), nextToken }
+      return { clusters: items.map((row) => showCluster(turn.reader, row, clock.now())), nextToken }
     },
   )
   rest.get<{ Params: ClusterParams; Querystring: PageQuery }>(
@@ -105,7 +114,8 @@ export function registerRestClusters(rest: FastifyInstance, services: ServerServ
   )
 }
 
-function showCluster(reader: Reader, row: ClusterRow) {
+export function showCluster(reader: Reader, row: ClusterRow, now: number) {
+  const { replacementPausedSince } = row
   const instances = reader.find('instance', 'byCluster', row.clusterName).filter((each) => each.status !== 'INACTIVE')
   const tasks = reader.find('task', 'liveByCluster', row.clusterName)
   return {
@@ -117,15 +127,20 @@ function showCluster(reader: Reader, row: ClusterRow) {
       registered: instances.length,
       connected: instances.filter((each) => each.agentConnected).length,
       draining: instances.filter((each) => each.status === 'DRAINING').length,
+      lost: instances.filter((each) => each.lostSince !== undefined).length,
     },
     tasks: countTasks(tasks),
+    lostAfterMs: row.lostAfterMs ?? lostAfterMsDefault,
+    replacementPausedSince: toInstant(replacementPausedSince),
+    replacementPausedForMs:
+      replacementPausedSince === undefined ? undefined : Math.max(0, now - replacementPausedSince),
   }
 }
 
 function showInstance({ turn, clock, lastHeardAt }: ServerServices, row: InstanceRow) {
   const { registered, remaining } = instanceResources(turn.reader, row)
   const heardAt = lastHeardAt(row.instanceId)
-  const silentSince = heardAt ?? row.connectivityAt ?? row.registeredAt
+  const silentSince = heardAt ?? row.silentSince ?? row.connectivityAt ?? row.registeredAt
   return {
     id: row.instanceId,
     arn: row.containerInstanceArn,
@@ -135,6 +150,7 @@ function showInstance({ turn, clock, lastHeardAt }: ServerServices, row: Instanc
     agentConnected: row.agentConnected,
     connectivityAt: toInstant(row.connectivityAt),
     lastHeardAt: toInstant(heardAt),
+    lostSince: toInstant(row.lostSince),
     silentForMs: Math.max(0, clock.now() - silentSince),
     agentVersion: row.versionInfo?.agentVersion,
     dockerVersion: row.versionInfo?.dockerVersion,

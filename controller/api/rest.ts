@@ -1,5 +1,5 @@
 /**
- * The operators' REST API under `/v1`: read-only today, signed like every call, described by `/v1/openapi.json`, which
+ * The operators' REST API under `/v1`: signed like every call, described by `/v1/openapi.json`, which
  * is made from the very schemas that check and write the answers. Errors are `{ code, message }`.
  */
 import { fastifySwagger } from '@fastify/swagger'
@@ -7,7 +7,9 @@ import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError, isApiError } from '../../proto/errors.ts'
 import { authorize } from './auth.ts'
 import { asApiError } from './rpc.ts'
+import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
+import { registerRestEvents } from './rest-events.ts'
 import { registerRestTasks } from './rest-tasks.ts'
 import type { ServerServices } from './services.ts'
 
@@ -37,7 +39,11 @@ export async function registerRest(app: FastifyInstance, services: ServerService
   })
   await app.register(
     async (rest) => {
-      rest.addHook('preValidation', async (request) => checkCaller(services, request))
+      rest.addHook('preValidation', async (request) => {
+        checkCaller(services, request)
+        // Only once the signature over its very bytes is checked, a body is read.
+        if (request.routeOptions.schema?.body !== undefined) request.body = readBody(request.body)
+      })
       rest.setErrorHandler((error: FastifyError, request, reply) => {
         const refusal = restError(error, request.id)
         if (refusal.httpStatus >= 500) services.log.error({ err: error, requestId: request.id }, 'request failed')
@@ -54,7 +60,9 @@ export async function registerRest(app: FastifyInstance, services: ServerService
         if (reply.statusCode < 400) countRequest(services, request, 'OK')
       })
       registerRestClusters(rest, services)
+      registerRestClusterLosses(rest, services)
       registerRestTasks(rest, services)
+      registerRestEvents(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
     { prefix: '/v1' },
@@ -75,6 +83,16 @@ function checkCaller(services: ServerServices, request: FastifyRequest): void {
       'AccessDeniedException',
       `User: ${principal.arn} is not authorized to perform: ecs:${action} on resource: * through the operators' API`,
     )
+  }
+}
+
+function readBody(body: unknown): unknown {
+  try {
+    return JSON.parse(Buffer.isBuffer(body) ? body.toString('utf8') : '')
+  } catch (error) {
+    throw new ApiError('SerializationException', 'The body is no JSON: /v1/openapi.json says what is expected.', {
+      cause: error,
+    })
   }
 }
 

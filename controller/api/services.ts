@@ -1,6 +1,7 @@
 /** What the parts of the one port are given: the turn and its surroundings, the address, the agents' side. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { ChangeFeed } from '../change-feed.ts'
 import type { ListenAddress } from '../config.ts'
 import type { RpcServices } from './rpc.ts'
 
@@ -10,4 +11,5 @@ export interface ServerServices extends RpcServices {
   readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
   /** Live agents, by instance id: when each last said anything. */
   readonly lastHeardAt: (instanceId: string) => number | undefined
+  readonly feed: ChangeFeed
 }

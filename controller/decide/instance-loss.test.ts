@@ -12,6 +12,7 @@ import {
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
+import { resumeReplacement, setLostAfter } from '../ecs/cluster-losses.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { State } from '../state/state.ts'
 import type { ClusterRow, InstanceRow, TaskRow } from '../state/tables.ts'
@@ -321,6 +322,28 @@ await t.test('three of three, a restart in the pause, and one that is deregister
   if (gone !== undefined) scene.run((tx) => tx.put('instance', gone.instanceId, { ...gone, status: 'INACTIVE' }))
   scene.tick()
   test.equal(scene.cluster()?.replacementPausedSince, undefined, 'two are no mass')
+  test.end()
+})
+
+await t.test('an operator says that they are gone: they never pause it again, three more do', (test) => {
+  const scene = new Scene({}, 8)
+  scene.cut(0, 1, 2)
+  scene.tick()
+  scene.tick()
+  scene.now += second
+  scene.run((tx) => resumeReplacement(tx, 'default', scene.now))
+  test.match(scene.cluster(), { replacementPausedSince: undefined, lossesAcceptedAt: scene.now })
+  scene.tick()
+  test.equal(scene.cluster()?.replacementPausedSince, undefined)
+  test.match(scene.events()[1], /again: an operator said/)
+  scene.cut(3)
+  scene.tick()
+  test.equal(scene.cluster()?.replacementPausedSince, undefined, 'one more is one')
+  scene.cut(4, 5, 6)
+  scene.tick()
+  test.equal(scene.cluster()?.replacementPausedSince, scene.now)
+  test.throws(() => scene.run((tx) => setLostAfter(tx, 'default', 14_999)), { code: 'InvalidParameterException' })
+  test.throws(() => scene.run((tx) => setLostAfter(tx, 'nowhere', 20_000)), { code: 'ClusterNotFoundException' })
   test.end()
 })
 

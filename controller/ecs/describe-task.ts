@@ -3,7 +3,7 @@ import { clusterNameInArn, idOf, isArn, taskArn } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { Container, Failure, Input, Output, Task } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
-import type { ClusterRow, TaskContainer, TaskRow } from '../state/tables.ts'
+import type { ClusterRow, InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 
@@ -66,9 +66,14 @@ const containerMembers = [
 
 /** `row` as ECS describes it. Tags are there only with `include` TAGS, as in ECS. */
 export function describeTask(reader: Reader, row: TaskRow, include: readonly string[] = []): Task {
+  return describeTaskOn(reader.get('instance', row.instanceId), row, include)
+}
+
+/** The same, its instance being as it is given here. */
+export function describeTaskOn(instance: InstanceRow | undefined, row: TaskRow, include: readonly string[] = []): Task {
   return {
     ...pick(row, taskMembers),
-    ...connectivityOf(reader, row),
+    ...connectivityOf(instance, row),
     containers: row.containers.map((container) => pick(container, containerMembers)),
     ...(include.includes('TAGS') ? { tags: row.tags } : {}),
   }
@@ -118,9 +123,11 @@ export function checkClusterOf(idOrArn: string, cluster: ClusterRow): void {
  * A live task is as connected as its instance, so that what was last heard of it never passes for fresh. What a stopped
  * task was is final, whatever became of its instance.
  */
-function connectivityOf(reader: Reader, row: TaskRow): Pick<Task, 'connectivity' | 'connectivityAt'> {
+function connectivityOf(
+  instance: InstanceRow | undefined,
+  row: TaskRow,
+): Pick<Task, 'connectivity' | 'connectivityAt'> {
   if (row.lastStatus === 'STOPPED') return {}
-  const instance = reader.get('instance', row.instanceId)
   if (instance === undefined) return { connectivity: 'DISCONNECTED' }
   return {
     connectivity: instance.agentConnected && instance.status !== 'INACTIVE' ? 'CONNECTED' : 'DISCONNECTED',

@@ -12,6 +12,7 @@ import { type AgentPeer, dial, startAgentPeer } from '../support/agent-peer.ts'
 import {
   callEcs,
   eventually,
+  callRest,
   getRest,
   type RawAnswer,
   runController,
@@ -85,6 +86,38 @@ await t.test('targets, types and paths that are not there', async (test) => {
   const badPage = await getRest(endpoint, root, '/v1/clusters?maxResults=0')
   test.match([badPage.status, badPage.json], [400, { code: 'InvalidParameterException', message: /maxResults/ }])
   test.match(await rawHttp('NONSENSE\r\n\r\n'), /^HTTP\/1.1 400 [^]*SerializationException/)
+})
+
+await t.test("the operators' REST: a cluster's patience, a pause that is not, and what happened", async (test) => {
+  const patch = (body: string, cluster = 'default', key = root): Promise<RawAnswer> =>
+    callRest(endpoint, key, 'PATCH', `/v1/clusters/${cluster}`, body)
+  test.match((await patch('{"lostAfterMs":30000}')).json, { name: 'default', lostAfterMs: 30_000 })
+  test.match((await patch('{"lostAfterMs":null}')).json, { lostAfterMs: 15_000 })
+  for (const body of ['{"lostAfterMs":14999}', '{"lostAfterMs":86400001}']) {
+    test.match((await patch(body)).json, { code: 'InvalidParameterException', message: /from 15000 .* to 86400000/ })
+  }
+  for (const body of ['{}', '{"lostAfterMs":"soon"}', '{"lostAfterMs":1.5}', '[]']) {
+    const refused = await patch(body)
+    test.match([refused.status, refused.json], [400, { code: 'InvalidParameterException', message: /./ }], body)
+  }
+  for (const body of ['', '{', 'lostAfterMs=1']) {
+    test.match((await patch(body)).json, { code: 'SerializationException', message: /no JSON/ }, body)
+  }
+  test.equal((await patch('{"lostAfterMs":30000}', 'nowhere')).status, 404)
+  test.equal((await patch('{"lostAfterMs":30000}', 'default', agentKey)).status, 403)
+  const resumed = await callRest(endpoint, root, 'POST', '/v1/clusters/default/resume-replacement')
+  test.match([resumed.status, resumed.json], [200, { name: 'default', instances: { lost: 0 } }])
+
+  const before = await getRest(endpoint, root, '/v1/events?maxResults=1')
+  const { instanceArn } = await startAgentPeer({ endpoint, key: agentKey })
+  const after = await getRest(endpoint, root, `/v1/events?cluster=default&after=${String(before.json['next'])}`)
+  test.match(after.json, {
+    isMissing: false,
+    next: /^\d+$/,
+    events: [{ event: { source: 'aws.ecs', resources: [instanceArn], detail: { status: 'ACTIVE' } } }],
+  })
+  const bad = await getRest(endpoint, root, '/v1/events?after=yesterday')
+  test.match([bad.status, bad.json], [400, { code: 'InvalidParameterException', message: /after/ }])
 })
 
 await t.test('signatures that are missing, wrong or stale', async (test) => {
@@ -271,8 +304,11 @@ await t.test('after all that: alive, ready, honest in its documents, and no secr
   const paths = document.json['paths'] as Readonly<Record<string, { get?: object }>>
   test.same(Object.keys(paths).toSorted(), [
     '/v1/clusters',
+    '/v1/clusters/{cluster}',
     '/v1/clusters/{cluster}/instances',
+    '/v1/clusters/{cluster}/resume-replacement',
     '/v1/clusters/{cluster}/tasks',
+    '/v1/events',
     '/v1/tasks/{task}',
     '/v1/tasks/{task}/why',
   ])

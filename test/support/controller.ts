@@ -157,17 +157,29 @@ export async function callEcs(
 
 /** One signed GET of the operators' API. */
 export async function getRest(endpoint: string, key: Key, path: string): Promise<RawAnswer> {
+  return callRest(endpoint, key, 'GET', path)
+}
+
+/** A signed call of the operators' REST API; `body` is sent as it is. */
+export async function callRest(
+  endpoint: string,
+  key: Key,
+  method: 'GET' | 'POST' | 'PATCH',
+  path: string,
+  body?: string,
+): Promise<RawAnswer> {
   const url = `${endpoint}${path}`
   const headers = signRequest({
-    method: 'GET',
+    method,
     url,
     headers: {},
+    ...(body !== undefined && { body }),
     credentials: key,
     region,
     service: 'ecs',
     now: Date.now(),
   })
-  return send(url, { method: 'GET', headers })
+  return send(url, { method, headers, ...(body !== undefined && { body }) })
 }
 
 export async function send(url: string, init: RequestInit): Promise<RawAnswer> {
