@@ -15,8 +15,11 @@ import type { InspectedContainer } from './docker-observed.ts'
 import { jsonLines, logLines } from './docker-streams.ts'
 import { agreedApiVersion } from './docker-version.ts'
 
-/** Changes worth another look; a health check's own `exec_*` events are not among them. */
-const watchedActions = ['create', 'start', 'die', 'oom', 'destroy', 'pause', 'unpause', 'restart', 'health_status']
+/**
+ * Changes worth another look; a health check's own `exec_*` events are not among them, and neither is `create`: who
+ * asked for it has its answer, and a look would hold up the start.
+ */
+const watchedActions = ['start', 'die', 'oom', 'destroy', 'pause', 'unpause', 'restart', 'health_status']
 
 /** Makes one call within its deadline. `origin` says for whom the engine speaks when it refuses. */
 type Call = <T>(
