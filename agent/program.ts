@@ -39,7 +39,7 @@ const exitRetry = 1
 const exitForGood = 5
 const version = readVersion()
 const clock = { now: () => Date.now() }
-const startsMax = 8
+const startsMax = 32
 
 /** Ends the process, with this exit code. */
 export type Exit = (code: number) => never

@@ -3,8 +3,9 @@ import type { World } from '../proto/world.ts'
 import { chooseDockerName } from './decide/admission.ts'
 import { factsOf, settle, withContainer } from './decide/lifecycle.ts'
 import { chooseHostPorts } from './decide/network.ts'
+import type { PortsInUse } from './decide/network.ts'
 import { stateChangeOf } from './decide/report.ts'
-import { nextSteps, stepKey } from './decide/steps.ts'
+import { nextSteps, startSlotCause, stepKey, takesStartSlot } from './decide/steps.ts'
 import type { EngineStep, LocalSteps, Step } from './decide/steps.ts'
 import type { HostView, Wait } from './decide/view.ts'
 import type { Outbox } from './outbox.ts'
@@ -38,9 +39,11 @@ type LocalTable = {
 /** Adds to `begun` the steps for the engine that are to be started now; each is marked as under way. */
 export function advance(context: AdvanceContext, task: LiveTask, begun: EngineStep[]): void {
   task.wakeAt = undefined
+  task.awaitsStartSlot = false
   for (let round = 0; round < roundsMax; round += 1) {
     if (context.engineShown) settleTask(context, task)
     const steps = nextSteps(viewOf(task), context.now, context.host())
+    task.awaitsStartSlot = steps.some(({ step, args }) => step === 'wait' && args.cause === startSlotCause)
     const actions = steps.filter(({ step }) => step !== 'wait')
     for (const step of steps) take(context, task, step, begun)
     const forgotten = context.state.tasks.get(task.payload.arn) !== task
@@ -79,6 +82,7 @@ function take(context: AdvanceContext, task: LiveTask, step: Step, begun: Engine
     default:
       if (step.step === 'stopContainer') rememberStop(context, task, step.args.container)
       task.underway.set(stepKey(step), { since: context.now })
+      if (takesStartSlot(step)) context.state.startsUnderway += 1
       begun.push(step)
   }
 }
@@ -94,7 +98,7 @@ const localSteps: LocalTable = {
         ? chooseHostPorts(
             mappings,
             config.dynamicHostPortRange,
-            portsInUse(context, facts.refusedPorts),
+            mappings.every(({ hostPort }) => hostPort) ? noPorts : portsInUse(context, facts.refusedPorts),
             context.ports.searchFrom,
           )
         : { hostPorts: [] }
@@ -113,7 +117,8 @@ const localSteps: LocalTable = {
   report({ state, outbox, world, now }, task, { content, wait }) {
     const change = stateChangeOf(viewOf(task), world.uuid(), wait, now)
     const entry = outbox.put(change)
-    state.unsaved.outbox.set(entry.sequence, entry)
+    // What tells of nothing but a wait is not worth a sync: after a crash the wait is told anew.
+    if (content !== '') state.unsaved.outbox.set(entry.sequence, entry)
     const reported = { content, status: task.facts.knownStatus, at: now, waitCause: wait?.cause }
     setFacts(state, task, { ...task.facts, reported })
   },
@@ -128,6 +133,9 @@ const localSteps: LocalTable = {
     log.info({ task: taskArn }, 'task cleaned up')
   },
 }
+
+/** Enough where each port is named: those are taken as they are, and looking at the host's own costs 10 ms. */
+const noPorts: PortsInUse = { tcp: new Set(), udp: new Set() }
 
 function portsInUse({ state, config, busyPorts }: AdvanceContext, refused: readonly number[] = []) {
   const held = heldPorts(state)

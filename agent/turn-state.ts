@@ -17,6 +17,8 @@ export interface LiveTask {
   readonly acceptedLook: number
   /** When it is to be decided again even if nothing happens. */
   wakeAt: number | undefined
+  /** Nothing holds it back but that too many containers of this host are starting. */
+  awaitsStartSlot: boolean
 }
 
 export interface TurnState {
@@ -32,6 +34,8 @@ export interface TurnState {
   readonly replies: { readonly type: string; readonly message: object }[]
   /** Frames that promise nothing: a full disk must not make the host look lost. */
   readonly promptReplies: { readonly type: string; readonly message: object }[]
+  /** Creates and starts that Docker Engine has been asked for and has not answered. */
+  startsUnderway: number
   /** Counts looks at the engine, so that their answers can be put in order. */
   lookCount: number
   readonly unsaved: Unsaved
@@ -61,6 +65,7 @@ export function newTurnState(): TurnState {
     lastManifest: undefined,
     replies: [],
     promptReplies: [],
+    startsUnderway: 0,
     lookCount: 0,
     unsaved: {
       payloads: new Set(),
@@ -83,6 +88,7 @@ export function liveTask(payload: PayloadTask, facts: TaskFacts, acceptedLook = 
     seen: new Map(),
     acceptedLook,
     wakeAt: undefined,
+    awaitsStartSlot: false,
   }
 }
 
@@ -130,12 +136,27 @@ export function viewOf(task: LiveTask): TaskView {
   return task
 }
 
+/** True where the journal does not have everything. */
+export function isUnsaved({ unsaved }: TurnState): boolean {
+  return unsaved.facts.size > 0 || unsaved.delivered.size > 0 || isPromised(unsaved)
+}
+
+/**
+ * True where something is unsaved that only the journal could bring back after a crash. The rest is shown by Docker
+ * again (ids, what runs), said by the controller again (an answer to a report) or found out anew (an image is ready).
+ */
+export function mustSave({ unsaved, replies }: TurnState): boolean {
+  return replies.length > 0 || isPromised(unsaved)
+}
+
+function isPromised({ payloads, forgotten, outbox, seqNum }: Unsaved): boolean {
+  return seqNum || payloads.size + forgotten.size + outbox.size > 0
+}
+
 /** Writes what is unsaved, all of it or nothing. Throws the journal's error, and then all of it is still unsaved. */
 export function saveTurn(state: TurnState, journal: Journal): void {
   const { unsaved } = state
-  const empty =
-    unsaved.payloads.size + unsaved.facts.size + unsaved.forgotten.size + unsaved.outbox.size + unsaved.delivered.size
-  if (empty === 0 && !unsaved.seqNum) return
+  if (!isUnsaved(state)) return
   const taskOf = (arn: string): LiveTask | [] => state.tasks.get(arn) ?? []
   journal.commit({
     payloads: [...unsaved.payloads].flatMap(taskOf).map(({ payload }) => payload),

@@ -304,22 +304,53 @@ await test('host ports: static ones are never picked, taken ones are replaced', 
   t.match(agent.last(taskArnOf(4))?.containers[0]?.reason, /port is already allocated/)
 })
 
-await test('many tasks at once: starts are capped', async (t) => {
+await test('many tasks at once: those on their way up are capped, first come, first served', async (t) => {
   const agent = anAgent({ startsMax: 3 })
   agent.engine.latencyMs = 400
   let most = 0
-  const starts = new Set<string>()
-  const start = agent.engine.startContainer.bind(agent.engine)
-  agent.engine.startContainer = async (id) => {
-    starts.add(id)
-    most = Math.max(most, starts.size)
-    await start(id).finally(() => starts.delete(id))
+  let underway = 0
+  const counted = async <T>(call: Promise<T>): Promise<T> => {
+    underway += 1
+    most = Math.max(most, underway)
+    return call.finally(() => (underway -= 1))
   }
-  const tasks = Array.from({ length: 12 }, (_, number) => aPayloadTask({ arn: taskArnOf(number + 1) }))
+  const { engine } = agent
+  const [create, start] = [engine.createContainer.bind(engine), engine.startContainer.bind(engine)]
+  engine.createContainer = async (name, body) => counted(create(name, body))
+  engine.startContainer = async (id) => counted(start(id))
+  const tasks = Array.from({ length: 24 }, (_, number) => aPayloadTask({ arn: taskArnOf(number + 1) }))
   agent.payload(tasks)
   for (const { arn } of tasks) await running(agent, arn)
   t.equal(most, 3)
-  t.equal(agent.engine.started.length, 12)
+  t.equal(agent.engine.started.length, 24)
+  const firstRunning = agent.changes().filter(({ status }) => status === 'RUNNING')
+  t.same(
+    firstRunning.slice(0, 3).map(({ task }) => task),
+    tasks.slice(0, 3).map(({ arn }) => arn),
+  )
+  const told = agent.changes(taskArnOf(24)).flatMap(({ waitingFor }) => waitingFor ?? [])
+  t.ok(told.some((wait) => wait.startsWith('waits for other containers of this host to finish starting since ')))
+})
+
+await test('the journal is synced for what only it could bring back; the rest shares a sync a little later', async (t) => {
+  const agent = anAgent()
+  await agent.time.pass(1000)
+  const before = agent.journal.commits
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  t.equal(agent.journal.commits - before, 2, 'for the payload, and for the report of RUNNING')
+  t.same(
+    agent.journal.load().outbox.map(({ change }) => change.status),
+    ['RUNNING'],
+  )
+  await agent.time.pass(300)
+  t.match(agent.journal.load(), { outbox: [], tasks: [{ facts: { knownStatus: 'RUNNING' } }] })
+
+  agent.acknowledges = false
+  agent.engine.latencyMs = 5000
+  agent.payload([aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'slow' })] })], { seqNum: 2 })
+  await agent.time.until('it says what it waits for', () => agent.last(taskArnOf(2))?.waitingFor !== undefined)
+  t.same(agent.journal.load().outbox, [], 'a wait is told anew after a crash, and not kept')
 })
 
 await test('each pull behaviour asks its registry as it should, and makes do or not', async (t) => {

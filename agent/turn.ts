@@ -8,7 +8,7 @@ import { afterStep } from './decide/outcomes.ts'
 import type { Outcome } from './decide/outcomes.ts'
 import { afterStart, newStartLimit, startSlotsFree } from './decide/start-limit.ts'
 import type { StartLimit } from './decide/start-limit.ts'
-import { stepKey } from './decide/steps.ts'
+import { needsJournal, stepKey, takesStartSlot } from './decide/steps.ts'
 import type { EngineStep, EngineSteps } from './decide/steps.ts'
 import type { HostView } from './decide/view.ts'
 import type { ContainerList, EngineError } from './engine.ts'
@@ -23,7 +23,7 @@ import { handleFrame } from './turn-frames.ts'
 import { keepShown, takeHint, takeList } from './turn-observe.ts'
 import type { ObserveContext } from './turn-observe.ts'
 import type { AgentTurn, AgentTurnOptions, TurnTask } from './turn-options.ts'
-import { heldPorts, liveTask, lookAgain, newTurnState, saveTurn, setFacts } from './turn-state.ts'
+import { heldPorts, isUnsaved, liveTask, lookAgain, mustSave, newTurnState, saveTurn, setFacts } from './turn-state.ts'
 import type { LiveTask, TurnState } from './turn-state.ts'
 import { watchEngine } from './watch-engine.ts'
 import type { EngineWatch } from './watch-engine.ts'
@@ -32,6 +32,8 @@ export type { AgentTurn, AgentTurnConfig, AgentTurnOptions, TurnLog, TurnTask } 
 
 /** A journal that cannot be written is tried again after this long. */
 const journalRetryMs = 1000
+/** What a crash may take, for Docker or the controller tells it again, shares a sync with what comes within this time. */
+const journalLagMs = 250
 
 /** Steps that may be taken although the journal could not be written: they make nothing that a crash would orphan. */
 const harmlessUnsaved: ReadonlySet<keyof EngineSteps> = new Set(['inspectContainer', 'stopContainer', 'collectLogs'])
@@ -75,6 +77,8 @@ class Turn {
   #linked = false
   #closed = false
   #journalFails = false
+  /** Since when something waits for the next sync that is due anyway. */
+  #unsavedSince: number | undefined
   #cancelPass: (() => void) | undefined
   #cancelWake: (() => void) | undefined
 
@@ -138,6 +142,8 @@ class Turn {
 
   close(): void {
     this.#closed = true
+    // Nothing needs it, as after a crash; it spares the next life some looks.
+    this.#save()
     this.#cancelPass?.()
     this.#cancelWake?.()
     this.#watch?.close()
@@ -157,11 +163,12 @@ class Turn {
     for (const input of this.#inbox.splice(0)) this.#take(input)
     const now = clock.now()
     const planned = this.#decide(now)
-    const saved = this.#save()
+    const saved = this.#saveIfDue(planned, now)
     for (const { task, step } of planned) {
       if (saved || harmlessUnsaved.has(step.step)) this.#begin(task, step)
       else {
         task.underway.delete(stepKey(step))
+        if (takesStartSlot(step)) this.#state.startsUnderway -= 1
         this.#state.dirty.add(task.payload.arn)
       }
     }
@@ -169,7 +176,8 @@ class Turn {
     const resendAt = this.#linked
       ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
       : undefined
-    this.#armWake(now, [resendAt, saved ? undefined : now + journalRetryMs])
+    const lagEnds = this.#unsavedSince === undefined ? undefined : this.#unsavedSince + journalLagMs
+    this.#armWake(now, [resendAt, saved ? lagEnds : now + journalRetryMs])
   }
 
   /** What cannot be taken in, such as a message of a shape that nobody thought of, fails alone, loudly. */
@@ -205,7 +213,8 @@ class Turn {
     }
     const planned: PlannedStep[] = []
     for (const [arn, task] of this.#state.tasks) {
-      const due = task.wakeAt !== undefined && now >= task.wakeAt
+      const woken = task.wakeAt !== undefined && now >= task.wakeAt
+      const due = woken || (task.awaitsStartSlot && this.#startSlotsFree() > 0)
       if (!due && !this.#state.dirty.has(arn)) continue
       const begun: EngineStep[] = []
       try {
@@ -220,6 +229,16 @@ class Turn {
     return planned
   }
 
+  /** Saves at once what only the journal could bring back, or what a step relies on; the rest a little later. */
+  #saveIfDue(planned: readonly PlannedStep[], now: number): boolean {
+    const relied = mustSave(this.#state) || this.#journalFails || planned.some(({ step }) => needsJournal(step))
+    if (!relied && isUnsaved(this.#state)) {
+      this.#unsavedSince ??= now
+      if (now < this.#unsavedSince + journalLagMs) return true
+    }
+    return this.#save()
+  }
+
   /** False where the journal could not be written: what it must hold first is put off, and tried again. */
   #save(): boolean {
     const { journal, log } = this.#options
@@ -227,6 +246,7 @@ class Turn {
       saveTurn(this.#state, journal)
       if (this.#journalFails) log.info({}, 'the journal can be written again')
       this.#journalFails = false
+      this.#unsavedSince = undefined
       return true
     } catch (error) {
       if (!this.#journalFails)
@@ -260,7 +280,7 @@ class Turn {
     const { clock, log } = this.#options
     const now = clock.now()
     task.underway.delete(stepKey(step))
-    if (step.step === 'startContainer') this.#startEnded(now - startedAt, outcome)
+    if (takesStartSlot(step)) this.#startEnded(step, outcome, startedAt, now)
     // Forgotten while the step was on its way.
     if (this.#state.tasks.get(task.payload.arn) !== task) return
     this.#state.dirty.add(task.payload.arn)
@@ -283,9 +303,16 @@ class Turn {
     )
   }
 
-  #startEnded(durationMs: number, outcome: Outcome<keyof EngineSteps>): void {
-    this.#startLimit = afterStart(this.#startLimit, durationMs, !outcome.ok && outcome.failure.kind === 'deadline')
-    for (const [arn, { facts }] of this.#state.tasks) if (facts.knownStatus === 'PENDING') this.#state.dirty.add(arn)
+  #startEnded({ step }: EngineStep, outcome: Outcome<keyof EngineSteps>, startedAt: number, now: number): void {
+    this.#state.startsUnderway -= 1
+    if (step !== 'startContainer') return
+    const timedOut = !outcome.ok && outcome.failure.kind === 'deadline'
+    const othersWait = [...this.#state.tasks.values()].some(({ awaitsStartSlot }) => awaitsStartSlot)
+    this.#startLimit = afterStart(this.#startLimit, { startedAt, now, timedOut, othersWait })
+  }
+
+  #startSlotsFree(): number {
+    return startSlotsFree(this.#startLimit, this.#state.startsUnderway)
   }
 
   #engineShows(list: ContainerList, begun: number): void {
@@ -319,15 +346,11 @@ class Turn {
 
   #hostView(): HostView {
     const { config } = this.#options
-    let starting = 0
-    for (const { underway } of this.#state.tasks.values()) {
-      for (const key of underway.keys()) if (key.startsWith('startContainer:')) starting += 1
-    }
     return {
       ...config,
       engineAnswers: this.#engineAnswers,
       engineSilentSince: this.#engineSilentSince,
-      startSlotsFree: startSlotsFree(this.#startLimit, starting),
+      startSlotsFree: this.#startSlotsFree(),
     }
   }
 
@@ -343,9 +366,10 @@ class Turn {
   #armWake(now: number, others: readonly (number | undefined)[]): void {
     this.#cancelWake?.()
     this.#cancelWake = undefined
-    const wakes = [...others, ...[...this.#state.tasks.values()].map(({ wakeAt }) => wakeAt)]
-    const next = wakes.filter((wake) => wake !== undefined).toSorted((a, b) => a - b)[0]
-    if (next === undefined) return
+    let next = Number.POSITIVE_INFINITY
+    for (const wake of others) next = Math.min(next, wake ?? next)
+    for (const { wakeAt } of this.#state.tasks.values()) next = Math.min(next, wakeAt ?? next)
+    if (next === Number.POSITIVE_INFINITY) return
     this.#cancelWake = this.#options.timers.after(Math.max(0, next - now), () => this.#submit(() => undefined))
   }
 }

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check'
 import { test } from 'tap'
 import { aPayloadContainer, aPayloadTask, instanceArn } from '../../test/support/payloads.ts'
-import type { PayloadTask } from '../../proto/acs.ts'
+import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { admitTask, chooseDockerName, readmitTask } from './admission.ts'
 import { factsOf, settle, shouldStop, withContainer } from './lifecycle.ts'
@@ -9,8 +9,7 @@ import { foldMissing, foldObservation } from './observation.ts'
 import { afterStep } from './outcomes.ts'
 import type { Outcome } from './outcomes.ts'
 import { boundedLogLines } from './report.ts'
-import { afterStart, newStartLimit, startSlotsFree } from './start-limit.ts'
-import { nextSteps, stepKey } from './steps.ts'
+import { needsJournal, nextSteps, startSlotCause, stepKey } from './steps.ts'
 import type { EngineStep, EngineSteps, Step } from './steps.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, HostView, TaskFacts, TaskView } from './view.ts'
@@ -40,6 +39,20 @@ function withFacts(view: TaskView, name: string, over: Partial<ContainerFacts>):
 function stepsOf(view: TaskView, now = start, over: Partial<HostView> = {}): readonly Step[] {
   const facts = settle(view, now, host.pullBehavior)
   return nextSteps({ ...view, facts }, now, { ...host, ...over })
+}
+
+/** The step that makes a container with these ports, the first of them published as 8080. */
+function createOf(portMappings: PayloadContainer['portMappings']): EngineStep {
+  const web = aPayloadContainer({ portMappings })
+  const hostPorts = portMappings.map(({ protocol }) => ({ containerPort: 80, protocol, hostPort: 8080, picked: true }))
+  const view = withFacts(aView(aPayloadTask({ containers: [web] })), 'web', {
+    imageReady: true,
+    dockerName: 'n',
+    hostPorts,
+  })
+  const create = stepsOf(view).find(({ step }) => step === 'createContainer')
+  if (create?.step !== 'createContainer') throw new Error('it is not to be made')
+  return create
 }
 
 function namesOf(steps: readonly Step[]): readonly string[] {
@@ -141,20 +154,54 @@ await test('desire only moves forward, and a task that ran is not started withou
   t.end()
 })
 
-await test('output is bounded to the newest lines, and starts to what the host bears', (t) => {
+await test('making and starting share the places that the host has, and wait for one with their cause', (t) => {
+  const pulled = withFacts(aView(aPayloadTask()), 'web', { imageReady: true })
+  const made = withFacts(pulled, 'web', { dockerName: 'ecs-hello-3-web-1', dockerId: 'id' })
+  for (const view of [pulled, made]) {
+    t.match(stepsOf(view, start, { startSlotsFree: 0 }), [{ step: 'wait', args: { cause: startSlotCause } }])
+  }
+  const two = aView(aPayloadTask({ containers: [aPayloadContainer(), aPayloadContainer({ name: 'second' })] }))
+  const named = ['web', 'second'].reduce(
+    (view, name) => withFacts(view, name, { imageReady: true, dockerName: name }),
+    two,
+  )
+  t.same(namesOf(stepsOf(named, start, { startSlotsFree: 1 })), ['createContainer', 'wait'])
+  t.same(namesOf(stepsOf(named, start, { startSlotsFree: 2 })), ['createContainer', 'createContainer'])
+  t.end()
+})
+
+await test('while a start is under way its container is not looked at, unless the answer is long in coming', (t) => {
+  const facts = { imageReady: true, dockerName: 'ecs-hello-3-web-1', dockerId: 'id' } as const
+  const view = withFacts(aView(aPayloadTask()), 'web', facts)
+  const hinted = (since: number): TaskView => {
+    return { ...view, look: new Map([['web', 1]]), underway: new Map([['startContainer:web', { since }]]) }
+  }
+  t.notOk(namesOf(stepsOf(hinted(start - 9_000))).includes('inspectContainer'))
+  t.ok(namesOf(stepsOf(hinted(start - 10_000))).includes('inspectContainer'))
+  t.ok(namesOf(stepsOf({ ...view, look: new Map([['web', 1]]) })).includes('inspectContainer'))
+  t.end()
+})
+
+await test('a step is held up by the journal only where a crash after it could not be mended without', (t) => {
+  t.equal(
+    needsJournal(createOf([{ containerPort: 80, protocol: 'tcp' }])),
+    true,
+    'the port that was picked is known here alone',
+  )
+  t.equal(needsJournal(createOf([])), false, 'its name follows from the task')
+  t.equal(needsJournal({ step: 'startContainer', args: { container: 'web', dockerId: 'id' } }), false)
+  const stop = { container: 'web', dockerId: 'id', stopTimeoutSeconds: 30 }
+  t.equal(needsJournal({ step: 'stopContainer', args: stop }), true)
+  t.end()
+})
+
+await test('output is bounded to the newest lines', (t) => {
   const lines = Array.from({ length: 50 }, (_, index) => `line ${index}`)
   t.same(boundedLogLines(lines), lines.slice(-20))
   const long = boundedLogLines(['é'.repeat(5000), 'end'])
   t.equal(long.at(-1), 'end')
   t.ok(Buffer.byteLength(long.join('\n')) <= 4096)
   t.ok(Buffer.byteLength(long.join('\n')) > 4000)
-
-  let limit = newStartLimit(8)
-  t.equal(startSlotsFree(limit, 3), 5)
-  for (let index = 0; index < 20; index += 1) limit = afterStart(limit, 10_000, false)
-  t.equal(startSlotsFree(limit, 0), 2)
-  for (let index = 0; index < 100; index += 1) limit = afterStart(limit, 100, false)
-  t.equal(startSlotsFree(limit, 0), 8)
   t.end()
 })
 

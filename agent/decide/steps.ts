@@ -66,10 +66,38 @@ export function stepKey(step: EngineStep): string {
   return `${step.step}:${'container' in step.args ? step.args.container : step.args.volume}`
 }
 
+/** Why a container waits that could be made or started but for the others of its host. */
+export const startSlotCause = 'waits for other containers of this host to finish starting'
+
+/** Each takes one of the places that the host's start limit gives: making a container is a part of starting it. */
+export function takesStartSlot({ step }: Step): boolean {
+  return step === 'createContainer' || step === 'startContainer'
+}
+
+/** True where a crash after it could not be mended unless the journal had what was decided before it. */
+export function needsJournal(step: EngineStep): boolean {
+  switch (step.step) {
+    case 'createContainer': {
+      // Its name follows from the task, and its labels say whose it is; but the ports that were picked are known here alone.
+      const { HostConfig } = step.args.body as { HostConfig?: { PortBindings?: object } }
+      return Object.keys(HostConfig?.PortBindings ?? {}).length > 0
+    }
+    case 'stopContainer':
+    case 'removeContainer':
+    case 'removeVolume':
+      return true
+    default:
+      return false
+  }
+}
+
 /** How long the last lines of output may hold up the report of STOPPED. */
 const collectLogsMs = 5000
 /** How long an adopted task that ended waits for its payload before it is reported as it is. */
 const adoptedGraceMs = 60_000
+
+/** A start that takes longer may have happened without its answer having come. */
+const lookDuringStartMs = 10_000
 
 /** A wait is told only when it lasts, then when its cause changes, and its age now and then. */
 const firstWaitMs = 1000
@@ -90,7 +118,8 @@ function reportSteps(view: TaskView, now: number, host: HostView, steps: readonl
   if (stopped && !stoppedIsWhole(view, now, host)) return []
   const waiting = stopped ? undefined : steps.find((step) => step.step === 'wait')?.args
   if (content !== (facts.reported?.content ?? '')) return [{ step: 'report', args: { content, wait: waiting } }]
-  if (stopped) return []
+  // What is begun now is waited for in a moment.
+  if (stopped || steps.some(({ step }) => step !== 'wait')) return []
   const due = waitReportDue(view, waiting?.cause)
   if (due === undefined) return []
   if (now < due) return [{ step: 'wait', args: { cause: 'waits to report', since: now, until: due } }]
@@ -129,6 +158,11 @@ function looks(view: TaskView, now: number): Step[] {
     if (hint === undefined || idOrName === undefined) return []
     const again = retryWait(lookRetry, now, `container ${name} to be shown by Docker Engine`)
     if (again !== undefined) return [again]
+    // The answer to a start brings a look with it; Docker's event of the same start need not bring another.
+    const starting = view.underway.get(`startContainer:${name}`)
+    const until = (starting?.since ?? 0) + lookDuringStartMs
+    if (starting !== undefined && now < until)
+      return [wait(`waits for container ${name} to start`, starting.since, until)]
     return unlessUnderway(view, { step: 'inspectContainer', args: { container: name, idOrName, hint } })
   })
 }
@@ -155,7 +189,7 @@ function startSteps(view: TaskView, now: number, host: HostView): Step[] {
   let slots = host.startSlotsFree
   const containers = view.payload.containers.flatMap((container) => {
     const steps = containerSteps(view, container, now, host, slots)
-    slots -= steps.filter(({ step }) => step === 'startContainer').length
+    slots -= steps.filter(takesStartSlot).length
     return steps
   })
   return [...volumes, ...containers]
@@ -206,6 +240,8 @@ function containerSteps(
   const gate = startGate(view, container, now)
   if (gate.gate !== 'open') return gate.gate === 'waiting' ? [wait(gate.cause, view.facts.acceptedAt, gate.until)] : []
   if (!mountsReady(view, container)) return []
+  const isMoving = view.underway.has(`createContainer:${name}`) || view.underway.has(`startContainer:${name}`)
+  if (startSlotsFree <= 0 && !isMoving) return [wait(startSlotCause, view.facts.acceptedAt)]
   if (facts.dockerName === undefined) return [{ step: 'prepareContainer', args: { container: name } }]
   if (facts.dockerId === undefined) {
     const body = createBody(view.payload, container, view.facts, host)
@@ -213,9 +249,6 @@ function containerSteps(
     return orWait(view, create, `waits for container ${name} to be created`)
   }
   const start = { step: 'startContainer', args: { container: name, dockerId: facts.dockerId } } as const
-  if (startSlotsFree <= 0 && !view.underway.has(stepKey(start))) {
-    return [wait('waits for other containers of this host to finish starting', view.facts.acceptedAt)]
-  }
   return orWait(view, start, `waits for container ${name} to start`)
 }
 
