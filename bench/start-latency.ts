@@ -45,7 +45,7 @@ export async function benchStartLatency(place: Place, { rounds, progress }: Benc
 }
 
 const notes = [
-  'RunTask to RUNNING: from the call to the DescribeTasks answer that shows it (asked every 3 ms for one task, every 40 ms for many).',
+  'RunTask to RUNNING: from the call to the DescribeTasks answer that shows it (asked every 10 ms for one task, every 100 ms for many, which costs the tasks and not raw).',
   'Raw: create and start by plain HTTP on kept-alive connections, with the create body of the container that the agent made.',
   'Ratios and differences are medians of round by round pairs, taken turn about; which of the two goes first alternates.',
   'Real agent: its measured run of 2026-11 on a 2-core machine, not of this run.',
