@@ -33,8 +33,13 @@ export interface Candidate {
   readonly tasks: readonly HeldTask[]
 }
 
+/** A candidate as the state has it: nothing is on it that nobody wrote. */
+export interface WrittenCandidate extends Candidate {
+  readonly tasks: readonly TaskRow[]
+}
+
 /** The cluster's instances that are ACTIVE or DRAINING, in the order in which they registered. */
-export function placementCandidates(reader: Reader, clusterName: string): readonly Candidate[] {
+export function placementCandidates(reader: Reader, clusterName: string): readonly WrittenCandidate[] {
   return reader
     .find('instance', 'byCluster', clusterName)
     .filter((instance) => instance.status !== 'INACTIVE')
@@ -42,7 +47,7 @@ export function placementCandidates(reader: Reader, clusterName: string): readon
     .sort(byRegistration)
 }
 
-export function candidateOf(reader: Reader, instance: InstanceRow): Candidate {
+export function candidateOf(reader: Reader, instance: InstanceRow): WrittenCandidate {
   const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
   return { instance, tasks, resources: resourcesLeft(instance, tasks) }
 }

@@ -7,6 +7,8 @@ export interface FilterMethods<Want> {
   readonly name: string
   /** The reason that ECS gives in `failures[]`. */
   readonly reason: string
+  /** True where only the instance's own row decides, and none of its tasks: then it is judged less often. */
+  readonly isOfRow?: true
   /** What the task asks for, or undefined where this filter has nothing to judge. */
   take(request: PlacementRequest): Want | undefined
   /** True where the instance passes. */
@@ -21,6 +23,7 @@ export interface FilterMethods<Want> {
 export interface ArmedFilter {
   readonly name: string
   readonly reason: string
+  readonly isOfRow: boolean
   judge(candidate: Candidate): boolean
   explain(failed: readonly Candidate[]): string
   shortfall(candidate: Candidate): number
@@ -35,6 +38,7 @@ export function definePlacementFilter<Want>(methods: FilterMethods<Want>): Place
     return {
       name: methods.name,
       reason: methods.reason,
+      isOfRow: methods.isOfRow === true,
       judge: (candidate) => methods.judge(want, candidate),
       explain: (failed) => methods.explain(want, failed),
       shortfall: (candidate) => methods.shortfall?.(want, candidate) ?? 1,

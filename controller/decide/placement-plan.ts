@@ -1,16 +1,14 @@
 /**
- * Places tasks of one request one after the other, each seeing what the ones before it took. The plan keeps account of
- * its own placements; the caller writes the rows.
+ * Places tasks of one kind one after the other, each seeing what the ones before it took. The plan keeps account of its
+ * own placements; the caller writes the rows.
  */
 import type { World } from '../../proto/world.ts'
-import type { PlacementNote } from '../state/service-tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { Placed } from './placement.ts'
-import { type Candidate, type PlacementRequest, placementCandidates, withTask } from './placement-candidates.ts'
-import { armFilters } from './placement-filters.ts'
-import { countsOf, type Failed, type Refused, refusalOf } from './placement-refusal.ts'
-import { chooseCandidate, scoresOf } from './placement-strategies.ts'
-import { taskDemand } from './resources.ts'
+import type { PlacementRequest } from './placement-candidates.ts'
+import { type PlacementCluster, placementClusterOf } from './placement-cluster.ts'
+import { PlacementPool } from './placement-pool.ts'
+import type { Refused } from './placement-refusal.ts'
 
 export interface PlacementPlan {
   /** How many instances the cluster has that are not deregistered. */
@@ -19,7 +17,10 @@ export interface PlacementPlan {
   next(): Placed | Refused
 }
 
-/** Plans for the cluster as `reader` shows it now. */
+/**
+ * Plans for the cluster as `reader` shows it now. Once another plan is begun for the cluster, this one goes on from what
+ * `reader` shows then: what it placed before must have been written by that time.
+ */
 export function planPlacement(
   reader: Reader,
   clusterName: string,
@@ -27,31 +28,73 @@ export function planPlacement(
   now: number,
   world: World,
 ): PlacementPlan {
-  const filters = armFilters(request)
-  const reserved = taskDemand(request.definition, request.overrides)
-  let candidates = placementCandidates(reader, clusterName)
+  const open = (): Opened => openPool(reader, clusterName, request)
+  let opened = open()
 
   function next(): Placed | Refused {
-    const able: Candidate[] = []
-    const failed: Failed[] = []
-    for (const candidate of candidates) {
-      const filter = filters.find((armed) => !armed.judge(candidate))
-      if (filter === undefined) able.push(candidate)
-      else failed.push({ candidate, filter })
-    }
-    const chosen = chooseCandidate(able, candidates, request, world)
-    if (chosen === undefined) return refusalOf(failed, filters)
-    const { instance } = chosen
-    const note: PlacementNote = {
-      at: now,
-      considered: candidates.length,
-      able: able.length,
-      counts: countsOf(failed),
-      ranking: [{ instanceId: instance.instanceId, scores: scoresOf(chosen, candidates, request) }],
-    }
-    candidates = candidates.map((each) => (each === chosen ? withTask(each, request.group, reserved) : each))
-    return { kind: 'placed', instance, reserved, note }
+    if (!isNewest(opened)) opened = open()
+    const { pool } = opened
+    const placed = pool.place(now, world)
+    if (placed === undefined) return pool.refused()
+    return { kind: 'placed', ...placed, reserved: pool.reserved }
   }
 
-  return { considered: candidates.length, next }
+  return { considered: opened.pool.considered, next }
+}
+
+/** What is kept for the plans of one cluster. */
+interface Desk {
+  /** The least recently used first. */
+  readonly pools: Map<string, PlacementPool>
+  /** How many plans were begun. */
+  plans: number
+}
+
+interface Opened {
+  readonly desk: Desk
+  readonly pool: PlacementPool
+  readonly plan: number
+}
+
+const desks = new WeakMap<PlacementCluster, Desk>()
+
+/** Instances in all pools together: what bounds the memory that they take. */
+const pooledMax = 1_500_000
+const poolsMax = 1000
+
+function openPool(reader: Reader, clusterName: string, request: PlacementRequest): Opened {
+  const cluster = placementClusterOf(reader, clusterName)
+  const desk = desks.get(cluster) ?? { pools: new Map<string, PlacementPool>(), plans: 0 }
+  desks.set(cluster, desk)
+  const key = keyOf(request)
+  const known = desk.pools.get(key)
+  const pool = known?.request.definition === request.definition ? known : new PlacementPool(request)
+  pool.follow(cluster)
+  desk.pools.delete(key)
+  desk.pools.set(key, pool)
+  const keptMax = Math.min(poolsMax, Math.ceil(pooledMax / Math.max(1, cluster.candidates.length)))
+  for (const oldest of desk.pools.keys()) {
+    if (desk.pools.size <= keptMax) break
+    desk.pools.delete(oldest)
+  }
+  desk.plans += 1
+  return { desk, pool, plan: desk.plans }
+}
+
+function isNewest({ desk, plan }: Opened): boolean {
+  return desk.plans === plan
+}
+
+/** Requests that are alike to placement have the same key. */
+function keyOf({
+  definition,
+  overrides,
+  group,
+  launchType,
+  constraints,
+  strategies,
+  ...request
+}: PlacementRequest): string {
+  const rest = [overrides ?? {}, group, launchType ?? '', constraints, strategies, request.default ?? '']
+  return `${definition.taskDefinitionArn} ${JSON.stringify(rest)}`
 }

@@ -114,7 +114,7 @@ class WinnerTrees implements Ranking {
 
   runnersUp(count: number, aside: number): readonly number[] {
     const taken: number[] = []
-    const out = [...(this.#isIn(aside) ? [aside] : [])]
+    const out = this.#isIn(aside) ? [aside] : []
     this.remove(aside)
     while (taken.length < count) {
       let best: Tree | undefined

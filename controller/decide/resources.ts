@@ -47,6 +47,51 @@ export function resourcesLeft(instance: InstanceRow, liveTasks: readonly TaskRow
   return resources
 }
 
+/** The same, from what was summed before for the same instance: where few tasks came and went, only those are counted. */
+export function resourcesSince(
+  before: { readonly instance: InstanceRow; readonly tasks: readonly TaskRow[]; readonly resources: InstanceResources },
+  instance: InstanceRow,
+  liveTasks: readonly TaskRow[],
+): InstanceResources {
+  if (!offersTheSame(before.instance, instance)) return resourcesLeft(instance, liveTasks)
+  const tasksBefore = before.tasks
+  let first = 0
+  while (first < liveTasks.length && tasksBefore[first] === liveTasks[first]) first += 1
+  let tail = 0
+  const shorter = Math.min(tasksBefore.length, liveTasks.length) - first
+  while (tail < shorter && tasksBefore.at(-1 - tail) === liveTasks.at(-1 - tail)) tail += 1
+  const gone = tasksBefore.slice(first, tasksBefore.length - tail)
+  const come = liveTasks.slice(first, liveTasks.length - tail)
+  if ([...gone, ...come].some(holdsPorts)) return resourcesLeft(instance, liveTasks)
+  let { cpuUnits, memoryMiB } = before.resources.remaining
+  for (const { reserved } of gone) {
+    cpuUnits += reserved.cpuUnits
+    memoryMiB += reserved.memoryMiB
+  }
+  for (const { reserved } of come) {
+    cpuUnits -= reserved.cpuUnits
+    memoryMiB -= reserved.memoryMiB
+  }
+  return { ...before.resources, remaining: { cpuUnits, memoryMiB } }
+}
+
+function offersTheSame(before: InstanceRow, after: InstanceRow): boolean {
+  return (
+    before.registeredResources === after.registeredResources &&
+    before.hostTcpPorts === after.hostTcpPorts &&
+    before.hostUdpPorts === after.hostUdpPorts
+  )
+}
+
+function holdsPorts({ reserved, containers }: TaskRow): boolean {
+  return (
+    reserved.dynamicPortsAwaited > 0 ||
+    reserved.tcpPorts.length > 0 ||
+    reserved.udpPorts.length > 0 ||
+    containers.some(({ networkBindings }) => networkBindings !== undefined && networkBindings.length > 0)
+  )
+}
+
 /** What is left once a task that takes `reserved` has been given out as well. */
 export function resourcesAfter(resources: InstanceResources, reserved: ReservedResources): InstanceResources {
   const { remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited } = resources

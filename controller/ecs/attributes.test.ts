@@ -10,10 +10,10 @@ import {
   aTaskDefinition,
   aWorld,
   inTransaction,
+  testNow,
 } from '../../test/support/builders.ts'
 import { refusal } from '../../test/support/refusal.ts'
-import { placementCandidates } from '../decide/placement-candidates.ts'
-import { chooseCandidate } from '../decide/placement-strategies.ts'
+import { planPlacement } from '../decide/placement-plan.ts'
 import { attributesOf, tagsOf } from '../decide/operator-changes.ts'
 import type { State } from '../state/state.ts'
 import { attributeHandlers } from './attributes.ts'
@@ -178,10 +178,11 @@ await t.test('placement spreads over what an operator put', async (test) => {
   const three = anInstance({ instanceId: `${'a'.repeat(31)}3` })
   inTransaction(state, (tx) => tx.put('instance', three.instanceId, three))
   put(state, [rack('r2', three)])
-  const able = placementCandidates(state, 'default')
   const strategies = [{ type: 'spread' as const, field: 'attribute:rack' }]
   const request = { definition: aTaskDefinition(), group: 'g', constraints: [], strategies }
-  test.equal(chooseCandidate(able, able, request, aWorld())?.instance.instanceId, three.instanceId)
+  test.match(planPlacement(state, 'default', request, testNow, aWorld()).next(), {
+    instance: { instanceId: three.instanceId },
+  })
 })
 
 await t.test('ten custom attributes an instance, and none of a call that goes beyond', async (test) => {

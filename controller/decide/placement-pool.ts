@@ -1,0 +1,225 @@
+/**
+ * The instances of a cluster judged for one kind of task, with the able ones ranked: kept while the same kind is placed
+ * again and again, and judged anew only where something changed.
+ */
+import type { World } from '../../proto/world.ts'
+import type { PlacementCount, PlacementNote } from '../state/service-tables.ts'
+import type { InstanceRow, ReservedResources } from '../state/tables.ts'
+import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup, withTask } from './placement-candidates.ts'
+import type { PlacementCluster } from './placement-cluster.ts'
+import { type Criterion, criteriaOf } from './placement-criteria.ts'
+import { type ArmedFilter, count } from './placement-filter.ts'
+import { armFilters } from './placement-filters.ts'
+import { createRanking, decidingCriteria, type Ranking } from './placement-ranking.ts'
+import { type Failed, type Refused, refusalOf } from './placement-refusal.ts'
+import { taskDemand } from './resources.ts'
+
+/** What stands at a position that no filter refuses. */
+const able = -1
+
+export class PlacementPool {
+  readonly request: PlacementRequest
+  readonly reserved: ReservedResources
+  readonly #filters: readonly ArmedFilter[]
+  readonly #criteria: readonly Criterion[]
+  readonly #deciding: readonly Criterion[]
+  readonly #attributes: readonly string[]
+  /** By position. */
+  #candidates: Candidate[] = []
+  #failing = new Int16Array(0)
+  #groupTasks = new Int32Array(0)
+  #ranking: Ranking
+  #ableCount = 0
+  /** The positions that hold what was placed here and may not have been written. */
+  readonly #own = new Set<number>()
+  /** What was heeded of the cluster's changes. */
+  #changed: readonly number[] | undefined
+  #read = 0
+  #explained: (PlacementCount | undefined)[] = []
+  #counts: readonly PlacementCount[] | undefined
+  #refused: Refused | undefined
+
+  constructor(request: PlacementRequest) {
+    this.request = request
+    this.reserved = taskDemand(request.definition, request.overrides)
+    this.#filters = armFilters(request)
+    this.#criteria = criteriaOf(request.strategies, request.default)
+    this.#deciding = decidingCriteria(this.#criteria)
+    this.#attributes = this.#deciding.flatMap((each) => (each.kind === 'place' ? [each.attribute] : []))
+    this.#ranking = createRanking(this.#criteria, { count: 0, placeOf: () => '' })
+  }
+
+  get considered(): number {
+    return this.#candidates.length
+  }
+
+  /** Sees the cluster as it is; what was placed here counts only as far as it was written. */
+  follow(cluster: PlacementCluster): void {
+    const { candidates, changed } = cluster
+    const isFollowed = changed === this.#changed && candidates.length === this.#candidates.length
+    const positions = isFollowed ? new Set([...this.#own, ...changed.slice(this.#read)]) : undefined
+    this.#changed = changed
+    this.#read = changed.length
+    this.#own.clear()
+    if (positions === undefined || [...positions].some((position) => this.#isMoved(position, candidates))) {
+      this.#judgeAll(candidates)
+      return
+    }
+    for (const position of positions) this.#judge(position, candidates[position])
+  }
+
+  /** Undefined where no instance is able: then `refused` says why. */
+  place(now: number, world: World): { readonly instance: InstanceRow; readonly note: PlacementNote } | undefined {
+    const position = this.#ranking.best(world)
+    const candidate = position === undefined ? undefined : this.#candidates[position]
+    if (position === undefined || candidate === undefined) return undefined
+    const ranking = [position, ...this.#ranking.runnersUp(2, position)].map((each) => ({
+      instanceId: this.#candidates[each]?.instance.instanceId ?? '',
+      scores: this.#scoresOf(each),
+    }))
+    const note = { at: now, considered: this.considered, able: this.#ableCount, counts: this.#countsNow(), ranking }
+    this.#own.add(position)
+    this.#judge(position, withTask(candidate, this.request.group, this.reserved))
+    return { instance: candidate.instance, note }
+  }
+
+  refused(): Refused {
+    this.#refused ??= refusalOf(this.#failed(), this.#filters)
+    return this.#refused
+  }
+
+  /** An instance that stands in another place than before, to a criterion that counts by places. */
+  #isMoved(position: number, candidates: readonly Candidate[]): boolean {
+    const before = this.#candidates[position]?.instance
+    const after = candidates[position]?.instance
+    if (this.#attributes.length === 0 || before === undefined || after === undefined) return false
+    if (before.attributes === after.attributes && before.attributeChanges === after.attributeChanges) return false
+    return this.#attributes.some((attribute) => placeOf(before, attribute) !== placeOf(after, attribute))
+  }
+
+  #judgeAll(candidates: readonly Candidate[]): void {
+    this.#candidates = []
+    this.#failing = new Int16Array(candidates.length)
+    this.#groupTasks = new Int32Array(candidates.length)
+    this.#ableCount = candidates.length
+    this.#explained = []
+    this.#ranking = createRanking(this.#criteria, {
+      count: candidates.length,
+      placeOf: (item, nth) => {
+        const instance = candidates[item]?.instance
+        return instance === undefined ? '' : placeOf(instance, this.#attributes[nth] ?? '')
+      },
+    })
+    this.#failing.fill(able)
+    for (const [position, candidate] of candidates.entries()) this.#judge(position, candidate)
+    this.#forget()
+  }
+
+  #judge(position: number, candidate: Candidate | undefined): void {
+    if (candidate === undefined) throw new Error(`there is no candidate at position ${position} of the cluster`)
+    const before = this.#candidates[position]
+    const failedBefore = this.#failing[position] ?? able
+    const failing = this.#firstFailing(candidate, before, failedBefore)
+    this.#candidates[position] = candidate
+    this.#failing[position] = failing
+    if (failing !== able || failedBefore !== able) this.#forget(failing, failedBefore)
+    if ((failing === able) !== (failedBefore === able)) this.#ableCount += failing === able ? 1 : -1
+    const groupTasks = tasksOfGroup(candidate, this.request.group)
+    this.#ranking.addToPlaces(position, groupTasks - (this.#groupTasks[position] ?? 0))
+    this.#groupTasks[position] = groupTasks
+    if (failing === able) this.#ranking.set(position, this.#ownNumbers(position, candidate))
+    else this.#ranking.remove(position)
+  }
+
+  /** What only the instance's row can change is not judged again while that row is the same. */
+  #firstFailing(candidate: Candidate, before: Candidate | undefined, failedBefore: number): number {
+    const isSameRow = before?.instance === candidate.instance
+    return this.#filters.findIndex((filter, index) => {
+      if (!isSameRow || !filter.isOfRow) return !filter.judge(candidate)
+      if (failedBefore === able || index < failedBefore) return false
+      return index === failedBefore || !filter.judge(candidate)
+    })
+  }
+
+  #ownNumbers(position: number, { tasks, resources: { remaining } }: Candidate): readonly number[] {
+    const numbers: number[] = []
+    for (const criterion of this.#deciding) {
+      if (criterion.kind === 'ownTasks') numbers.push(this.#groupTasks[position] ?? 0)
+      if (criterion.kind === 'liveTasks') numbers.push(tasks.length)
+      if (criterion.kind !== 'binpack') continue
+      numbers.push(criterion.resource === 'cpu' ? remaining.cpuUnits : remaining.memoryMiB)
+    }
+    return numbers
+  }
+
+  /** The explanations on these filters no longer hold; without any, none do. */
+  #forget(...filters: readonly number[]): void {
+    if (filters.length === 0) this.#explained = []
+    for (const filter of filters) if (filter !== able) this.#explained[filter] = undefined
+    this.#counts = undefined
+    this.#refused = undefined
+  }
+
+  #countsNow(): readonly PlacementCount[] {
+    if (this.#counts !== undefined) return this.#counts
+    if (this.#ableCount === this.considered) return []
+    const failed = new Map<number, Candidate[]>()
+    for (const [position, filter] of this.#failing.entries()) {
+      const candidate = this.#candidates[position]
+      if (filter === able || candidate === undefined) continue
+      const same = failed.get(filter)
+      if (same === undefined) failed.set(filter, [candidate])
+      else same.push(candidate)
+    }
+    this.#counts = [...failed]
+      .map(([filter, candidates]) => this.#explain(filter, candidates))
+      .sort((left, right) => right.count - left.count)
+    return this.#counts
+  }
+
+  #explain(index: number, failed: readonly Candidate[]): PlacementCount {
+    const known = this.#explained[index]
+    if (known !== undefined) return known
+    const filter = this.#filters[index]
+    if (filter === undefined) throw new Error(`there is no filter ${index}, and instances failed it`)
+    const explanation = filter.explain(failed)
+    const explained = { filter: filter.name, reason: filter.reason, count: failed.length, explanation }
+    this.#explained[index] = explained
+    return explained
+  }
+
+  #failed(): readonly Failed[] {
+    return this.#candidates.flatMap((candidate, position) => {
+      const filter = this.#filters[this.#failing[position] ?? able]
+      return filter === undefined ? [] : [{ candidate, filter }]
+    })
+  }
+
+  /** What each criterion counted, in words. */
+  #scoresOf(position: number): readonly string[] {
+    const candidate = this.#candidates[position]
+    if (candidate === undefined) return []
+    const { tasks, instance, resources } = candidate
+    let nth = -1
+    return this.#deciding.map((criterion) => {
+      switch (criterion.kind) {
+        case 'liveTasks':
+          return count(tasks.length, 'live task', 'live tasks')
+        case 'ownTasks':
+          return `${this.#groupTasks[position] ?? 0} of its group`
+        case 'binpack':
+          return criterion.resource === 'cpu'
+            ? `${resources.remaining.cpuUnits} CPU units free`
+            : `${resources.remaining.memoryMiB} MiB free`
+        case 'place': {
+          nth += 1
+          const value = placeOf(instance, criterion.attribute)
+          const place = value === '' ? `where ${criterion.attribute} isn't set` : `in ${value}`
+          return `${this.#ranking.placeCount(position, nth)} of its group ${place}`
+        }
+        default:
+          return ''
+      }
+    })
+  }
+}
