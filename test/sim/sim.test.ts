@@ -6,12 +6,13 @@ import type { SimulationResult } from './simulation.ts'
 // A fixed amount of work, which takes a busy machine several times as long.
 tap.setTimeout(400_000)
 
-const seeds = Array.from({ length: 20 }, (_, index) => index + 1)
+const seeds = Array.from({ length: 24 }, (_, index) => index + 1)
 
 /** Faults that the set as a whole must have injected: each way in which something can go wrong. */
 const expectedFaults = [
   'callLost',
   'answerLost',
+  'callRepeated',
   'frameRepeated',
   'frameDelayed',
   'cutUp',
@@ -20,6 +21,7 @@ const expectedFaults = [
   'connectionBroken',
   'connectionHalfOpen',
   'controllerKilled',
+  'controllerEnded',
   'controllerKilledAtCommit',
   'controllerKilledAtSend',
   'agentKilled',
@@ -46,6 +48,30 @@ const expectedFaults = [
   'portTaken',
 ]
 
+/** Calls that must have been answered in the set as a whole. */
+const expectedWork = [
+  'RunTask',
+  'StartTask',
+  'StopTask',
+  'RegisterTaskDefinition',
+  'DeregisterTaskDefinition',
+  'DeleteTaskDefinitions',
+  'UpdateContainerInstancesState',
+  'DeregisterContainerInstance',
+  'PutAttributes',
+  'DeleteAttributes',
+  'TagResource',
+  'UntagResource',
+  'DescribeTasks',
+  'RegisterContainerInstance of an official agent',
+  'SubmitTaskStateChange of an official agent',
+  'SubmitContainerStateChange of an official agent',
+  'SubmitAttachmentStateChanges of an official agent',
+  'PublishMetricsRequest',
+  'PublishHealthRequest',
+  'PublishInstanceStatusRequest',
+]
+
 function told(result: SimulationResult): string {
   const lines = [...result.history(60), ...result.violations, `repeat with: npm run sim -- --seed ${result.seed}`]
   return lines.join('\n')
@@ -63,9 +89,7 @@ await test('clusters that are shaken settle, and no invariant is ever broken', a
     for (const [name, times] of result.work) work.set(name, (work.get(name) ?? 0) + times)
   }
   for (const name of expectedFaults) t.ok((faults.get(name) ?? 0) > 0, `${name} was injected ${faults.get(name)} times`)
-  for (const name of ['RunTask', 'StartTask', 'StopTask', 'DeregisterContainerInstance', 'RegisterTaskDefinition']) {
-    t.ok((work.get(name) ?? 0) > 0, `${name} was answered ${work.get(name)} times`)
-  }
+  for (const name of expectedWork) t.ok((work.get(name) ?? 0) > 0, `${name} was answered ${work.get(name)} times`)
 })
 
 await test('one seed is one history', async (t) => {

@@ -268,7 +268,7 @@ export class OfficialAgent {
       uuid: () => random.uuid(),
       seconds: now() / 1000,
     })
-    for (const frame of frames) this.#telemetry.send(frame)
+    for (const { type, text } of frames) if (this.#telemetry.send(text)) this.#parts.log.worked(type)
   }
 
   /** Container changes are gathered for 10 to 30 seconds. */

@@ -48,8 +48,10 @@ export class OfficialChannel {
     return this.#isOpen
   }
 
-  send(text: string): void {
+  /** False where there is no connection. */
+  send(text: string): boolean {
     if (this.#isOpen) this.#socket?.send(text)
+    return this.#isOpen
   }
 
   async #dial(): Promise<void> {

@@ -49,14 +49,17 @@ export class OfficialRunner {
     }
   }
 
-  async #look(task: OfficialTask, { name }: PayloadContainer): Promise<void> {
+  /** False where the engine did not say. */
+  async #look(task: OfficialTask, { name }: PayloadContainer): Promise<boolean> {
     const state = stateOf(task, name)
-    if (state.status === 'STOPPED') return
+    if (state.status === 'STOPPED') return true
     const found = await this.#parts.engine.inspectContainer(nameOf(task, name)).catch(unknown)
-    if (found === 'unknown') return
-    if (found !== undefined) return take(state, found)
+    if (found === 'unknown') return false
+    take(state, found)
+    if (found !== undefined) return true
     state.dockerId = undefined
     if (state.startAsked) end(state, 'CannotInspectContainerError: No such container')
+    return true
   }
 
   async #stopOne(task: OfficialTask): Promise<boolean> {
@@ -89,13 +92,14 @@ export class OfficialRunner {
     if (!state.pulled) return this.#pull(container, state)
     const { engine, save } = this.#parts
     // A start that was given up may have happened since: one that has run must not be started again.
-    if (state.startAsked) await this.#look(task, container)
+    if (state.startAsked && !(await this.#look(task, container))) return false
     if (state.status !== 'NONE') return true
     try {
       state.dockerId ??= await engine.createContainer(nameOf(task, container.name), this.#bodyOf(task, container))
       state.startAsked = true
       save(task)
       await engine.startContainer(state.dockerId)
+      state.status = 'RUNNING'
       return true
     } catch (error) {
       // Where it is not known what came of it, the next look tells.

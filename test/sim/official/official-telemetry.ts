@@ -20,7 +20,13 @@ export interface Publication {
   readonly seconds: number
 }
 
-export async function telemetryOf(publication: Publication): Promise<readonly string[]> {
+export interface Telemetry {
+  readonly type: string
+  /** The frame as it is on the wire. */
+  readonly text: string
+}
+
+export async function telemetryOf(publication: Publication): Promise<readonly Telemetry[]> {
   const { cluster, containerInstance, tasks, uuid, seconds: timestamp } = publication
   const origin = { cluster, containerInstance }
   const health = await healthOf(publication)
@@ -42,7 +48,7 @@ export async function telemetryOf(publication: Publication): Promise<readonly st
     ]
     frames.push(['PublishInstanceStatusRequest', { metadata: { ...origin, requestId: uuid() }, statuses, timestamp }])
   }
-  return frames.map(([type, message]) => headerBlock + writeFrame(type, message))
+  return frames.map(([type, message]) => ({ type, text: headerBlock + writeFrame(type, message) }))
 }
 
 /** Of containers with a health check, as the engine shows them now. */
