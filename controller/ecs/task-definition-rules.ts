@@ -107,12 +107,6 @@ function checkTaskMembers(definition: TaskDefinition, containers: readonly Conta
   }
   for (const { type, expression } of constraints) {
     if (type === undefined) throw clientError('placementConstraints.type should not be null or empty.')
-    if (type !== 'memberOf') {
-      throw clientError(
-        `constraint.type '${String(type)}' is not supported. A task definition takes memberOf alone; distinctInstance is given ` +
-          'to RunTask, CreateService or UpdateService.',
-      )
-    }
     if (expression === undefined || expression.trim() === '') {
       throw clientError('placementConstraints.expression should not be null or empty.')
     }

@@ -5,6 +5,7 @@
 import { ApiError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ShapeModel } from '../model/model.ts'
+import { rightFormOf } from './right-form.ts'
 import { createCompiler } from './shape.ts'
 import type { Builders, Compile, Member } from './shape.ts'
 
@@ -168,12 +169,22 @@ function pathOf(within: Place, key: string | number): string {
 function refusal(within: Place, message: string): ApiError {
   let root = within
   while (root.within !== undefined) root = root.within
-  return new ApiError(root.key as ErrorCode, message)
+  return new ApiError(root.key as ErrorCode, withRightForm(message, within))
+}
+
+/** With how the member is written that the place is in, or is, where that is known. */
+function withRightForm(message: string, place: Place): string {
+  for (let at: Place | undefined = place; at?.within !== undefined; at = at.within) {
+    const form = typeof at.key === 'string' ? rightFormOf(at.key) : undefined
+    if (form !== undefined) return `${message} ${form}`
+  }
+  return message
 }
 
 function wrongType(within: Place, key: string | number, expected: string, found: unknown): ApiError {
   const path = pathOf(within, key)
-  return serialization(`${path === '' ? 'The request body' : path} must be ${expected}, not ${describe(found)}.`)
+  const message = `${path === '' ? 'The request body' : path} must be ${expected}, not ${describe(found)}.`
+  return serialization(withRightForm(message, { within, key }))
 }
 
 function serialization(message: string): ApiError {
