@@ -220,7 +220,8 @@ function portsOf({ reserved }: TaskRow): readonly string[] {
   return [...reserved.tcpPorts.map((port) => `${port}/tcp`), ...reserved.udpPorts.map((port) => `${port}/udp`)]
 }
 
-function named<Invariant>(
+/** Asks each invariant of a list, and names it in what it finds. */
+export function named<Invariant>(
   invariants: Readonly<Record<string, Invariant>>,
   ask: (invariant: Invariant) => readonly string[],
 ): readonly Finding[] {

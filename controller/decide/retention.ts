@@ -1,16 +1,17 @@
 /**
  * What leaves memory with time: tasks that stopped a while ago go to the history, and tokens, clusters and instances
- * that nobody can ask for any more go for good. Posted by housekeeping as an input like any other.
+ * that nobody can ask for any more go for good, as do deleted services and old deployments (`service-retention.ts`). Posted by housekeeping as an input like any other.
  */
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { retainServices, serviceRetentionDefaults, type ServiceRetentionLimits } from './service-retention.ts'
 
-export interface RetentionLimits {
+export interface RetentionLimits extends ServiceRetentionLimits {
   /** How long a stopped task stays in memory, and so in ListTasks, milliseconds. */
   readonly stoppedTaskKeepMs: number
   /** How many stopped tasks stay in memory; beyond, those that ended first leave before their time. */
   readonly stoppedTasksMax: number
-  /** How long an INACTIVE cluster or container instance stays describable, milliseconds. */
+  /** How long an INACTIVE cluster, service or container instance stays describable, milliseconds. */
   readonly inactiveKeepMs: number
   /** How long a clientToken is remembered, milliseconds. */
   readonly tokenKeepMs: number
@@ -22,6 +23,7 @@ export interface RetentionLimits {
 
 /** ECS keeps a stopped task in its lists for an hour, and a clientToken for 24. The counts are a few ten MB of memory. */
 export const retentionDefaults: RetentionLimits = {
+  ...serviceRetentionDefaults,
   stoppedTaskKeepMs: 3_600_000,
   stoppedTasksMax: 10_000,
   inactiveKeepMs: 86_400_000,
@@ -42,7 +44,9 @@ export function retain(tx: Transaction, limits: RetentionLimits, now: number): R
   const expired = expiredOf(stopped, endOf, now - limits.stoppedTaskKeepMs, limits.stoppedTasksMax)
   const archived = expired.slice(0, limits.rowsMax)
   for (const task of archived) tx.archiveTask(task.taskId)
-  const droppedRows = dropExpired(tx, limits, now, limits.rowsMax - archived.length)
+  const droppedServiceRows = retainServices(tx, limits, now, limits.rowsMax - archived.length)
+  const left = limits.rowsMax - archived.length - droppedServiceRows
+  const droppedRows = droppedServiceRows + dropExpired(tx, limits, now, left)
   return { archivedTasks: archived.length, droppedRows, hasMore: archived.length + droppedRows >= limits.rowsMax }
 }
 
