@@ -8,6 +8,7 @@ import { benchMemory } from '../bench/memory.ts'
 import type { BenchOptions } from '../bench/options.ts'
 import { type Place, withPlace } from '../bench/place.ts'
 import { type BenchResult, writeJson, writeTable } from '../bench/result.ts'
+import { benchScheduler } from '../bench/scheduler.ts'
 import { benchStartLatency } from '../bench/start-latency.ts'
 import { benchStore } from '../bench/store.ts'
 import { ScriptError, keepStandardOutputForResults, runScript, say } from './report.ts'
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => 
   api: benchApi,
   store: benchStore,
   memory: benchMemory,
+  scheduler: benchScheduler,
 }
 
 const usage = `npm run bench -- NAME [--json] [--rounds N]; NAME is one of ${Object.keys(benches).join(', ')}.`
