@@ -17,7 +17,7 @@ import { countPhases, tasksInPhase, tellStarted } from './service-tasks.ts'
 interface Scene {
   readonly service: ServiceRow
   readonly primary: DeploymentRow
-  /** Failed ones first, then the oldest: the order in which their tasks go. */
+  /** Those that never were completed first, then the oldest: the order in which their tasks go. */
   readonly old: readonly DeploymentRow[]
   readonly mayStart: boolean
   readonly grace: Grace
@@ -129,11 +129,10 @@ function replaceable({ primary, old }: Scene): readonly (readonly [string, 'leav
 
 function inOrderOfLeaving(old: readonly DeploymentRow[]): readonly DeploymentRow[] {
   return [...old].sort(
-    (left, right) =>
-      failedFirst(left) - failedFirst(right) || left.createdAt - right.createdAt || (left.id < right.id ? -1 : 1),
+    (left, right) => trust(left) - trust(right) || left.createdAt - right.createdAt || (left.id < right.id ? -1 : 1),
   )
 }
 
-function failedFirst({ rolloutState }: DeploymentRow): number {
-  return rolloutState === 'FAILED' ? 0 : 1
+function trust({ rolloutState }: DeploymentRow): number {
+  return rolloutState === 'COMPLETED' ? 1 : 0
 }
