@@ -215,7 +215,10 @@ await t.test(
     inTransaction(state, (tx) => retain(tx, few, testNow))
     const left = () =>
       [state.all('deployment'), state.all('serviceDeployment'), state.all('serviceRevision')].map((rows) =>
-        rows.filter(({ createdAt }) => createdAt < testNow).map(({ createdAt }) => testNow - createdAt),
+        rows
+          .filter(({ createdAt }) => createdAt < testNow)
+          .map(({ createdAt }) => testNow - createdAt)
+          .toSorted((one, another) => one - another),
       )
     test.same(
       left(),
