@@ -49,3 +49,15 @@ export function describeBreaker(
   if (breaker === undefined) return { status: 'DISABLED', failureCount: 0, threshold: 0 }
   return { status, failureCount, threshold: breakerThreshold(breaker, service.desiredCount) }
 }
+
+/**
+ * The same for a deployment that has ended, or is rolled back. What failed at once did not wait for the breaker; what a
+ * user stopped has not tripped it.
+ */
+export function breakerEnd(
+  service: ServiceRow,
+  deployment: DeploymentRow,
+): NonNullable<ServiceDeployment['deploymentCircuitBreaker']> {
+  const isTriggered = isTripped(service, deployment) || deployment.cause?.isHopeless === true
+  return describeBreaker(service, deployment.failedTasks, isTriggered ? 'TRIGGERED' : 'MONITORING_COMPLETE')
+}

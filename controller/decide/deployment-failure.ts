@@ -12,8 +12,17 @@ import type { TaskContainer, TaskRow } from '../state/tables.ts'
 export type FailureKind = 'retry' | 'missingImage' | 'wrongArchitecture' | 'invalidReference' | 'brokenCommand'
 
 /** Texts under which the rest says nothing definite, whatever else stands there. */
-const doubtful =
-  /access denied|denied:|unauthorized|forbidden|no pull access|no basic auth|toomanyrequests|too many requests|timeout|deadline exceeded|connection refused|connection reset|no such host|dial tcp|unexpected EOF|\b(?:429|500|502|503|504)\b/i
+const doubtful = new RegExp(
+  [
+    /access denied|denied:|unauthorized|forbidden|authentication required|refused access|no pull access|no basic auth/,
+    /toomanyrequests|too many requests|timed out|i\/o timeout|handshake timeout|Client\.Timeout|deadline exceeded/,
+    /connection refused|connection reset|no such host|dial tcp|unexpected EOF|temporary failure/,
+    /\b(?:429 Too Many|500 Internal|502 Bad|503 Service|504 Gateway)|HTTP status(?: code)?:? (?:429|5\d\d)/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+  'i',
+)
 
 const definite: readonly (readonly [FailureKind, RegExp])[] = [
   // `no matching manifest for linux/arm64 in the manifest list entries`; runc's `exec /app: exec format error`.

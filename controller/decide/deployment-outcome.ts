@@ -5,11 +5,12 @@
 import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceDeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { breakerOf, describeBreaker, isTripped } from './circuit-breaker.ts'
+import { breakerEnd, breakerOf, isTripped } from './circuit-breaker.ts'
 import { longPauseMs, pauseAfter, provingMs } from './deployment-backoff.ts'
 import { causeSentence } from './deployment-failure.ts'
 import { portsHeldOutside, portsHeldMs } from './deployment-ports.ts'
-import { countLive, isEnded, rollbackTarget, startDeployment } from './deployment-start.ts'
+import { rollBack, rollbackTarget, type RollbackTarget } from './deployment-rollback.ts'
+import { countLive, isEnded } from './deployment-start.ts'
 import { addServiceEvent } from './service-events.ts'
 import { revisionCounts } from './service-revision-counts.ts'
 import { afterProof } from './service-task.ts'
@@ -141,7 +142,7 @@ export function failDeployment(
     endServiceDeployment(tx, service, primary, status, `${reason}${noTarget}`, now)
     return
   }
-  rollBack(tx, service, primary, { ...target, reason, by: 'ECS deployment circuit breaker' }, now, world)
+  rollBack(tx, service, primary, target, { reason, by: 'ECS deployment circuit breaker' }, now, world)
 }
 
 function putFailed(
@@ -160,20 +161,15 @@ function putFailed(
     retryAt: undefined,
     waiting: undefined,
   })
-  const message = `(service ${service.serviceName}) (deployment ${primary.id}) deployment failed: ${reason}`
+  // As ECS words it: `(service web) (deployment ecs-svc/N) deployment failed: tasks failed to start.`
+  const why = reason.replace(/^ECS deployment (?:circuit breaker|failed): /, '')
+  const message = `(service ${service.serviceName}) (deployment ${primary.id}) deployment failed: ${why}`
   addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'ERROR',
     eventName: 'SERVICE_DEPLOYMENT_FAILED',
     reason,
     deploymentId: primary.id,
   })
-}
-
-interface RollbackFacts extends NonNullable<ReturnType<typeof rollbackTarget>> {
-  /** Why, as a sentence. */
-  readonly reason: string
-  /** Who wants it, as the reason begins: `ECS deployment circuit breaker`. */
-  readonly by: string
 }
 
 const stoppedByUser = 'Stopped by StopServiceDeployment.'
@@ -183,12 +179,12 @@ export function rollBackDeployment(
   tx: Transaction,
   service: ServiceRow,
   primary: DeploymentRow,
-  target: NonNullable<ReturnType<typeof rollbackTarget>>,
+  target: RollbackTarget,
   now: number,
   world: World,
 ): void {
   putFailed(tx, service, primary, stoppedByUser, now, world)
-  rollBack(tx, service, primary, { ...target, reason: stoppedByUser, by: 'StopServiceDeployment' }, now, world)
+  rollBack(tx, service, primary, target, { reason: stoppedByUser, by: 'StopServiceDeployment' }, now, world)
 }
 
 /** The same without a way back: what runs goes on running, and nothing more is started. */
@@ -203,35 +199,6 @@ export function abortDeployment(
   endServiceDeployment(tx, service, primary, 'STOPPED', stoppedByUser, now)
 }
 
-/** Starts the deployment that takes `from` (FAILED by now) back to `revision`, within the same service deployment. */
-function rollBack(
-  tx: Transaction,
-  service: ServiceRow,
-  from: DeploymentRow,
-  { revision, deploymentId, reason, by }: RollbackFacts,
-  now: number,
-  world: World,
-): DeploymentRow {
-  const current = tx.get('service', service.serviceKey) ?? service
-  const failed = tx.get('deployment', from.id) ?? from
-  const rollbackReason = `${by}: rolling back to deploymentId ${deploymentId}.`
-  const facts = { rollback: { from: failed, reason: rollbackReason }, revision }
-  const started = startDeployment(tx, current, facts, now, world)
-  const carried = tx.get('serviceDeployment', from.serviceDeploymentId)
-  if (carried !== undefined) {
-    tx.put('serviceDeployment', carried.id, {
-      ...carried,
-      deploymentId: started.id,
-      status: 'ROLLBACK_IN_PROGRESS',
-      statusReason: reason,
-      updatedAt: now,
-      rollback: { reason, startedAt: now, serviceRevisionArn: revision.serviceRevisionArn },
-      deploymentCircuitBreaker: describeBreaker(current, from.failedTasks, breakerEnd(service, from)),
-    })
-  }
-  return started
-}
-
 function endServiceDeployment(
   tx: Transaction,
   service: ServiceRow,
@@ -242,10 +209,7 @@ function endServiceDeployment(
 ): void {
   const row = tx.get('serviceDeployment', primary.serviceDeploymentId)
   if (row === undefined || isEnded(row)) return
-  const breaker =
-    row.rollback === undefined
-      ? describeBreaker(service, primary.failedTasks, breakerEnd(service, primary))
-      : row.deploymentCircuitBreaker
+  const breaker = row.rollback === undefined ? breakerEnd(service, primary) : row.deploymentCircuitBreaker
   tx.put('serviceDeployment', row.id, {
     ...row,
     status,
@@ -256,11 +220,6 @@ function endServiceDeployment(
     finishedAt: now,
     ...(status === 'STOPPED' && { stoppedAt: now }),
   })
-}
-
-/** What failed at once did not wait for the breaker, and what a user stopped has not tripped it. */
-function breakerEnd(service: ServiceRow, deployment: DeploymentRow): 'MONITORING_COMPLETE' | 'TRIGGERED' {
-  return isTripped(service, deployment) || deployment.cause?.isHopeless === true ? 'TRIGGERED' : 'MONITORING_COMPLETE'
 }
 
 /** ECS's event for a service that keeps failing, once in each row of failures, when pauses have grown long. */

@@ -12,8 +12,11 @@ import { newDeploymentId, nineteenDigits } from './deployment-id.ts'
 import { addServiceEvent } from './service-events.ts'
 
 export interface StartFacts {
-  /** Set where the deployment takes `from` back: its service deployment goes on, and ends as a rollback. */
-  readonly rollback?: { readonly from: DeploymentRow; readonly reason: string } | undefined
+  /**
+   * Set where the deployment takes `from` back to what the deployment `to` had brought: the service deployment of `from`
+   * goes on, and ends as a rollback.
+   */
+  readonly rollback?: { readonly from: DeploymentRow; readonly to: string; readonly reason: string } | undefined
   /** A revision that is there already; the service becomes what it says. Absent: a new one, of what the service says. */
   readonly revision?: ServiceRevisionRow | undefined
   /** What a deployment has and a service has not. */
@@ -51,25 +54,8 @@ export function startDeployment(
     const sources = new Set(before.filter((row) => countLive(tx, row.id) > 0).map((row) => row.serviceRevisionId))
     putServiceDeployment(tx, wanted, deployment, { revision, sources: [...sources] }, now, world)
   }
-  announce(tx, wanted, deployment, facts, now, world)
+  announceStart(tx, wanted, deployment, facts, now, world)
   return deployment
-}
-
-/** Where a rollback from `from` would go: the revision that last completed, unless that is the one that fails. */
-export function rollbackTarget(
-  reader: Reader,
-  service: ServiceRow,
-  from: DeploymentRow,
-): { readonly revision: ServiceRevisionRow; readonly deploymentId: string } | undefined {
-  const id = service.lastCompletedRevisionId
-  if (id === undefined || id === from.serviceRevisionId) return undefined
-  const revision = reader.get('serviceRevision', id)
-  if (revision === undefined) return undefined
-  const completed = reader
-    .find('deployment', 'byService', service.serviceKey)
-    .filter((row) => row.serviceRevisionId === id && row.rolloutState === 'COMPLETED')
-    .toSorted((one, other) => other.createdAt - one.createdAt)[0]
-  return { revision, deploymentId: completed?.id ?? id }
 }
 
 /** How many tasks of the deployment hold something on a host that is there: everything but the lost and the stopped. */
@@ -83,7 +69,7 @@ export function countLive(reader: Reader, deploymentId: string): number {
 const livePhases = ['starting', 'healthy', 'unhealthy', 'leaving', 'leavingUnready', 'stopping'] as const
 
 /** What a revision keeps of a service. Absent members are absent in the service too, whatever it has now. */
-function revisedMembers(
+export function revisedMembers(
   revision: ServiceRevisionRow,
 ): Pick<
   ServiceRow,
@@ -176,7 +162,7 @@ function newDeployment(
 }
 
 /** What was PRIMARY gives way; a service deployment that it had under way has stopped, unless this one carries it on. */
-function supersede(tx: Transaction, row: DeploymentRow, by: DeploymentRow, now: number): void {
+export function supersede(tx: Transaction, row: DeploymentRow, by: DeploymentRow, now: number): void {
   if (row.status !== 'PRIMARY') return
   const reason = row.rolloutState === 'IN_PROGRESS' ? `ECS deployment ${row.id} was replaced by ${by.id}.` : undefined
   tx.put('deployment', row.id, {
@@ -238,7 +224,8 @@ function putServiceDeployment(
   })
 }
 
-function announce(
+/** The event that a deployment begins, or goes back. */
+export function announceStart(
   tx: Transaction,
   service: ServiceRow,
   { id }: DeploymentRow,
@@ -249,7 +236,7 @@ function announce(
   const message =
     rollback === undefined
       ? `(service ${service.serviceName}) (deployment ${id}) deployment in progress.`
-      : `(service ${service.serviceName}) (deployment ${id}) ${rollback.reason}`
+      : `(service ${service.serviceName}) rolling back to deployment ${rollback.to}.`
   addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'INFO',
     eventName: 'SERVICE_DEPLOYMENT_IN_PROGRESS',

@@ -10,7 +10,6 @@ import type { Reader, Transaction } from '../state/transaction.ts'
 import { breakerOf, resetsOnHealthyTask } from './circuit-breaker.ts'
 import type { Decider } from './decider.ts'
 import { afterFailure, provingMs } from './deployment-backoff.ts'
-import { isEnded } from './deployment-start.ts'
 import { imagesAfter, withPinnedImages } from './deployment-images.ts'
 import { failureOf, type TaskFailure } from './deployment-failure.ts'
 
@@ -19,9 +18,8 @@ const provingMost = 8
 
 export const serviceTaskDecider: Decider = {
   name: 'serviceTask',
-  tables: ['task', 'service'],
-  decide(tx, table, key, _before, now) {
-    if (table === 'service') return noteDeletion(tx, key, now)
+  tables: ['task'],
+  decide(tx, _table, key, _before, now) {
     const task = tx.get('task', key)
     const deployment = task === undefined ? undefined : deploymentOf(tx, task)
     if (task === undefined || deployment === undefined) return
@@ -31,18 +29,6 @@ export const serviceTaskDecider: Decider = {
     noteHealth(tx, key, now)
     noteEnd(tx, key, now)
   },
-}
-
-/** What was under way when its service was deleted has stopped with it. */
-function noteDeletion(tx: Transaction, serviceKey: string, now: number): void {
-  const service = tx.get('service', serviceKey)
-  if (service === undefined || service.status === 'ACTIVE') return
-  for (const row of tx.find('serviceDeployment', 'byService', serviceKey)) {
-    if (isEnded(row)) continue
-    const statusReason = 'Stopped: the service was deleted.'
-    const ended = { status: 'STOPPED', statusReason, stoppedAt: now, finishedAt: now, updatedAt: now } as const
-    tx.put('serviceDeployment', row.id, { ...row, ...ended })
-  }
 }
 
 function pinImages(tx: Transaction, task: TaskRow, deployment: DeploymentRow): void {
