@@ -70,6 +70,7 @@ await tap.test('a bad value warns and the default stands, a fatal one ends the a
   t.throws(() => readConfig({ ECS_INSTANCE_ATTRIBUTES: '{' }, ''), /ECS_INSTANCE_ATTRIBUTES.*not JSON.*Correct it/)
   t.throws(() => readConfig({ ECS_AVAILABLE_LOGGING_DRIVERS: '["papyrus"]' }, ''), /json-file/)
   t.throws(() => readConfig({ ECS_BACKEND_HOST: 'http://:x' }, ''), /an address such as/)
+  t.throws(() => readConfig({ GANTRY_TASKS_MAX: 'few' }, ''), /GANTRY_TASKS_MAX.*whole number/)
 })
 
 await tap.test('registry credentials in both forms, and no secret in a warning', async (t) => {

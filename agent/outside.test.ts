@@ -85,6 +85,10 @@ await tap.test('the facts of the host are what /proc says', async (t) => {
   t.equal(values.get('ecs.availability-zone'), 'us-east-1a')
   t.equal(values.get('ecs.instance-type'), 'Box 9 rev.')
   t.equal(values.get('gantry.protocol'), '1')
+  t.notOk(values.has('gantry.tasks-max'), 'no cap unless one is given')
+  const capped = readConfig({ GANTRY_TASKS_MAX: '20' }, '').config
+  const cap = instanceAttributes(capped, host, engineInfo, range).find(({ name }) => name === 'gantry.tasks-max')
+  t.equal(cap?.value, '20')
 })
 
 await tap.test('ports that programs listen on are seen and told once', async (t) => {

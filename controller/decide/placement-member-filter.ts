@@ -49,11 +49,25 @@ const phrasesMax = 5
 
 function membershipOf(expressions: readonly string[]): Membership {
   try {
-    return { queries: expressions.map((text) => compileQuery(parseQuery(text), counted)), problem: undefined }
+    return { queries: expressions.map(compiledOf), problem: undefined }
   } catch (error) {
     if (!(error instanceof QueryError)) throw error
     return { queries: [], problem: error.message }
   }
+}
+
+/** A cluster's services place by few expressions and many times; what a compiled one knows of the rows is kept with it. */
+const compiled = new Map<string, CompiledQuery>()
+const compiledMax = 500
+
+function compiledOf(expression: string): CompiledQuery {
+  const known = compiled.get(expression)
+  if (known !== undefined) return known
+  const query = compileQuery(parseQuery(expression), counted)
+  const [oldest] = compiled.keys()
+  if (compiled.size >= compiledMax && oldest !== undefined) compiled.delete(oldest)
+  compiled.set(expression, query)
+  return query
 }
 
 interface PartFailure {

@@ -26,6 +26,8 @@ export type CountedTasks = 'held' | 'running'
 export interface CompiledQuery {
   readonly query: Query
   readonly parts: readonly CompiledQuery[]
+  /** True where the instance's row alone decides, and its tasks don't matter. */
+  readonly isOfInstance: boolean
   holds(target: QueryTarget): boolean
 }
 
@@ -34,17 +36,39 @@ export interface CompiledQuery {
  * `running` counts those that are RUNNING, as DescribeContainerInstances does.
  */
 export function compileQuery(query: Query, counted: CountedTasks): CompiledQuery {
-  if (query.kind === 'simple') return { query, parts: [], holds: compileSimple(query, counted) }
-  if (query.kind === 'not') {
-    const part = compileQuery(query.part, counted)
-    return { query, parts: [part], holds: (target) => !part.holds(target) }
+  const compiled = compile(query, counted)
+  return compiled.isOfInstance ? remembering(compiled) : compiled
+}
+
+function compile(query: Query, counted: CountedTasks): CompiledQuery {
+  if (query.kind === 'simple') {
+    const { kind } = query.subject
+    const isOfInstance = kind !== 'runningTasksCount' && kind !== 'task:group'
+    return { query, parts: [], isOfInstance, holds: compileSimple(query, counted) }
   }
-  const parts = query.parts.map((part) => compileQuery(part, counted))
-  const holds =
-    query.kind === 'and'
-      ? (target: QueryTarget): boolean => parts.every((part) => part.holds(target))
-      : (target: QueryTarget): boolean => parts.some((part) => part.holds(target))
-  return { query, parts, holds }
+  const below = (query.kind === 'not' ? [query.part] : query.parts).map((part) => compile(part, counted))
+  const isOfInstance = below.every((part) => part.isOfInstance)
+  const parts = isOfInstance ? below : below.map((part) => (part.isOfInstance ? remembering(part) : part))
+  if (query.kind === 'and')
+    return { query, parts, isOfInstance, holds: (target) => parts.every((part) => part.holds(target)) }
+  if (query.kind === 'or')
+    return { query, parts, isOfInstance, holds: (target) => parts.some((part) => part.holds(target)) }
+  return { query, parts, isOfInstance, holds: (target) => !parts.some((part) => part.holds(target)) }
+}
+
+/** Asks each row once: rows are never changed in place, and placements ask the same rows again and again. */
+function remembering(compiled: CompiledQuery): CompiledQuery {
+  const known = new WeakMap<InstanceRow, boolean>()
+  return {
+    ...compiled,
+    holds: (target) => {
+      const before = known.get(target.instance)
+      if (before !== undefined) return before
+      const isHeld = compiled.holds(target)
+      known.set(target.instance, isHeld)
+      return isHeld
+    },
+  }
 }
 
 /** True where the query holds for the instance. For one question alone; for many, compile it. */
@@ -173,7 +197,10 @@ function compileCount({ operator, values }: SimpleQuery, counted: CountedTasks):
 function compileGroup(query: SimpleQuery): Holds {
   const test = compileText(query)
   if (query.operator === 'not_exists') return ({ tasks }) => !tasks.some(isMeantToStay)
-  return ({ tasks }) => tasks.some((task) => isMeantToStay(task) && test(task.group))
+  return ({ tasks }) => {
+    for (const task of tasks) if (test(task.group) && isMeantToStay(task)) return true
+    return false
+  }
 }
 
 function comparison(operator: QueryOperator): Compare {
