@@ -97,55 +97,17 @@ function newService(
   world: World,
 ): ServiceRow {
   const serviceName = checkName(input.serviceName)
-  const controller = checkController(input)
-  const schedulingStrategy: SchedulingStrategy = input.schedulingStrategy ?? 'REPLICA'
-  if (schedulingStrategy === 'DAEMON' && controller !== 'ECS') {
-    throw invalidParameter(
-      `The daemon scheduling strategy does not support the deployment controller ${controller}. Use ECS, or REPLICA.`,
-    )
-  }
-  refuseWhatIsNotBuilt(input)
-  checkRole(input)
-  const launchType = checkCapacity(cluster, input, schedulingStrategy)
-  const definition =
-    controller === 'EXTERNAL'
-      ? undefined
-      : checkServiceDefinition(tx, input.taskDefinition, launchType, input.networkConfiguration)
-  const desiredCount = checkDesiredCount(input.desiredCount, schedulingStrategy)
-  const placementConstraints = checkServiceConstraints(definition, input.placementConstraints ?? [], schedulingStrategy)
-  const placementStrategy = checkServiceStrategies(input.placementStrategy ?? [], schedulingStrategy)
-  const deploymentConfiguration = mergeDeploymentConfiguration(
-    initialDeploymentConfiguration(schedulingStrategy),
-    input.deploymentConfiguration,
-    schedulingStrategy,
-    controller,
-  )
-  const healthCheckGracePeriodSeconds = checkGracePeriod(input.healthCheckGracePeriodSeconds) ?? 0
+  const members = checkMembers(tx, cluster, input)
   const logDriverMode = effectiveSetting(tx, call.principalArn, 'defaultLogDriverMode', world)
   return {
+    ...members,
     serviceKey,
     clusterName: cluster.clusterName,
     serviceName,
     serviceArn: serviceArn(world, cluster.clusterName, serviceName),
     clusterArn: cluster.clusterArn,
     status: 'ACTIVE',
-    ...(definition !== undefined && { taskDefinition: definition.taskDefinitionArn }),
-    ...(launchType !== undefined && { launchType }),
-    desiredCount: desiredCount ?? 0,
-    deploymentConfiguration,
-    deploymentController: { type: controller },
-    schedulingStrategy,
-    placementConstraints,
-    placementStrategy,
-    healthCheckGracePeriodSeconds,
-    availabilityZoneRebalancing: rebalancing(input, {
-      schedulingStrategy,
-      controller,
-      launchType,
-      maximumPercent: deploymentConfiguration.maximumPercent,
-      placementConstraints,
-      placementStrategy,
-    }),
+    availabilityZoneRebalancing: rebalancing(input, members),
     enableECSManagedTags: input.enableECSManagedTags ?? false,
     enableExecuteCommand: false,
     propagateTags: input.propagateTags ?? 'NONE',
@@ -160,6 +122,53 @@ function newService(
     inputHash,
     // The numbers of events go on where those of a former service of that name ended: none is given out twice.
     eventSeq: tx.get('service', serviceKey)?.eventSeq ?? 0,
+  }
+}
+
+type CheckedMembers = Pick<
+  ServiceRow,
+  | 'taskDefinition'
+  | 'launchType'
+  | 'desiredCount'
+  | 'deploymentConfiguration'
+  | 'deploymentController'
+  | 'schedulingStrategy'
+  | 'placementConstraints'
+  | 'placementStrategy'
+  | 'healthCheckGracePeriodSeconds'
+>
+
+/** What the service runs, how many, where and how it is deployed: the members that depend on each other. */
+function checkMembers(reader: Reader, cluster: ClusterRow, input: Input<'CreateService'>): CheckedMembers {
+  const controller = checkController(input)
+  const strategy: SchedulingStrategy = input.schedulingStrategy ?? 'REPLICA'
+  if (strategy === 'DAEMON' && controller !== 'ECS') {
+    throw invalidParameter(
+      `The daemon scheduling strategy does not support the deployment controller ${controller}. Use ECS, or REPLICA.`,
+    )
+  }
+  refuseWhatIsNotBuilt(input)
+  checkRole(input)
+  const launchType = checkCapacity(cluster, input, strategy)
+  const definition =
+    controller === 'EXTERNAL'
+      ? undefined
+      : checkServiceDefinition(reader, input.taskDefinition, launchType, input.networkConfiguration)
+  return {
+    ...(definition !== undefined && { taskDefinition: definition.taskDefinitionArn }),
+    ...(launchType !== undefined && { launchType }),
+    desiredCount: checkDesiredCount(input.desiredCount, strategy) ?? 0,
+    deploymentConfiguration: mergeDeploymentConfiguration(
+      initialDeploymentConfiguration(strategy),
+      input.deploymentConfiguration,
+      strategy,
+      controller,
+    ),
+    deploymentController: { type: controller },
+    schedulingStrategy: strategy,
+    placementConstraints: checkServiceConstraints(definition, input.placementConstraints ?? [], strategy),
+    placementStrategy: checkServiceStrategies(input.placementStrategy ?? [], strategy),
+    healthCheckGracePeriodSeconds: checkGracePeriod(input.healthCheckGracePeriodSeconds) ?? 0,
   }
 }
 
@@ -196,7 +205,7 @@ function checkRole({ role }: Input<'CreateService'>): void {
 /** ECS's default is ENABLED, wherever the rest of the service goes with it. */
 function rebalancing(
   { availabilityZoneRebalancing }: Input<'CreateService'>,
-  service: Parameters<typeof whyNoRebalancing>[0],
+  service: CheckedMembers,
 ): 'ENABLED' | 'DISABLED' {
   if (availabilityZoneRebalancing === 'DISABLED') return 'DISABLED'
   const why = whyNoRebalancing(service)

@@ -5,6 +5,7 @@
  */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Input, PlacementConstraint, PlacementStrategy } from '../../proto/model/types.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { SchedulingStrategy } from './deployment-configuration.ts'
@@ -189,19 +190,23 @@ export function checkGracePeriod(seconds: number | undefined): number | undefine
  * What ECS does where rebalancing can't be: it refuses one that was asked for.
  * Source: ECS developer guide, "Balancing an Amazon ECS service across Availability Zones", considerations.
  */
-export function whyNoRebalancing(service: {
-  readonly schedulingStrategy: SchedulingStrategy
-  readonly controller: string
-  readonly launchType?: string | undefined
-  readonly maximumPercent?: number | undefined
-  readonly placementConstraints: readonly PlacementConstraint[]
-  readonly placementStrategy: readonly PlacementStrategy[]
-}): string | undefined {
-  const { schedulingStrategy, controller, launchType, placementConstraints, placementStrategy } = service
-  if (schedulingStrategy === 'DAEMON') return 'the scheduling strategy is DAEMON'
+export function whyNoRebalancing(
+  service: Pick<
+    ServiceRow,
+    | 'schedulingStrategy'
+    | 'deploymentController'
+    | 'launchType'
+    | 'deploymentConfiguration'
+    | 'placementConstraints'
+    | 'placementStrategy'
+  >,
+): string | undefined {
+  const { placementConstraints, placementStrategy } = service
+  const controller = service.deploymentController.type ?? 'ECS'
+  if (service.schedulingStrategy === 'DAEMON') return 'the scheduling strategy is DAEMON'
   if (controller !== 'ECS') return `the deployment controller is ${controller}`
-  if (launchType === 'EXTERNAL') return 'the launch type is EXTERNAL'
-  if (service.maximumPercent === 100) return 'deploymentConfiguration.maximumPercent is 100'
+  if (service.launchType === 'EXTERNAL') return 'the launch type is EXTERNAL'
+  if (service.deploymentConfiguration.maximumPercent === 100) return 'deploymentConfiguration.maximumPercent is 100'
   if (placementConstraints.some(({ expression }) => expression?.includes('attribute:ecs.availability-zone') === true)) {
     return 'a placement constraint names attribute:ecs.availability-zone'
   }

@@ -148,14 +148,7 @@ function rebalancing(next: ServiceRow, input: Input<'UpdateService'>): 'ENABLED'
   const asked = input.availabilityZoneRebalancing
   const wanted = asked ?? next.availabilityZoneRebalancing ?? 'DISABLED'
   if (wanted === 'DISABLED') return wanted
-  const why = whyNoRebalancing({
-    schedulingStrategy: strategyOf(next),
-    controller: next.deploymentController.type ?? 'ECS',
-    launchType: next.launchType,
-    maximumPercent: next.deploymentConfiguration.maximumPercent,
-    placementConstraints: next.placementConstraints,
-    placementStrategy: next.placementStrategy,
-  })
+  const why = whyNoRebalancing(next)
   if (why === undefined) return wanted
   throw invalidParameter(
     `availabilityZoneRebalancing can't be ENABLED where ${why}. Give availabilityZoneRebalancing DISABLED, or change that.`,

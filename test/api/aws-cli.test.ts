@@ -1,18 +1,14 @@
 /** Debian's `aws` command as the judge of the main flows: the lines that the README tells people to paste. */
-import { execFile } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
 import { startAgentPeer } from '../support/agent-peer.ts'
+import { awsCommand } from '../support/aws-command.ts'
 import { startController } from '../support/controller.ts'
 
-const run = promisify(execFile)
-const aws = findAws()
 // Each call starts a Python program: on a busy machine that takes seconds.
 t.setTimeout(180_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
+const aws = awsCommand(controller)
 const peer = await startAgentPeer({
   endpoint: controller.endpoint,
   key: controller.agentCredentials,
@@ -52,6 +48,22 @@ await t.test('attributes, tags and account settings', async (test) => {
   test.match(await ecs('put-attributes', ...rack), { attributes: [{ name: 'rack', value: 'r1' }] })
   const named = ['--target-type', 'container-instance', '--attribute-name', 'rack']
   test.match(await ecs('list-attributes', ...named), { attributes: [{ targetId: peer.instanceArn, value: 'r1' }] })
+  const filtered = await ecs(
+    'list-container-instances',
+    '--filter',
+    "attribute:rack =~ 'r[0-9]' and runningTasksCount < 5",
+  )
+  test.same(filtered['containerInstanceArns'], [peer.instanceArn])
+  const constraint = ['--placement-constraints', 'type=memberOf,expression=attribute:rack in [r2]']
+  test.match(await ecs('run-task', '--task-definition', 'web', ...constraint), {
+    tasks: [],
+    failures: [
+      {
+        reason: 'MemberOf placement constraint unsatisfied.',
+        detail: 'no instance matched: 1 fails memberOf attribute:rack in [r2] (found r1)',
+      },
+    ],
+  })
   const resource = ['--resource-arn', peer.instanceArn]
   await ecs('tag-resource', ...resource, '--tags', 'key=team,value=lab')
   test.same(await ecs('list-tags-for-resource', ...resource), { tags: [{ key: 'team', value: 'lab' }] })
@@ -69,35 +81,9 @@ await t.test('errors reach the terminal in words', async (test) => {
     ecs('update-container-agent', '--container-instance', peer.instanceArn),
     /\(NoUpdateAvailableException\).*There is no update available/,
   )
-  await test.rejects(ecs('list-services'), /\(UnsupportedFeatureException\).*ListServices/)
+  await test.rejects(ecs('describe-capacity-providers'), /\(UnsupportedFeatureException\).*DescribeCapacityProviders/)
 })
 
-async function ecs(...args: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
-  const { stdout } = await run(aws, ['--endpoint-url', controller.endpoint, 'ecs', ...args], {
-    env: {
-      PATH: process.env['PATH'],
-      HOME: controller.dataDir,
-      AWS_SHARED_CREDENTIALS_FILE: join(controller.dataDir, 'root-credentials'),
-      AWS_DEFAULT_REGION: 'us-east-1',
-      AWS_PAGER: '',
-    },
-  })
-  return stdout.trim() === '' ? {} : (JSON.parse(stdout) as Readonly<Record<string, unknown>>)
-}
-
-/** Debian's own first; a shim of a Python version manager answers to the same name and may hold nothing. */
-function findAws(): string {
-  const directories = ['/usr/bin', ...(process.env['PATH'] ?? '').split(':').filter((each) => !each.includes('/shims'))]
-  const found = directories.map((directory) => join(directory, 'aws')).find(isExecutable)
-  if (found === undefined) throw new Error('there is no aws command: apt-get install -y --no-install-recommends awscli')
-  return found
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK)
-    return true
-  } catch {
-    return false
-  }
+function ecs(...words: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
+  return aws('ecs', ...words)
 }

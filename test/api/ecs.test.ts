@@ -7,6 +7,7 @@ import {
   DeleteTaskDefinitionsCommand,
   DeregisterContainerInstanceCommand,
   DeregisterTaskDefinitionCommand,
+  DescribeCapacityProvidersCommand,
   DescribeClustersCommand,
   DescribeContainerInstancesCommand,
   DescribeTaskDefinitionCommand,
@@ -16,7 +17,6 @@ import {
   InvalidParameterException,
   ListClustersCommand,
   ListContainerInstancesCommand,
-  ListServicesCommand,
   ListTaskDefinitionFamiliesCommand,
   ListTaskDefinitionsCommand,
   ListTasksCommand,
@@ -225,7 +225,7 @@ await t.test('container instances and what agents call', async (test) => {
 })
 
 await t.test('what is modelled and not built says so', async (test) => {
-  await test.rejects(ecs.send(new ListServicesCommand({})), UnsupportedFeatureException)
+  await test.rejects(ecs.send(new DescribeCapacityProvidersCommand({})), UnsupportedFeatureException)
 })
 
 function clientOf({ endpoint }: RunningController, credentials: Key): ECSClient {
