@@ -14,7 +14,7 @@ export type FailureKind = 'retry' | 'missingImage' | 'wrongArchitecture' | 'inva
 /** Texts under which the rest says nothing definite, whatever else stands there. */
 const doubtful = new RegExp(
   [
-    /access denied|denied:|unauthorized|forbidden|authentication required|refused access|no pull access|no basic auth/,
+    /access denied|(?<!permission )denied:|unauthorized|forbidden|authentication required|refused access|no pull access|no basic auth/,
     /toomanyrequests|too many requests|timed out|i\/o timeout|handshake timeout|Client\.Timeout|deadline exceeded/,
     /connection refused|connection reset|no such host|dial tcp|unexpected EOF|temporary failure/,
     /\b(?:429 Too Many|500 Internal|502 Bad|503 Service|504 Gateway)|HTTP status(?: code)?:? (?:429|5\d\d)/,
@@ -30,7 +30,7 @@ const definite: readonly (readonly [FailureKind, RegExp])[] = [
   ['missingImage', /manifest unknown|manifest for \S+ not found|name unknown|repository name not known to registry/i],
   ['invalidReference', /invalid reference format|invalid repository name|must be lowercase/i],
   // runc, of a command that the image doesn't hold or can't run.
-  ['brokenCommand', /exec: "[^"]*": (?:executable file not found|stat [^:]*: no such file|is a directory)/i],
+  ['brokenCommand', /exec: "[^"]*": (?:executable file not found|stat [^:]*: no such file|permission denied)/i],
   ['brokenCommand', /No command specified/i],
 ]
 
@@ -86,7 +86,8 @@ export function failureOf(task: TaskRow, now: number): TaskFailure {
   }
 }
 
-const foreignReason = 'exec format error: the image is built for another architecture than the host'
+const foreignReason =
+  "exec format error: the container's program is not one that its host can run, most likely one of another architecture"
 
 function hasFailed({ lastStatus, exitCode, reason }: TaskContainer): boolean {
   return lastStatus === 'STOPPED' && (reason !== undefined || (exitCode !== undefined && exitCode !== 0))

@@ -372,6 +372,11 @@ await t.test('what is definite, and what a retry may heal', async (test) => {
       'CannotStartContainerError: Error response from daemon: OCI runtime create failed: runc create failed: unable to ' +
         'start container process: exec: "/app": stat /app: no such file or directory: unknown',
     ],
+    [
+      'brokenCommand',
+      'CannotStartContainerError: Error response from daemon: failed to create shim task: OCI runtime create failed: runc ' +
+        'create failed: unable to start container process: exec: "/app": permission denied: unknown',
+    ],
     ['brokenCommand', 'CannotCreateContainerError: Error response from daemon: No command specified'],
     [
       'wrongArchitecture',
@@ -402,7 +407,7 @@ await t.test('a program of another architecture is told by the one line that run
     ended(['standard_init_linux.go:228: exec user process caused: exec format error']).kind,
     'wrongArchitecture',
   )
-  test.match(ended(['exec /app: exec format error']).cause.reason, /another architecture than the host/)
+  test.match(ended(['exec /app: exec format error']).cause.reason, /another architecture/)
   test.equal(ended(['starting', 'exec /plugin: exec format error']).kind, 'retry', "a program's own complaint")
   test.equal(ended(['exec /app: exec format error'], 0).kind, 'retry')
   test.notMatch(JSON.stringify(ended(['secret']).cause), 'secret')

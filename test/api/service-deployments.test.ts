@@ -178,7 +178,7 @@ await t.test('StopServiceDeployment rolls back, or leaves things as they are', a
   const slow = (await describe('stopped')).currentServiceDeployment
   await stop(slow)
   const stopping = await look(slow)
-  test.ok(/^ROLLBACK_(?:IN_PROGRESS|SUCCESSFUL)$/.test(stopping.status ?? ''), stopping.status)
+  test.match(stopping.status, /^ROLLBACK_(?:IN_PROGRESS|SUCCESSFUL)$/)
   const back = await reaches(slow, 'ROLLBACK_SUCCESSFUL')
   test.match(back, { rollback: { reason: /StopServiceDeployment/ }, deploymentCircuitBreaker: { status: 'DISABLED' } })
   test.match(await describe('stopped'), { taskDefinition: /good:1$/, runningCount: 1 })
