@@ -5,7 +5,7 @@
 import type { Timers } from '../../../agent/timers.ts'
 import { isApiError } from '../../../proto/errors.ts'
 import type { Chaos } from '../chaos.ts'
-import { containerChanges, type OfficialTask, statusesOf } from './official-task.ts'
+import { containerChanges, type ContainerChange, type OfficialTask, stateOf } from './official-task.ts'
 
 const retryLeastMs = 1000
 const retryMostMs = 30_000
@@ -59,10 +59,9 @@ export class OfficialReporter {
     task: OfficialTask,
     operation: 'SubmitTaskStateChange' | 'SubmitContainerStateChange',
     status: string | undefined,
-    containers: readonly object[],
+    containers: readonly ContainerChange[],
   ): Promise<void> {
     const { cluster } = this.#parts
-    const told = statusesOf(task)
     const { arn } = task.payload
     const { executionStoppedAt } = task
     const input =
@@ -77,7 +76,8 @@ export class OfficialReporter {
             ...(status === 'STOPPED' && executionStoppedAt !== undefined && { executionStoppedAt }),
           }
     await this.#untilTaken(operation, input)
-    for (const [name, state] of Object.entries(task.containers)) state.sent = told.get(name) ?? state.sent
+    // What has happened since the call went out is still to be told.
+    for (const { containerName, status: told } of containers) stateOf(task, containerName).sent = told
   }
 
   async #untilTaken(operation: string, input: object): Promise<void> {

@@ -97,8 +97,14 @@ export function stateOf(task: OfficialTask, containerName: string): OfficialCont
   return state
 }
 
+/** As much of an entry as is read here; the rest is for the wire. */
+export interface ContainerChange {
+  readonly containerName: string
+  readonly status: 'RUNNING' | 'STOPPED'
+}
+
 /** What was not reported yet of its containers: of one that ended unreported both entries, as the real agent has it. */
-export function containerChanges(task: OfficialTask): readonly object[] {
+export function containerChanges(task: OfficialTask): readonly ContainerChange[] {
   return Object.entries(task.containers).flatMap(([containerName, state]) => {
     const { dockerId: runtimeId, exitCode, reason, bindings } = state
     const hasRun = state.status === 'RUNNING' || exitCode !== undefined
@@ -109,14 +115,9 @@ export function containerChanges(task: OfficialTask): readonly object[] {
       ...(exitCode !== undefined && { exitCode }),
       ...(hasRun && bindings.length > 0 && { networkBindings: bindings }),
     }
-    const running = hasRun && state.sent === 'NONE' ? [{ ...entry, status: 'RUNNING' }] : []
+    const running = hasRun && state.sent === 'NONE' ? [{ ...entry, status: 'RUNNING' as const }] : []
     const isEnd = state.status === 'STOPPED' && state.sent !== 'STOPPED'
-    const end = isEnd ? [{ ...entry, ...(reason !== undefined && { reason }), status: 'STOPPED' }] : []
+    const end = isEnd ? [{ ...entry, ...(reason !== undefined && { reason }), status: 'STOPPED' as const }] : []
     return [...running, ...end]
   })
-}
-
-/** The statuses of the containers that a report from now on tells. */
-export function statusesOf(task: OfficialTask): ReadonlyMap<string, KnownStatus> {
-  return new Map(Object.entries(task.containers).map(([name, { status }]) => [name, status]))
 }
