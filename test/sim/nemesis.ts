@@ -149,7 +149,8 @@ const faults: Readonly<Record<Fault, Strike>> = {
     const running = [...host.engine.raw.containers.values()].filter(({ status }) => status === 'running')
     if (running.length === 0 || host.engine.raw.down) return undefined
     const container = chaos.random.pick(running)
-    void host.engine.raw.stopContainer(container.id, 0)
+    // The engine itself may end meanwhile.
+    void host.engine.raw.stopContainer(container.id, 0).catch(() => undefined)
     return container.name
   },
   containerRemoved({ chaos }, host) {
