@@ -54,8 +54,9 @@ await t.test('attributes, tags and account settings', async (test) => {
     "attribute:rack =~ 'r[0-9]' and runningTasksCount < 5",
   )
   test.same(filtered['containerInstanceArns'], [peer.instanceArn])
-  const constraint = ['--placement-constraints', 'type=memberOf,expression=attribute:rack in [r2]']
-  test.match(await ecs('run-task', '--task-definition', 'web', ...constraint), {
+  // JSON, since the shorthand form of the command takes a comma or a bracket for its own.
+  const constraints = JSON.stringify([{ type: 'memberOf', expression: 'attribute:rack in [r2]' }])
+  test.match(await ecs('run-task', '--task-definition', 'web', '--placement-constraints', constraints), {
     tasks: [],
     failures: [
       {
