@@ -100,8 +100,8 @@ const adoptedGraceMs = 60_000
 const lookDuringStartMs = 10_000
 
 /** A wait is told only when it lasts, then when its cause changes, and its age now and then. */
-const firstWaitMs = 1000
-const changedWaitMs = 3000
+const firstWaitMs = 2000
+const changedWaitMs = 5000
 const sameWaitMs = 15_000
 
 /** The view's facts must be settled (`lifecycle.settle`). */
