@@ -1,5 +1,6 @@
 /** One real controller, one real agent and one engine, and what start-latency asks of them; beside it the raw engine. */
 import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import { labels } from '../agent/engine.ts'
 import { startAgent } from '../test/support/agent.ts'
@@ -10,6 +11,7 @@ import { inParallel, type RawEngine, rawEngine } from './raw-engine.ts'
 
 /** What RunTask takes at most in one call. */
 const tasksPerCallMax = 10
+const tasksPerAskMax = 10
 const waitMs = 120_000
 const stopTimeoutSeconds = 30
 const rawLabel = 'gantry.bench.raw'
@@ -23,8 +25,11 @@ export interface BatchTimes {
 }
 
 export interface Workplace {
-  /** Runs `count` tasks and waits until DescribeTasks shows each of them RUNNING. */
-  runTasks(count: number): Promise<BatchTimes & { readonly arns: readonly string[] }>
+  /**
+   * Runs `count` tasks and waits until DescribeTasks shows each of them RUNNING. It does not ask before `askAfterMs`,
+   * which must be less than the quickest start that the engine is capable of.
+   */
+  runTasks(count: number, askAfterMs?: number): Promise<BatchTimes & { readonly arns: readonly string[] }>
   /** Stops them all and waits until DescribeTasks shows each of them STOPPED. */
   stopTasks(arns: readonly string[]): Promise<BatchTimes>
   /** Creates and starts the same container `count` times, `parallelism` at a time. */
@@ -60,7 +65,7 @@ export async function openWorkplace(dockerHost: string): Promise<Workplace> {
   await clear()
   let named = 0
   return {
-    runTasks: async (count) => runTasks(ecs, count),
+    runTasks: async (count, askAfterMs) => runTasks(ecs, count, askAfterMs),
     stopTasks: async (arns) => stopTasks(ecs, arns),
     async runRaw(count, parallelism) {
       const names = Array.from({ length: count }, () => `gantry-bench-${process.pid}-${++named}`)
@@ -109,7 +114,11 @@ async function rawBody(ecs: EcsClient, engine: RawEngine, ours: string): Promise
   return { ...config, Labels: { ...renamed, [rawLabel]: '1' }, HostConfig }
 }
 
-async function runTasks(ecs: EcsClient, count: number): Promise<BatchTimes & { readonly arns: readonly string[] }> {
+async function runTasks(
+  ecs: EcsClient,
+  count: number,
+  askAfterMs = 0,
+): Promise<BatchTimes & { readonly arns: readonly string[] }> {
   const begun = performance.now()
   let accepted = Number.POSITIVE_INFINITY
   const calls = Array.from({ length: Math.ceil(count / tasksPerCallMax) }, (_, call) =>
@@ -124,6 +133,7 @@ async function runTasks(ecs: EcsClient, count: number): Promise<BatchTimes & { r
     }),
   )
   const arns = answers.flat()
+  await sleep(Math.max(0, begun + askAfterMs - performance.now()))
   return { ...(await seen(ecs, arns, 'RUNNING', begun)), accepted, arns }
 }
 
@@ -141,8 +151,8 @@ async function stopTasks(ecs: EcsClient, arns: readonly string[]): Promise<Batch
 }
 
 /**
- * Asks until every task has the status. Asking costs the machine too, and raw is not asked for: one task is asked for
- * every 10 ms, many every 100, so that asking takes a few hundredths of the machine. What an answer is late by stands
+ * Asks until every task has the status. Asking costs the machine too, and raw is asked nothing: so one task is asked for
+ * every 10 ms, and of many ten at a time, those that were accepted first, every 60. What is seen late by that stands
  * against the tasks.
  */
 async function seen(
@@ -151,11 +161,12 @@ async function seen(
   status: 'RUNNING' | 'STOPPED',
   begun: number,
 ): Promise<{ readonly first: number; readonly last: number }> {
-  const everyMs = arns.length === 1 ? 10 : 100
+  const everyMs = arns.length === 1 ? 10 : 60
   let first = Number.POSITIVE_INFINITY
   let waiting = arns
   while (waiting.length > 0) {
-    const { tasks = [] } = await ecs.call('DescribeTasks', { tasks: waiting })
+    const asked = waiting.slice(0, tasksPerAskMax)
+    const { tasks = [] } = await ecs.call('DescribeTasks', { tasks: asked })
     const now = performance.now() - begun
     const ended = tasks.find(({ lastStatus }) => lastStatus === 'STOPPED')
     if (status === 'RUNNING' && ended !== undefined) throw new Error(`a task ended by itself: ${ended.stoppedReason}`)
@@ -164,7 +175,7 @@ async function seen(
     waiting = waiting.filter((arn) => !there.has(arn))
     if (waiting.length === 0) return { first, last: now }
     if (now > waitMs) throw new Error(`${waiting.length} of ${arns.length} tasks are not ${status} after ${waitMs} ms`)
-    await new Promise((resolve) => setTimeout(resolve, everyMs))
+    if (asked.some((arn) => !there.has(arn))) await sleep(everyMs)
   }
   throw new Error('there are no tasks to wait for')
 }
