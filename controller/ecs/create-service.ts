@@ -1,6 +1,6 @@
 /** CreateService: checks what is asked for, keeps it as a service, and starts its first deployment. */
 import { serviceArn } from '../../proto/arn.ts'
-import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { invalidParameter } from '../../proto/errors.ts'
 import { stableHash } from '../../proto/hash.ts'
 import type { Input } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
@@ -17,6 +17,7 @@ import {
   type SchedulingStrategy,
 } from './deployment-configuration.ts'
 import type { Call } from './handler.ts'
+import { unsupported } from './launch-rules.ts'
 import { serviceKeyOf } from './service-lookup.ts'
 import {
   checkCapacity,
@@ -175,8 +176,7 @@ function checkMembers(reader: Reader, cluster: ClusterRow, input: Input<'CreateS
 function checkController(input: Input<'CreateService'>): 'ECS' | 'EXTERNAL' {
   const controller = input.deploymentController?.type ?? 'ECS'
   if (controller === 'CODE_DEPLOY') {
-    throw new ApiError(
-      'UnsupportedFeatureException',
+    throw unsupported(
       'deploymentController CODE_DEPLOY needs AWS CodeDeploy, which is not available. Use ECS (rolling deployments) or ' +
         'EXTERNAL (task sets of your own).',
     )

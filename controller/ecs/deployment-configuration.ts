@@ -3,8 +3,9 @@
  * keeps its value. Source: the ECS API reference, DeploymentConfiguration, DeploymentCircuitBreaker and
  * ThresholdConfiguration.
  */
-import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { invalidParameter } from '../../proto/errors.ts'
 import type { DeploymentConfiguration } from '../../proto/model/types.ts'
+import { unsupported } from './launch-rules.ts'
 
 export type SchedulingStrategy = 'REPLICA' | 'DAEMON'
 
@@ -38,7 +39,7 @@ export function mergeDeploymentConfiguration(
 function refuseWhatIsNotBuilt(given: DeploymentConfiguration): void {
   const { strategy, bakeTimeInMinutes, lifecycleHooks, linearConfiguration, canaryConfiguration } = given
   if (strategy !== undefined && strategy !== 'ROLLING') {
-    throw notBuilt(
+    throw unsupported(
       `deploymentConfiguration.strategy ${strategy} shifts traffic between two sets of tasks, and needs load balancing, ` +
         'which is not available yet. Use strategy ROLLING, or leave it out.',
     )
@@ -48,27 +49,23 @@ function refuseWhatIsNotBuilt(given: DeploymentConfiguration): void {
     throw invalidParameter(`deploymentConfiguration.${member} is not valid for strategy ROLLING. Leave it out.`)
   }
   if (bakeTimeInMinutes !== undefined && bakeTimeInMinutes !== 0) {
-    throw notBuilt(
+    throw unsupported(
       'deploymentConfiguration.bakeTimeInMinutes belongs to the strategies that shift traffic, and those need load ' +
         `balancing, which is not available yet. It is ${bakeTimeInMinutes}: leave it out, or give 0.`,
     )
   }
   if ((lifecycleHooks ?? []).length > 0) {
-    throw notBuilt(
+    throw unsupported(
       'deploymentConfiguration.lifecycleHooks are not available yet: they come with the deployment strategies that shift ' +
         'traffic. Leave them out.',
     )
   }
   if (given.earlySuccessCriteria?.enable === true) {
-    throw notBuilt(
+    throw unsupported(
       'deploymentConfiguration.earlySuccessCriteria is not available: a deployment is complete when all of its tasks are ' +
         'healthy and those before it are gone. Leave it out, or give enable false.',
     )
   }
-}
-
-function notBuilt(message: string): ApiError {
-  return new ApiError('UnsupportedFeatureException', message)
 }
 
 function checkCircuitBreaker({ deploymentCircuitBreaker }: DeploymentConfiguration, controller: string): void {

@@ -6,9 +6,9 @@ import type { ClusterRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf } from './describe-task.ts'
+import { unsupported } from './launch-rules.ts'
 import { page } from './paging.ts'
 import { requireService, serviceKeyOf } from './service-lookup.ts'
-import { unsupported } from './task-request.ts'
 
 /** Stopped tasks that have left memory and are still listed, newest first. All of them can be described. */
 const listedOfHistoryMax = 1000

@@ -7,14 +7,15 @@ import { failuresOf } from '../decide/placement.ts'
 import type { PlacementRequest } from '../decide/placement-candidates.ts'
 import { planPlacement } from '../decide/placement-plan.ts'
 import type { Refused } from '../decide/placement-refusal.ts'
-import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { describeTask } from './describe-task.ts'
+import { checkCompatibility, checkLaunchType } from './launch-rules.ts'
 import { newTask } from './new-task.ts'
 import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { checkClientToken, recallAnswer, rememberAnswer } from './run-task-idempotency.ts'
-import { readTaskRequest, type TaskRequest, unsupported } from './task-request.ts'
+import { readTaskRequest, type TaskRequest } from './task-request.ts'
 
 const countMax = 10
 
@@ -36,9 +37,9 @@ export function runTask(
   if (!Number.isInteger(count) || count < 1 || count > countMax) {
     throw invalidParameter(`count must be a whole number from 1 to ${countMax}, and is ${count}.`)
   }
-  checkLaunchParameters(cluster, input)
+  const launchType = checkLaunchType(cluster, input)
   const request = readTaskRequest(tx, cluster, input, principalArn, world)
-  const placement = placementOf(request, input)
+  const placement = placementOf(request, launchType, input)
   const { rows, refused } = placeAll(tx, request, placement, count, now, world)
   const failures = refused === undefined ? [] : failuresOf(refused, detailOf(refused, rows.length, count))
   rememberAnswer(tx, cluster.clusterName, input.clientToken, inputHash, rows, failures, now)
@@ -77,49 +78,13 @@ function answer(tx: Transaction, rows: readonly TaskRow[], failures: readonly Fa
   return { tasks: rows.map((row) => describeTask(tx, row, ['TAGS'])), failures }
 }
 
-/** Launch type, capacity providers, platform version: what of them can be run here. */
-function checkLaunchParameters(cluster: ClusterRow, input: Input<'RunTask'>): void {
-  const { launchType } = input
-  const providers = input.capacityProviderStrategy ?? []
-  if (providers.length > 0 && launchType !== undefined) {
-    throw invalidParameter(
-      'Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.',
-    )
-  }
-  const defaults = launchType === undefined ? (cluster.defaultCapacityProviderStrategy ?? []) : []
-  if (providers.length > 0 || defaults.length > 0) {
-    const whose = providers.length > 0 ? 'The request' : `Cluster ${cluster.clusterName} by default`
-    throw unsupported(
-      `${whose} asks for a capacity provider strategy, which is not available yet. ` +
-        'Run the task with launchType EC2 or EXTERNAL instead.',
-    )
-  }
-  if (launchType !== undefined && launchType !== 'EC2' && launchType !== 'EXTERNAL') {
-    throw unsupported(
-      `Launch type ${launchType} is not available: tasks run on the cluster's own container instances. Use launchType ` +
-        'EC2 or EXTERNAL with a task definition of network mode bridge, host or none.',
-    )
-  }
-  if (input.platformVersion !== undefined) {
-    throw invalidParameter(`The platform version must be null when specifying an ${launchType ?? 'EC2'} launch type.`)
-  }
-}
-
-function placementOf(request: TaskRequest, input: Input<'RunTask'>): PlacementRequest {
+function placementOf(
+  request: TaskRequest,
+  launchType: 'EC2' | 'EXTERNAL' | undefined,
+  input: Input<'RunTask'>,
+): PlacementRequest {
   const { definition, overrides, group } = request
   const constraints = checkConstraints(definition.placementConstraints, input.placementConstraints)
-  const launchType = input.launchType === 'EC2' || input.launchType === 'EXTERNAL' ? input.launchType : undefined
   checkCompatibility(definition, launchType)
   return { definition, overrides, group, launchType, constraints, strategies: checkStrategies(input.placementStrategy) }
-}
-
-function checkCompatibility(definition: TaskDefinitionRow, launchType: 'EC2' | 'EXTERNAL' | undefined): void {
-  const compatible = definition.compatibilities ?? []
-  if (compatible.length === 0) return
-  const wanted: readonly string[] = launchType === undefined ? ['EC2', 'EXTERNAL'] : [launchType]
-  if (compatible.some((type) => wanted.includes(type))) return
-  throw invalidParameter(
-    `Task definition does not support launch_type ${launchType ?? 'EC2'}. It is compatible with ` +
-      `${compatible.join(', ')}: register a revision without what ties it to that.`,
-  )
 }

@@ -3,12 +3,13 @@
  * known. What is not built is refused by name, so that nothing that was asked for is dropped in silence.
  * Source: the ECS API reference, CreateService and UpdateService, and the service quotas.
  */
-import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
+import { type ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Input, PlacementConstraint, PlacementStrategy } from '../../proto/model/types.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { SchedulingStrategy } from './deployment-configuration.ts'
+import { asksForProviders, checkCompatibility, checkLaunchType, checkNetworkMode, unsupported } from './launch-rules.ts'
 import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 
@@ -43,7 +44,7 @@ export function refuseWhatIsNotBuilt(input: SharedInput): void {
 }
 
 function notBuilt(what: string, then: string): ApiError {
-  return new ApiError('UnsupportedFeatureException', `${what}, which is not available yet. ${then}`)
+  return unsupported(`${what}, which is not available yet. ${then}`)
 }
 
 /** Launch type, capacity providers and platform version: what of them can be run here. */
@@ -52,38 +53,13 @@ export function checkCapacity(
   input: Pick<Input<'CreateService'>, 'launchType' | 'capacityProviderStrategy' | 'platformVersion'>,
   strategy: SchedulingStrategy,
 ): 'EC2' | 'EXTERNAL' | undefined {
-  const { launchType, platformVersion } = input
-  const providers = input.capacityProviderStrategy ?? []
-  if (providers.length > 0 && launchType !== undefined) {
+  if (strategy === 'DAEMON' && asksForProviders(cluster, input)) {
     throw invalidParameter(
-      'Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.',
+      'Specifying a capacity provider strategy is not supported when you create a service using the DAEMON scheduling ' +
+        'strategy. Give launchType EC2 or EXTERNAL.',
     )
   }
-  const defaults = launchType === undefined ? (cluster.defaultCapacityProviderStrategy ?? []) : []
-  if (providers.length > 0 || defaults.length > 0) {
-    if (strategy === 'DAEMON') {
-      throw invalidParameter(
-        'Specifying a capacity provider strategy is not supported when you create a service using the DAEMON ' +
-          'scheduling strategy. Give launchType EC2 or EXTERNAL.',
-      )
-    }
-    const whose = providers.length > 0 ? 'The request' : `Cluster ${cluster.clusterName} by default`
-    throw notBuilt(
-      `${whose} asks for a capacity provider strategy (capacityProviderStrategy)`,
-      'Give launchType EC2 or EXTERNAL instead.',
-    )
-  }
-  if (launchType !== undefined && launchType !== 'EC2' && launchType !== 'EXTERNAL') {
-    throw new ApiError(
-      'UnsupportedFeatureException',
-      `launchType ${launchType} is not available: tasks run on the cluster's own container instances. Use launchType ` +
-        'EC2 or EXTERNAL with a task definition of network mode bridge, host or none.',
-    )
-  }
-  if (platformVersion !== undefined && platformVersion !== '') {
-    throw invalidParameter(`The platform version must be null when specifying an ${launchType ?? 'EC2'} launch type.`)
-  }
-  return launchType
+  return checkLaunchType(cluster, input)
 }
 
 /**
@@ -99,32 +75,9 @@ export function checkServiceDefinition(
   if (nameOrArn === undefined || nameOrArn === '') throw clientError('TaskDefinition can not be blank.')
   const definition = requireTaskDefinition(reader, nameOrArn)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
-  checkNetwork(definition, networkConfiguration)
-  const compatible = definition.compatibilities ?? []
-  const wanted: readonly string[] = launchType === undefined ? ['EC2', 'EXTERNAL'] : [launchType]
-  if (compatible.length > 0 && !compatible.some((type) => wanted.includes(type))) {
-    throw invalidParameter(
-      `Task definition does not support launch_type ${launchType ?? 'EC2'}. It is compatible with ` +
-        `${compatible.join(', ')}: register a revision without what ties it to that.`,
-    )
-  }
+  checkNetworkMode(definition, networkConfiguration)
+  checkCompatibility(definition, launchType)
   return definition
-}
-
-function checkNetwork(
-  definition: TaskDefinitionRow,
-  networkConfiguration: Input<'CreateService'>['networkConfiguration'],
-): void {
-  if (definition.networkMode === 'awsvpc') {
-    throw new ApiError(
-      'UnsupportedFeatureException',
-      `Task definition ${definition.family}:${definition.revision} uses network mode awsvpc, which is not available yet. ` +
-        'Register a revision with network mode bridge (the default), host or none.',
-    )
-  }
-  if (networkConfiguration?.awsvpcConfiguration !== undefined) {
-    throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
-  }
 }
 
 /** How many tasks the service shall run. A daemon's count is the scheduler's to find, and starts with 0. */

@@ -11,8 +11,8 @@ import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { type Handlers, read, write } from './handler.ts'
+import { unsupported } from './launch-rules.ts'
 import { checkTags, isReservedTagKey, tagsMax } from './tags.ts'
-import { unsupported } from './task-request.ts'
 
 /** A resource that carries tags, found by its ARN. */
 type Tagged =

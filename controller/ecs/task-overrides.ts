@@ -44,6 +44,16 @@ function refuseWhatIsNotBuilt(overrides: TaskOverride): void {
   }
 }
 
+/** Members that no agent is told of: they are refused rather than dropped. */
+function refuseOfContainer({ name, environmentFiles, resourceRequirements }: ContainerOverride): void {
+  const member = (environmentFiles ?? []).length > 0 ? 'environmentFiles' : 'resourceRequirements'
+  if ((environmentFiles ?? []).length === 0 && (resourceRequirements ?? []).length === 0) return
+  throw new ApiError(
+    'UnsupportedFeatureException',
+    `Override for container named ${name}: ${member} can't be overridden yet. Put ${member} into the task definition.`,
+  )
+}
+
 function taskSizes(overrides: TaskOverride): { readonly cpu?: string; readonly memory?: string } {
   const cpuUnits = overrides.cpu === undefined ? undefined : parseCpuUnits(overrides.cpu)
   const memoryMiB = overrides.memory === undefined ? undefined : parseMemoryMiB(overrides.memory)
@@ -61,7 +71,8 @@ function taskSizes(overrides: TaskOverride): { readonly cpu?: string; readonly m
 
 function checkNames(definition: TaskDefinitionRow, overrides: readonly ContainerOverride[]): void {
   const seen = new Set<string>()
-  for (const { name, environment } of overrides) {
+  for (const override of overrides) {
+    const { name, environment } = override
     if (name === undefined || name === '')
       throw invalidParameter('Container override name should not be null or empty.')
     if (!definition.containerDefinitions.some((container) => container.name === name)) {
@@ -69,6 +80,7 @@ function checkNames(definition: TaskDefinitionRow, overrides: readonly Container
     }
     if (seen.has(name)) throw invalidParameter(`Container ${name} is overridden twice. Put both into one override.`)
     seen.add(name)
+    refuseOfContainer(override)
     for (const variable of environment ?? []) {
       if (variable.name === undefined || variable.name === '') {
         throw invalidParameter(`Override for container named ${name}: an environment variable has no name.`)

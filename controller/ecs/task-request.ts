@@ -1,10 +1,11 @@
 /** What RunTask and StartTask share: the checks of their common parameters, in ECS's words, before anything is placed. */
-import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
+import { clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Input, Tag, TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { effectiveSetting } from './account-settings.ts'
+import { checkNetworkMode, unsupported } from './launch-rules.ts'
 import { checkTags, tagsMax } from './tags.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 import { checkOverrides } from './task-overrides.ts'
@@ -46,7 +47,7 @@ export function readTaskRequest(
   refuseWhatIsNotBuilt(input)
   const definition = requireTaskDefinition(reader, input.taskDefinition)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
-  checkNetworkMode(definition, input)
+  checkNetworkMode(definition, input.networkConfiguration)
   return {
     cluster,
     definition,
@@ -61,10 +62,6 @@ export function readTaskRequest(
   }
 }
 
-export function unsupported(message: string): ApiError {
-  return new ApiError('UnsupportedFeatureException', message)
-}
-
 function refuseWhatIsNotBuilt(input: SharedInput): void {
   if (input.enableExecuteCommand === true) {
     throw unsupported('ECS Exec is not available yet: run the task with enableExecuteCommand false or without it.')
@@ -74,18 +71,6 @@ function refuseWhatIsNotBuilt(input: SharedInput): void {
       'volumeConfigurations (volumes that are configured at launch, Amazon EBS) are not available. ' +
         'Use a volume of the task definition with a host path or a Docker volume.',
     )
-  }
-}
-
-function checkNetworkMode(definition: TaskDefinitionRow, input: SharedInput): void {
-  if (definition.networkMode === 'awsvpc') {
-    throw unsupported(
-      `Task definition ${definition.family}:${definition.revision} uses network mode awsvpc, which is not available yet. ` +
-        'Register a revision with network mode bridge (the default), host or none.',
-    )
-  }
-  if (input.networkConfiguration !== undefined) {
-    throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
   }
 }
 

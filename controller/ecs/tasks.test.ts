@@ -220,6 +220,14 @@ await t.test('overrides are checked against the definition', async (test) => {
   const state = aState({ instance: [host('1')], taskDefinition: [aTaskDefinition(), sized] })
   const cases: readonly [NonNullable<Input<'RunTask'>['overrides']>, RegExp][] = [
     [
+      { containerOverrides: [{ name: 'app', environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::b/x.env' }] }] },
+      /^UnsupportedFeatureException: Override for container named app: environmentFiles can't be overridden yet/,
+    ],
+    [
+      { containerOverrides: [{ name: 'app', resourceRequirements: [{ type: 'GPU', value: '1' }] }] },
+      /^UnsupportedFeatureException: Override for container named app: resourceRequirements/,
+    ],
+    [
       { containerOverrides: [{ name: 'other' }] },
       /^InvalidParameterException: Override for container named other is not a container in the TaskDefinition\.$/,
     ],

@@ -92,7 +92,7 @@ function definitionAfter(
   if (taskDefinition !== undefined) {
     return checkServiceDefinition(tx, taskDefinition, before.launchType, networkConfiguration)
   }
-  if (networkConfiguration?.awsvpcConfiguration !== undefined) {
+  if (networkConfiguration !== undefined) {
     throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
   }
   return undefined
