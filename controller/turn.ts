@@ -36,6 +36,11 @@ export interface Turn {
   submit<T>(input: TurnInput<T>): Promise<T>
   /** Committed state, for reads. */
   readonly reader: Reader
+  /**
+   * A transaction over the committed state that nothing commits, to see what would happen: to be used at once, without
+   * waiting for anything, and dropped.
+   */
+  draft(): Transaction
   /** Called after each commit, with what it changed, before the next turn starts. */
   onCommit(listener: (changes: readonly Change[], revision: number) => void): void
   /** `readOnly` says why, while commits fail. `queued` inputs wait for their turn. */
@@ -156,6 +161,10 @@ class TurnLoop implements Turn {
       this.#inbox.push({ input, resolve: resolve as (value: unknown) => void, reject })
       this.#wake()
     })
+  }
+
+  draft(): Transaction {
+    return this.#state.begin()
   }
 
   onCommit(listener: (changes: readonly Change[], revision: number) => void): void {

@@ -21,6 +21,7 @@ import {
   text,
   toInstant,
 } from './rest-schema.ts'
+import { placementSchema } from './rest-why-schema.ts'
 import type { ServerServices } from './services.ts'
 
 const instant = { type: 'string', format: 'date-time' } as const
@@ -108,6 +109,7 @@ const whySchema = {
     summary: text,
     facts: texts,
     next: texts,
+    placement: placementSchema,
     containers: {
       type: 'array',
       items: {

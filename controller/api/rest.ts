@@ -10,6 +10,8 @@ import { asApiError } from './rpc.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEvents } from './rest-events.ts'
+import { registerRestPlan } from './rest-plan.ts'
+import { registerRestServices } from './rest-services.ts'
 import { registerRestTasks } from './rest-tasks.ts'
 import type { ServerServices } from './services.ts'
 
@@ -62,6 +64,8 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestClusters(rest, services)
       registerRestClusterLosses(rest, services)
       registerRestTasks(rest, services)
+      registerRestServices(rest, services)
+      registerRestPlan(rest, services)
       registerRestEvents(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },

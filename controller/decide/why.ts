@@ -2,6 +2,7 @@
  * "Why is this not running": what the state alone tells about one task, in plain words, with ages, and what to do next.
  * A plain value for REST and for people; the lines of output in it never stand in an answer of the ECS API.
  */
+import type { PlacementNote } from '../state/service-tables.ts'
 import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { type EndedHow, meaningOfExitCode } from './exit-code.ts'
@@ -17,6 +18,8 @@ export interface Why {
   /** What to do, in order; empty where nothing needs doing. */
   readonly next: readonly string[]
   readonly containers: readonly WhyContainer[]
+  /** What placement weighed when it chose the instance. */
+  readonly placement?: PlacementNote | undefined
   /** Seconds since the task was made, since its agent last spoke of it, and since its connection last changed. */
   readonly ages: {
     readonly created: number
@@ -47,6 +50,8 @@ export function explainTask(reader: Reader, row: TaskRow, now: number): Why {
   return {
     taskArn: row.taskArn,
     ...story,
+    facts: [...story.facts, ...placementFacts(row)],
+    placement: row.placement,
     containers: row.containers.map((container) => explainContainer(row, container)),
     ages: {
       created: secondsSince(row.createdAt, now),
@@ -55,6 +60,20 @@ export function explainTask(reader: Reader, row: TaskRow, now: number): Why {
       ...optionalAge('stopped', row.stoppedAt, now),
     },
   }
+}
+
+/** `It was placed on instance 1, one of 3 that could take it of 4 (1 is draining): 0 of its group in a; next came ...` */
+function placementFacts({ placement }: TaskRow): readonly string[] {
+  const [chosen, second] = placement?.ranking ?? []
+  if (placement === undefined || chosen === undefined || placement.considered < 2) return []
+  const { able, considered, counts } = placement
+  const refused = counts.map(({ explanation }) => explanation).join(', ')
+  const others = refused === '' ? '' : ` (${refused})`
+  const scores = chosen.scores.length === 0 ? '' : `: ${chosen.scores.join(', ')}`
+  const next = second === undefined ? '' : `; next came instance ${second.instanceId}: ${second.scores.join(', ')}`
+  return [
+    `It was placed on instance ${chosen.instanceId}, one of ${able} that could take it of ${considered}${others}${scores}${next}.`,
+  ]
 }
 
 interface Story {

@@ -1,0 +1,183 @@
+/** Each thing that a service may wait for, in words: the gravest first. */
+import { idOf } from '../../proto/arn.ts'
+import type { DeploymentRow } from '../state/service-tables.ts'
+import { ageText } from './age.ts'
+import { causeSentence } from './deployment-failure.ts'
+import { count } from './placement-filter.ts'
+import { rollingBounds } from './rolling.ts'
+import type { ServiceScene, WhyService } from './why-service.ts'
+
+export interface Reason {
+  readonly state: WhyService['state']
+  readonly summary: string
+  readonly facts?: readonly string[] | undefined
+  readonly next?: readonly string[] | undefined
+}
+
+/** At least one. */
+export function reasonsOf(scene: ServiceScene): readonly Reason[] {
+  const only = ended(scene) ?? external(scene)
+  if (only !== undefined) return [only]
+  const { primary } = scene
+  if (primary === undefined) {
+    return [{ state: 'starting', summary: 'Its first deployment is about to begin.' }]
+  }
+  const found = [
+    failed(scene, primary),
+    paused(scene),
+    backoff(scene, primary),
+    waiting(scene),
+    stuck(scene, primary),
+    deploying(scene, primary),
+    starting(scene),
+  ].filter((reason) => reason !== undefined)
+  return found.length > 0 ? found : [steady(scene)]
+}
+
+function ended({ service, tasks, now }: ServiceScene): Reason | undefined {
+  if (service.status === 'INACTIVE') {
+    const since = service.inactiveSince === undefined ? '' : ` ${ageText(now - service.inactiveSince)} ago`
+    return { state: 'inactive', summary: `The service was deleted${since}.`, next: ['Create it again to run it.'] }
+  }
+  if (service.status !== 'DRAINING') return undefined
+  const left = tasks.starting + tasks.healthy + tasks.unhealthy + tasks.leaving + tasks.leavingUnready + tasks.stopping
+  return {
+    state: 'draining',
+    summary: `The service is being deleted; ${count(left, 'task has', 'tasks have')} yet to end.`,
+  }
+}
+
+function external({ service }: ServiceScene): Reason | undefined {
+  if (service.deploymentController.type === 'ECS') return undefined
+  const summary = `Its deployment controller is ${String(service.deploymentController.type)}: what it runs is said by its task sets.`
+  return { state: 'external', summary, next: ['Look at its task sets (aws ecs describe-task-sets).'] }
+}
+
+function failed({ now }: ServiceScene, primary: DeploymentRow): Reason | undefined {
+  const { rolloutState, rolloutStateReason, cause } = primary
+  if (rolloutState !== 'FAILED') return undefined
+  return {
+    state: 'failed',
+    summary: `Its deployment ${primary.id} has failed, and starts nothing any more: ${withoutDot(rolloutStateReason ?? 'no reason was given')}.`,
+    facts: cause === undefined ? [] : [causeFact(cause, now)],
+    next: [
+      ...lookAtTask(cause),
+      'Mend the cause, then update the service: a new task definition revision, or forceNewDeployment.',
+    ],
+  }
+}
+
+function paused({ pausedSince, tasks, service, now }: ServiceScene): Reason | undefined {
+  if (pausedSince === undefined || tasks.lost === 0) return undefined
+  return {
+    state: 'paused',
+    summary:
+      `${count(tasks.lost, 'task is', 'tasks are')} on instances that fell silent, and not replaced for ` +
+      `${ageText(now - pausedSince)} now: so many fell silent at once that the network is the likelier cause.`,
+    next: [
+      'Check the network between the hosts and the controller: what runs there goes on running.',
+      `Where the hosts are truly gone, deregister them, or POST /v1/clusters/${service.clusterName}/resume-replacement.`,
+    ],
+  }
+}
+
+function backoff({ now }: ServiceScene, primary: DeploymentRow): Reason | undefined {
+  const { retryAt, failuresInRow, cause, rolloutState } = primary
+  if (rolloutState === 'FAILED' || retryAt === undefined || retryAt <= now) return undefined
+  return {
+    state: 'backoff',
+    summary:
+      `${count(failuresInRow, 'task has', 'tasks have')} failed in a row; the next start is in ` +
+      `${ageText(retryAt - now)} (${new Date(retryAt).toISOString()}).`,
+    facts: cause === undefined ? [] : [causeFact(cause, now)],
+    next: [...lookAtTask(cause), 'A new deployment starts without the pause.'],
+  }
+}
+
+function waiting({ waiting: wait, now }: ServiceScene): Reason | undefined {
+  if (wait === undefined) return undefined
+  const nearest = wait.nearest.map(({ instanceId, miss }) => `Nearest: instance ${instanceId} ${miss}.`)
+  const [first] = wait.nearest
+  return {
+    state: 'waiting',
+    summary: `Its next task has had no place for ${ageText(now - wait.since)}: ${wait.sentence}.`,
+    facts: nearest,
+    next:
+      first === undefined
+        ? ['Start an agent on a host, or have it registered in this cluster.']
+        : [`Make room or add a host; nearest is instance ${first.instanceId}, which ${first.miss}.`],
+  }
+}
+
+function stuck({ service, protection, now }: ServiceScene, primary: DeploymentRow): Reason | undefined {
+  if (primary.stuck === undefined) return undefined
+  const since = ageText(now - primary.stuck.since)
+  if (primary.stuck.by === 'protection') {
+    const until =
+      protection === undefined
+        ? ''
+        : `: ${count(protection.tasks, 'is', 'are')} protected, the last until ${new Date(protection.until).toISOString()}`
+    return {
+      state: 'stuck',
+      summary: `Tasks that should end have had scale-in protection for ${since}${until}.`,
+      next: ['Wait for the protection to end, or UpdateTaskProtection with protectionEnabled false.'],
+    }
+  }
+  const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
+  const { lower, upper } = rollingBounds(service.desiredCount, minimumHealthyPercent, maximumPercent)
+  return {
+    state: 'stuck',
+    summary:
+      `Its percentages have allowed neither a start nor a stop for ${since}: of ${service.desiredCount} desired, ` +
+      `minimumHealthyPercent ${minimumHealthyPercent} keeps ${lower} healthy and maximumPercent ${maximumPercent} ` +
+      `allows ${upper} in all.`,
+    next: ['Lower minimumHealthyPercent, so that a task may end first, or raise maximumPercent.'],
+  }
+}
+
+function deploying({ service, ofPrimary, ofOthers, now }: ServiceScene, primary: DeploymentRow): Reason | undefined {
+  const { lost, ...held } = ofOthers
+  const old = Object.values(held).reduce((sum, each) => sum + each, 0)
+  if (primary.rolloutState !== 'IN_PROGRESS' && old === 0) return undefined
+  const ofLost = lost === 0 ? '' : `, and ${lost} on lost instances`
+  return {
+    state: 'deploying',
+    summary:
+      `Deployment ${primary.id} of ${idOf(primary.taskDefinition)} has been going on for ${ageText(now - primary.createdAt)}: ` +
+      `${ofPrimary.healthy} of ${service.desiredCount} new tasks are healthy, ${old} old are left${ofLost}.`,
+    facts: primary.rollbackOf === undefined ? [] : [`It takes back deployment ${primary.rollbackOf}, which failed.`],
+  }
+}
+
+function starting({ service, tasks }: ServiceScene): Reason | undefined {
+  if (tasks.healthy >= service.desiredCount && tasks.unhealthy === 0) return undefined
+  const parts: string[] = []
+  if (tasks.starting > 0) parts.push(`${count(tasks.starting, 'task', 'tasks')} to become healthy`)
+  if (tasks.stopping > 0) parts.push(`${count(tasks.stopping, 'task', 'tasks')} to end`)
+  if (tasks.unhealthy > 0)
+    parts.push(`the replacement of ${count(tasks.unhealthy, 'unhealthy task', 'unhealthy tasks')}`)
+  return {
+    state: 'starting',
+    summary:
+      parts.length === 0 ? 'Its scheduler is about to start what is missing.' : `It waits for ${parts.join(', ')}.`,
+    next: tasks.starting > 0 ? ['For what a task waits, ask its own why: /v1/tasks/{id}/why.'] : [],
+  }
+}
+
+function steady({ service, now }: ServiceScene): Reason {
+  const since = service.steadySince === undefined ? '' : `, announced ${ageText(now - service.steadySince)} ago`
+  return { state: 'steady', summary: `The service is in a steady state${since}; it waits for nothing.` }
+}
+
+function causeFact(cause: NonNullable<DeploymentRow['cause']>, now: number): string {
+  return `Last failure, ${ageText(now - cause.at)} ago: ${withoutDot(causeSentence(cause))}.`
+}
+
+function lookAtTask(cause: DeploymentRow['cause']): readonly string[] {
+  if (cause?.taskArn === undefined) return []
+  return [`Read why the last task failed, with the end of its output: /v1/tasks/${idOf(cause.taskArn)}/why.`]
+}
+
+function withoutDot(sentence: string): string {
+  return sentence.endsWith('.') ? sentence.slice(0, -1) : sentence
+}
