@@ -29,7 +29,7 @@ export interface DaemonScene {
   readonly request: PlacementRequest
   /** Where it is to run: as many as are desired. In the order in which they registered. */
   readonly eligible: readonly InstanceRow[]
-  /** Its tasks that are not STOPPED and not lost, by the instance's id. */
+  /** Its tasks that are not STOPPED, by the instance's id. */
   readonly tasksOn: ReadonlyMap<string, readonly TaskRow[]>
 }
 
@@ -79,7 +79,6 @@ export function decideDaemon(
 function tasksByInstance(reader: Reader, { serviceKey }: ServiceRow): ReadonlyMap<string, readonly TaskRow[]> {
   const tasksOn = new Map<string, TaskRow[]>()
   for (const task of reader.find('task', 'liveByService', serviceKey)) {
-    if (task.lostSince !== undefined) continue
     const same = tasksOn.get(task.instanceId)
     if (same === undefined) tasksOn.set(task.instanceId, [task])
     else same.push(task)

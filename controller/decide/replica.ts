@@ -5,9 +5,9 @@
 import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
-import type { Transaction } from '../state/transaction.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
 import { mayStart } from './deployment-backoff.ts'
-import { type PhaseCounts, type RollingStep, rollingStep } from './rolling.ts'
+import { type PhaseCounts, type RollingStep, rollingStep, totalOf } from './rolling.ts'
 import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
 import { isForWantOfResources, noteWait, startTasks } from './service-starts.ts'
 import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
@@ -33,6 +33,8 @@ export function decideReplica(
   now: number,
   world: World,
 ): Decided {
+  // Tasks of a host that is back are about to be found again, and then the service is decided anew.
+  if (hasReturned(tx, service)) return { more: false, wakeAt: [] }
   const grace = graceOf(tx, service, primary, now)
   const scene = { service, primary, old: inOrderOfLeaving(old), mayStart: mayStart(primary, now), grace, now, world }
   const { start } = stepOf(tx, scene, false)
@@ -47,6 +49,19 @@ export function decideReplica(
     more: isCutShort || stops.isCutShort,
     wakeAt: [...grace.ends, ...retries(tx, primary.id)],
   }
+}
+
+/** Lost tasks whose instance is not lost any more: their rows will say so later in the same turn. */
+function hasReturned(reader: Reader, { serviceKey }: ServiceRow): boolean {
+  const withLost = reader
+    .find('deployment', 'byService', serviceKey)
+    .filter(({ id }) => reader.count('task', 'byDeploymentPhase', `${id}/lost`) > 0)
+  return withLost.some(({ id }) =>
+    tasksInPhase(reader, id, 'lost').some((task) => {
+      const instance = reader.get('instance', task.instanceId)
+      return instance !== undefined && instance.lostSince === undefined
+    }),
+  )
 }
 
 function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingStep): StuckBy | undefined {
@@ -64,14 +79,24 @@ function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): Rol
     minimumHealthyPercent,
     maximumPercent,
     primary: withGrace(counts, grace.within),
-    old: countPhases(
-      tx,
-      old.map(({ id }) => id),
-    ),
+    old: oldCounts(tx, scene, counts),
     lostHeld: isHeld ? counts.lost : 0,
     mayStart: scene.mayStart,
     isPlacementRefused,
   })
+}
+
+/**
+ * Tasks of deployments that are done with count too: they were lost, and are being stopped since their host is back. They
+ * are only looked for where the service has tasks that its live deployments don't account for.
+ */
+function oldCounts(reader: Reader, { service, old }: Scene, ofPrimary: PhaseCounts): PhaseCounts {
+  const ids = old.map(({ id }) => id)
+  const counts = countPhases(reader, ids)
+  const accounted = totalOf(counts) + counts.lost + totalOf(ofPrimary) + ofPrimary.lost
+  if (reader.count('task', 'liveByService', service.serviceKey) === accounted) return counts
+  const inactive = reader.find('deployment', 'byService', service.serviceKey).filter((row) => row.status === 'INACTIVE')
+  return countPhases(reader, [...ids, ...inactive.map(({ id }) => id)])
 }
 
 interface Grace {

@@ -68,13 +68,14 @@ export function rollingStep(input: RollingInput): RollingStep {
   const surplus = Math.max(0, wanted - desired)
   const stopSurplusStarting = Math.min(surplus, primary.starting)
   const stopSurplusHealthy = surplus - stopSurplusStarting
-  const stopUnhealthy = unhealthyToStop(input, missing, room)
+  // A refused task needs room on an instance, which only what ends will give.
+  const usable = input.isPlacementRefused ? 0 : room
+  const stopUnhealthy = unhealthyToStop(input, missing, usable)
 
   const healthy = primary.healthy - stopSurplusHealthy + primary.leaving + old.healthy + old.leaving
   const replaceable = primary.leaving + old.healthy + old.leaving
   const coming = primary.stopping + old.stopping + stopSurplusStarting + stopUnhealthy + unreadyOf(primary, old)
-  // A refused task needs room on an instance, which only what is about to end will give.
-  const inTheWay = Math.max(0, missing - (input.isPlacementRefused ? 0 : room) - coming)
+  const inTheWay = Math.max(0, missing - usable - coming)
   const spare = Math.max(0, healthy - lower)
   const stopReplaced = Math.min(replaceable, spare, Math.max(healthy - desired, inTheWay))
 

@@ -566,7 +566,7 @@ await test('a service that has what it wants is counted, and none of its tasks i
       count: tx.count.bind(tx),
       all: tx.all.bind(tx),
       history: tx.history,
-      changeLogs: tx.changeLogs,
+      changeLogs: tx.changeLogs.bind(tx),
       put: tx.put.bind(tx),
       delete: tx.delete.bind(tx),
       archiveTask: tx.archiveTask.bind(tx),
