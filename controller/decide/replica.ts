@@ -70,7 +70,7 @@ function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingSte
 }
 
 function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): RollingStep {
-  const { service, primary, old, grace } = scene
+  const { service, primary, grace } = scene
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const counts = countPhases(tx, [primary.id])
   const isHeld = tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined

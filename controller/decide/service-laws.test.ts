@@ -3,7 +3,7 @@
  * that vanish, come back and drain, scaling, deployments in the middle of others, protection, time.
  */
 import { test } from 'tap'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { aService, aState, aWorld, testNow } from '../../test/support/builders.ts'
 import { hostsOf, revisions } from '../../test/support/service-course.ts'
 import type { World } from '../../proto/world.ts'
