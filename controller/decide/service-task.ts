@@ -130,7 +130,7 @@ function isHealthFailure(stoppedReason: string | undefined): boolean {
 
 function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, now: number): DeploymentRow {
   const failure = failureOf(task, now)
-  const isHopeless = deployment.healthyTasks === 0 && isHopelessHere(reader, deployment, failure)
+  const isHopeless = isHopelessHere(reader, deployment, failure)
   // The first hopeless failure stays the deployment's cause; what its other tasks say afterwards is no news.
   const cause = deployment.cause?.isHopeless === true ? deployment.cause : { ...failure.cause, isHopeless }
   return {
@@ -142,11 +142,15 @@ function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, n
   }
 }
 
-/** An image for another architecture is hopeless only where no host of the cluster has a different one. */
-function isHopelessHere(reader: Reader, { clusterName }: DeploymentRow, { kind }: TaskFailure): boolean {
+/**
+ * An image for another architecture is hopeless only where no host of the cluster has a different one; and one that its
+ * registry doesn't have, only while no task has shown that some host has it.
+ */
+function isHopelessHere(reader: Reader, deployment: DeploymentRow, { kind }: TaskFailure): boolean {
+  if (kind === 'missingImage') return deployment.healthyTasks === 0
   if (kind !== 'wrongArchitecture') return kind !== 'retry'
   const architectures = reader
-    .find('instance', 'byCluster', clusterName)
+    .find('instance', 'byCluster', deployment.clusterName)
     .filter(({ status }) => status === 'ACTIVE')
     .map(({ attributes }) => attributes.find(({ name }) => name === 'ecs.cpu-architecture')?.value)
   return new Set(architectures).size <= 1

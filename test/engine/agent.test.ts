@@ -1,16 +1,13 @@
 /** What tasks do on a real Docker Engine, from RunTask to their end: real controller, real agent, real containers. */
-import { execFile, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { DescribeContainerInstancesCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { launchAgent } from '../support/agent.ts'
-import { askEngine, busyboxImage, engineHost, removeBusyboxImage } from '../support/engine.ts'
+import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.ts'
 import { agentOptions, eventually, startLab } from '../support/lab.ts'
+import { freePort, startRegistry } from '../support/registry.ts'
 
 tap.setTimeout(300_000)
 const image = await busyboxImage()
@@ -240,12 +237,7 @@ await tap.test('an image of a registry is pulled, and its digest is told', async
   const registry = await startRegistry()
   t.teardown(() => registry.end())
   const name = `127.0.0.1:${registry.port}/lab/app`
-  await askEngine('POST', `/images/${image}/tag?repo=${encodeURIComponent(name)}&tag=1`)
-  // Docker wants the header even where there are no credentials.
-  const pushed = await promisify(execFile)('docker', ['-H', engineHost(), 'push', `${name}:1`])
-  const digest = /digest: (sha256:[0-9a-f]{64})/.exec(pushed.stdout)?.[1]
-  t.ok(digest !== undefined, 'docker pushed the image')
-  await askEngine('DELETE', `/images/${name}:1`)
+  const digest = await registry.push(image, `${name}:1`)
 
   const arn = await lab.run({ containers: [{ name: 'app', image: `${name}:1`, command: forever }] })
   const task = await lab.reaches(arn, 'RUNNING')
@@ -307,31 +299,4 @@ async function stopped(arn: string): Promise<void> {
   await lab.client.send(new StopTaskCommand({ task: arn }))
   for (const id of await lab.containersOf(arn)) await askEngine('POST', `/containers/${id}/kill`)
   await lab.reaches(arn, 'STOPPED', 60_000)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-/** Debian's docker-registry on a free port of the loopback address, which engines trust without TLS. */
-async function startRegistry(): Promise<{ port: number; end: () => Promise<void> }> {
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-registry-'))
-  const port = await freePort()
-  const config = { version: 0.1, storage: { filesystem: { rootdirectory: join(directory, 'images') } } }
-  writeFileSync(join(directory, 'config.yml'), JSON.stringify({ ...config, http: { addr: `127.0.0.1:${port}` } }))
-  const child = spawn('docker-registry', ['serve', join(directory, 'config.yml')], { stdio: 'ignore' })
-  const ended = new Promise((resolve) => child.once('close', resolve))
-  await eventually(async () => fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined), 'the registry answers')
-  return {
-    port,
-    async end() {
-      child.kill('SIGTERM')
-      await ended
-      rmSync(directory, { recursive: true, force: true })
-    },
-  }
 }
