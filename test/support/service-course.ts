@@ -94,26 +94,29 @@ export async function aCourse({ hosts, definitions = revisions(3), seed = 1 }: C
   }
 
   /** Runs `input` and every turn that follows from it, then writes the line. */
-  async function act(what: string, run: (tx: Transaction) => void): Promise<void> {
+  async function act(what: string, ...runs: readonly ((tx: Transaction) => unknown)[]): Promise<void> {
     const before = new Map(turn.reader.all('task').map((task) => [task.taskId, task]))
-    await turn.submit({ name: what, run })
+    await Promise.all(runs.map((run) => turn.submit({ name: what, run })))
     await quiet(turn)
     const after = turn.reader.all('task')
     course.lines.push([what, answerOf(before, after), standing(after)].filter((part) => part !== '').join(' | '))
     if (faults.length > 0) throw new Error(`the controller logged an error: ${JSON.stringify(faults[0])}`)
   }
 
-  function agentsAct(tx: Transaction, behave: Behaviour): number {
-    let acted = 0
-    for (const task of tx.all('task')) {
-      const instance = tx.get('instance', task.instanceId)
-      if (task.lastStatus === 'STOPPED' || instance?.agentConnected !== true) continue
-      const next = afterAct(tx, task, behave(task), now)
-      if (next === task) continue
-      tx.put('task', task.taskId, next)
-      acted += 1
-    }
-    return acted
+  /** Many agents are many inputs: no turn takes more than it can bear. Each answers how many tasks were changed. */
+  function agentsActs(behave: Behaviour): readonly ((tx: Transaction) => number)[] {
+    const live = turn.reader.all('task').filter(({ lastStatus }) => lastStatus !== 'STOPPED')
+    const portions = Array.from({ length: Math.max(1, Math.ceil(live.length / 500)) }, (_, index) =>
+      live.slice(index * 500, index * 500 + 500),
+    )
+    return portions.map((portion) => (tx) => {
+      const next = portion
+        .filter(({ instanceId }) => tx.get('instance', instanceId)?.agentConnected === true)
+        .map((task) => afterAct(tx, task, behave(task), now))
+        .filter((task) => task !== tx.get('task', task.taskId))
+      for (const task of next) tx.put('task', task.taskId, task)
+      return next.length
+    })
   }
 
   const course: Course = {
@@ -133,13 +136,13 @@ export async function aCourse({ hosts, definitions = revisions(3), seed = 1 }: C
       act('deleted', (tx) => {
         deleteService(tx, { service: 'web', force: true, ...input })
       }),
-    agents: (behave = obey) => act('agents', (tx) => agentsAct(tx, behave)),
+    agents: (behave = obey) => act('agents', ...agentsActs(behave)),
     async settle(behave = obey, stepsMax = 50) {
       for (let steps = 0; steps < stepsMax; steps += 1) {
-        const acted = await turn.submit({ name: 'agents', run: (tx) => agentsAct(tx, behave) })
+        const acted = await Promise.all(agentsActs(behave).map((run) => turn.submit({ name: 'agents', run })))
         await quiet(turn)
         if (faults.length > 0) throw new Error(`the controller logged an error: ${JSON.stringify(faults[0])}`)
-        if (acted === 0) return steps
+        if (acted.every((count) => count === 0)) return steps
       }
       throw new Error(`the agents still act after ${stepsMax} steps:\n${standing(turn.reader.all('task'))}`)
     },
