@@ -212,20 +212,21 @@ function describeClusters(reader: Reader, input: Input<'DescribeClusters'>, worl
 
 /** A cluster as ECS answers it: the lists that were not asked for are there, and empty. */
 function describeCluster(reader: Reader, row: ClusterRow, include: readonly ClusterField[]): Cluster {
-  const tasks = reader.find('task', 'liveByCluster', row.clusterName)
+  const countTasks = (status: string): number =>
+    sum(launchTypes.map(([, launchType]) => countOf(reader, row.clusterName, launchType, status)))
   const services = reader.find('service', 'liveByCluster', row.clusterName)
   return {
     clusterArn: row.clusterArn,
     clusterName: row.clusterName,
     status: row.status,
     registeredContainerInstancesCount: registeredInstances(reader, row.clusterName),
-    runningTasksCount: tasks.filter(isRunning).length,
-    pendingTasksCount: tasks.filter(isPending).length,
+    runningTasksCount: countTasks('RUNNING'),
+    pendingTasksCount: countTasks('PENDING'),
     activeServicesCount: services.filter(isActive).length,
     capacityProviders: row.capacityProviders,
     defaultCapacityProviderStrategy: row.defaultCapacityProviderStrategy,
     serviceConnectDefaults: row.serviceConnectDefaults,
-    statistics: include.includes('STATISTICS') ? clusterStatistics(tasks, services) : [],
+    statistics: include.includes('STATISTICS') ? clusterStatistics(reader, row.clusterName, services) : [],
     tags: include.includes('TAGS') ? row.tags : [],
     settings: include.includes('SETTINGS') ? row.settings : [],
     ...(include.includes('ATTACHMENTS') && { attachments: row.attachments ?? [] }),
@@ -233,33 +234,41 @@ function describeCluster(reader: Reader, row: ClusterRow, include: readonly Clus
   }
 }
 
-type LiveTask = { readonly lastStatus: string; readonly launchType?: string | undefined }
+/** As ECS names them in its statistics, and as they stand on tasks and services. */
+const launchTypes = [
+  ['EC2', 'EC2'],
+  ['Fargate', 'FARGATE'],
+  ['External', 'EXTERNAL'],
+] as const
 
-const isRunning = (task: LiveTask): boolean => task.lastStatus === 'RUNNING'
-const isPending = (task: LiveTask): boolean => task.lastStatus === 'PENDING'
+function countOf(reader: Reader, clusterName: string, launchType: string, status: string): number {
+  return reader.count('task', 'liveByClusterCount', `${clusterName}/${launchType}/${status}`)
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0)
+}
 
 const isActive = (service: ServiceRow): boolean => service.status === 'ACTIVE'
 const isDraining = (service: ServiceRow): boolean => service.status === 'DRAINING'
 
-/** The statistics of ECS, per launch type, numbers as text. A service that names no launch type counts as ECS's default, EC2. */
+/** The statistics of ECS, per launch type, numbers as text. A service that names no launch type counts as EC2, ECS's default. */
 function clusterStatistics(
-  tasks: readonly LiveTask[],
+  reader: Reader,
+  clusterName: string,
   services: readonly ServiceRow[],
 ): { name: string; value: string }[] {
-  const count = (launchType: string, isCounted: (task: LiveTask) => boolean): string =>
-    String(tasks.filter((task) => task.launchType === launchType && isCounted(task)).length)
+  const tasks = (launchType: string, status: string): string => String(countOf(reader, clusterName, launchType, status))
   const countServices = (launchType: string, isCounted: (service: ServiceRow) => boolean): string =>
     String(services.filter((service) => (service.launchType ?? 'EC2') === launchType && isCounted(service)).length)
-  const named = [
-    ['EC2', 'EC2'],
-    ['Fargate', 'FARGATE'],
-    ['External', 'EXTERNAL'],
-  ] as const
   return [
-    ...named.map(([name, type]) => ({ name: `running${name}TasksCount`, value: count(type, isRunning) })),
-    ...named.map(([name, type]) => ({ name: `pending${name}TasksCount`, value: count(type, isPending) })),
-    ...named.map(([name, type]) => ({ name: `active${name}ServiceCount`, value: countServices(type, isActive) })),
-    ...named.map(([name, type]) => ({ name: `draining${name}ServiceCount`, value: countServices(type, isDraining) })),
+    ...launchTypes.map(([name, type]) => ({ name: `running${name}TasksCount`, value: tasks(type, 'RUNNING') })),
+    ...launchTypes.map(([name, type]) => ({ name: `pending${name}TasksCount`, value: tasks(type, 'PENDING') })),
+    ...launchTypes.map(([name, type]) => ({ name: `active${name}ServiceCount`, value: countServices(type, isActive) })),
+    ...launchTypes.map(([name, type]) => ({
+      name: `draining${name}ServiceCount`,
+      value: countServices(type, isDraining),
+    })),
   ]
 }
 

@@ -14,6 +14,7 @@ import {
   testNow,
 } from '../../test/support/builders.ts'
 import { refusal } from '../../test/support/refusal.ts'
+import { startDeployment } from '../decide/deployment-start.ts'
 import { taskDefinitionDecider } from '../decide/task-definition.ts'
 import type { State } from '../state/state.ts'
 import { type TableName, tableNames } from '../state/tables.ts'
@@ -457,6 +458,34 @@ await t.test('which updates start a deployment', async (test) => {
   test.match(back.deployments?.[0], { status: 'PRIMARY', taskDefinition: definitionArn(1), createdAt: testNow + 4000 })
   test.not(back.deployments?.[0]?.id, first, 'a rollback by hand is a deployment of its own')
   test.not(back.currentServiceDeployment, second.currentServiceDeployment)
+})
+
+await t.test('an update in the middle of a rollback takes its place', async (test) => {
+  const state = withDefinitions()
+  create(state, { taskDefinition: 'web:2' })
+  const failed = state.find('deployment', 'liveByService', 'default/web')[0] ?? aDeployment()
+  const back = inTransaction(state, (tx) => {
+    const service = tx.get('service', 'default/web') ?? aService()
+    const rollback = { from: failed, to: 'ecs-svc/1', reason: 'rolling back' }
+    return startDeployment(tx, { ...service, taskDefinition: definitionArn(1) }, { rollback }, testNow + 1, world)
+  })
+  const updated = update(state, { taskDefinition: 'web:2', desiredCount: 7 })
+  test.match(updated, { taskDefinition: definitionArn(2), desiredCount: 7 })
+  const [primary, ...former] = updated.deployments ?? []
+  test.match(primary, { status: 'PRIMARY', rolloutState: 'IN_PROGRESS', taskDefinition: definitionArn(2) })
+  test.match(new Set(former.map(({ id }) => id)), new Set([back.id, failed.id]))
+  test.equal(state.get('deployment', primary?.id ?? '')?.rollbackOf, undefined)
+  test.match(state.get('serviceDeployment', failed.serviceDeploymentId), { finishedAt: testNow + 1000 })
+})
+
+await t.test('a cluster has its quota of services', async (test) => {
+  const service = Array.from({ length: 5000 }, (_, index) => aService({ serviceName: `s${index}` }))
+  const state = withDefinitions({ service, cluster: [aCluster({ clusterName: 'lab' })] })
+  test.match(
+    refusal(() => create(state)),
+    /^InvalidParameterException: Cluster default has 5000 services, the most that a cluster can have/,
+  )
+  test.match(create(state, { cluster: 'lab' }), { status: 'ACTIVE' })
 })
 
 await t.test('what UpdateService refuses, and nothing is lost of the service', async (test) => {

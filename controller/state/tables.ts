@@ -236,6 +236,9 @@ export const indexes = {
     /** Tasks that hold resources: everything that is not STOPPED. */
     liveByInstance: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.instanceId),
     liveByCluster: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.clusterName),
+    /** `default/EC2/RUNNING`: what a cluster's counts are read from. */
+    liveByClusterCount: (row: TaskRow) =>
+      row.lastStatus === 'STOPPED' ? undefined : `${row.clusterName}/${row.launchType}/${row.lastStatus}`,
     liveByTaskDefinition: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.taskDefinitionArn),
     stopped: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? 'STOPPED' : undefined),
     liveByService: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.serviceKey),

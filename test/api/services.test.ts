@@ -301,6 +301,8 @@ await t.test('calls that are refused, while the service that they name goes on',
     test.match(json['__type'], code)
     test.match(text, message)
   }
+  const asAgent = await callEcs(controller.endpoint, controller.agentCredentials, 'DeleteService', { service: 'calm' })
+  test.match(asAgent.json['__type'], 'AccessDeniedException', "an agent's key is for agents' calls")
   test.same(await describe('calm'), before)
   test.same(await tasksOf('calm'), tasks)
 })
