@@ -149,13 +149,15 @@ function deploying({ service, ofPrimary, ofOthers, now }: ServiceScene, primary:
   }
 }
 
-function starting({ service, tasks }: ServiceScene): Reason | undefined {
+function starting({ service, ofPrimary: tasks }: ServiceScene): Reason | undefined {
   if (tasks.healthy >= service.desiredCount && tasks.unhealthy === 0) return undefined
   const parts: string[] = []
   if (tasks.starting > 0) parts.push(`${count(tasks.starting, 'task', 'tasks')} to become healthy`)
   if (tasks.stopping > 0) parts.push(`${count(tasks.stopping, 'task', 'tasks')} to end`)
   if (tasks.unhealthy > 0)
     parts.push(`the replacement of ${count(tasks.unhealthy, 'unhealthy task', 'unhealthy tasks')}`)
+  const leaving = tasks.leaving + tasks.leavingUnready
+  if (leaving > 0) parts.push(`the replacement of ${count(leaving, 'task', 'tasks')} on draining instances`)
   return {
     state: 'starting',
     summary:

@@ -309,6 +309,8 @@ await t.test('after all that: alive, ready, honest in its documents, and no secr
     '/v1/clusters/{cluster}/resume-replacement',
     '/v1/clusters/{cluster}/tasks',
     '/v1/events',
+    '/v1/plan',
+    '/v1/services/{cluster}/{service}/why',
     '/v1/tasks/{task}',
     '/v1/tasks/{task}/why',
   ])
