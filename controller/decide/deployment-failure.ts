@@ -9,7 +9,13 @@ import type { DeploymentCause } from '../state/service-tables.ts'
 import type { TaskContainer, TaskRow } from '../state/tables.ts'
 
 /** What kind of failure it is. `retry`: another try may succeed. The others no retry can heal. */
-export type FailureKind = 'retry' | 'missingImage' | 'wrongArchitecture' | 'invalidReference' | 'brokenCommand'
+export type FailureKind =
+  | 'retry'
+  | 'missingImage'
+  | 'wrongArchitecture'
+  | 'invalidReference'
+  | 'brokenCommand'
+  | 'refusedTask'
 
 /** Texts under which the rest says nothing definite, whatever else stands there. */
 const doubtful = new RegExp(
@@ -37,8 +43,12 @@ const definite: readonly (readonly [FailureKind, RegExp])[] = [
 /** Words that only count in what an agent says of an image, since a program may say them of anything. */
 const registryErrors = /^(?:CannotPull|CannotCreate|CannotStart)\w*Error/
 
+/** How an agent says of a whole task that it can't or won't run it: agent/decide/payload.ts, and the official agent. */
+const refusal = /^UnrecogniedTaskError: |^HostConfigError: |, which is not supported by this agent\.$/
+
 /** What the text of a task or container's reason says. */
 export function classifyReason(reason: string): FailureKind {
+  if (refusal.test(reason)) return 'refusedTask'
   if (!registryErrors.test(reason) || doubtful.test(reason)) return 'retry'
   return definite.find(([, words]) => words.test(reason))?.[0] ?? 'retry'
 }

@@ -377,6 +377,8 @@ await t.test('what is definite, and what a retry may heal', async (test) => {
       'CannotStartContainerError: Error response from daemon: failed to create shim task: OCI runtime create failed: runc ' +
         'create failed: unable to start container process: exec: "/app": permission denied: unknown',
     ],
+    ['refusedTask', 'Container app has secrets, which is not supported by this agent.'],
+    ['refusedTask', 'UnrecogniedTaskError: Error loading task - no containers'],
     ['brokenCommand', 'CannotCreateContainerError: Error response from daemon: No command specified'],
     [
       'wrongArchitecture',

@@ -143,11 +143,11 @@ function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, n
 }
 
 /**
- * An image for another architecture is hopeless only where no host of the cluster has a different one; and one that its
- * registry doesn't have, only while no task has shown that some host has it.
+ * An image for another architecture is hopeless only where no host of the cluster has a different one. What another host
+ * may have (an image that its registry hasn't, an agent that can do more) is hopeless only while no task has run on any.
  */
 function isHopelessHere(reader: Reader, deployment: DeploymentRow, { kind }: TaskFailure): boolean {
-  if (kind === 'missingImage') return deployment.healthyTasks === 0
+  if (kind === 'missingImage' || kind === 'refusedTask') return deployment.healthyTasks === 0
   if (kind !== 'wrongArchitecture') return kind !== 'retry'
   const architectures = reader
     .find('instance', 'byCluster', deployment.clusterName)

@@ -10,10 +10,10 @@ import { serviceTaskDecider } from '../../controller/decide/service-task.ts'
 import { startDeployment } from '../../controller/decide/deployment-start.ts'
 import { taskDecider } from '../../controller/decide/task.ts'
 import type { DeploymentRow, ServiceDeploymentRow, ServiceRow } from '../../controller/state/service-tables.ts'
-import type { State } from '../../controller/state/state.ts'
+import type { Overlay, State } from '../../controller/state/state.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../../controller/state/tables.ts'
 import type { Change, Transaction } from '../../controller/state/transaction.ts'
-import { decideUntilQuiet, markDirty, nothingUndecided } from '../../controller/turn-deciders.ts'
+import { decideUntilQuiet, markDirty, nothingUndecided, type Undecided } from '../../controller/turn-deciders.ts'
 import type { World } from '../../proto/world.ts'
 import { anInstance, aService, aState, aWorld, testNow } from './builders.ts'
 
@@ -114,14 +114,31 @@ export class ServiceStory {
     change(inner)
     markDirty(undecided, inner.changes())
     overlay.merge(inner)
+    const left = this.#decide(overlay, undecided)
+    if (left > 0) throw new Error(`${left} decisions were left over`)
+    const changes = overlay.changes()
+    this.#apply(changes)
+    if (changes.length > 0) this.#decideAgain(changes)
+  }
+
+  /** The law of all deciders: what they have decided they do not decide otherwise a moment later. */
+  #decideAgain(changes: readonly Change[]): void {
+    const overlay = this.state.begin()
+    const undecided = nothingUndecided()
+    markDirty(
+      undecided,
+      changes.map((change) => ({ ...change, before: change.row })),
+    )
+    this.#decide(overlay, undecided)
+    const otherwise = overlay.changes().map(({ table, key }) => `${table} ${key}`)
+    if (otherwise.length > 0) throw new Error(`decided otherwise a second time: ${otherwise.join(', ')}`)
+  }
+
+  #decide(overlay: Overlay, undecided: Undecided): number {
     const deciders = [serviceTaskDecider, taskDecider, instanceDecider]
     const deciding = { overlay, undecided, deciders, keyedDeciders: [serviceDecider] }
-    const left = decideUntilQuiet(
-      { ...deciding, now: this.now, world: this.world, log },
-      { decisionsMax: 20_000, decidedRowsMax: 20_000 },
-    )
-    if (left > 0) throw new Error(`${left} decisions were left over`)
-    this.#apply(overlay.changes())
+    const { now, world } = this
+    return decideUntilQuiet({ ...deciding, now, world, log }, { decisionsMax: 20_000, decidedRowsMax: 20_000 })
   }
 
   /** Lets `seconds` pass, one by one: the tick first, then what the agents report. */
