@@ -113,12 +113,20 @@ export function noteWait(
   })
 }
 
-/** What running tasks hold, and give back when they end: only then does it help to stop some. */
+/** True where running tasks hold what is wanting, and give it back when they end: only then does it help to stop some. */
 export function isForWantOfResources(wait: PlacementWait | undefined): boolean {
   return (
-    wait?.counts.some(({ filter, reason }) => reason.startsWith('RESOURCE') || filter === 'distinctInstance') ?? false
+    wait?.counts.some(
+      ({ filter, reason, explanation }) =>
+        reason.startsWith('RESOURCE') ||
+        filter === 'distinctInstance' ||
+        (filter === 'memberOf' && countsTasks.test(explanation)),
+    ) ?? false
   )
 }
+
+/** The subjects of the cluster query language that change with the tasks of an instance. */
+const countsTasks = /runningTasksCount|task:group/
 
 function isNewsOf(before: PlacementWait | undefined, wait: PlacementWait, now: number): boolean {
   if (before?.toldAt === undefined) return true

@@ -476,6 +476,24 @@ await test('a full host and room under the percentages: old tasks make room wher
   await course.close()
 })
 
+await test('a cap on tasks for each instance: an update makes room under it', async (t) => {
+  const placementConstraints = [{ type: 'memberOf', expression: 'runningTasksCount < 2' }] as const
+  const course = await steady(
+    { desiredCount: 2, ...percent(50, 200), placementConstraints: [...placementConstraints] },
+    { hosts: hostsOf(1) },
+  )
+  await course.update({ taskDefinition: 'web:2' })
+  await course.settle()
+  t.same(
+    course
+      .tasks()
+      .filter(({ lastStatus }) => lastStatus === 'RUNNING')
+      .map(({ taskDefinitionArn }) => taskDefinitionArn.slice(-5)),
+    ['web:2', 'web:2'],
+  )
+  await course.close()
+})
+
 await test('percentages that allow nothing are told once, with what to do', async (t) => {
   const course = await steady({ desiredCount: 1, ...percent(100, 150) })
   await course.update({ taskDefinition: 'web:2' })
