@@ -19,6 +19,7 @@ import { createService } from '../ecs/create-service.ts'
 import { planCreateService, planRunTask, planUpdateService } from '../ecs/plan.ts'
 import { runTask } from '../ecs/run-task.ts'
 import type { DeploymentRow } from '../state/service-tables.ts'
+import { compareKeys } from '../state/index-buckets.ts'
 import type { State } from '../state/state.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { placeOn } from './placement.ts'
@@ -283,7 +284,7 @@ await t.test('what plan says is what the call then does', async (test) => {
     })
     placed += started.length
     const told = (planned.steps[0]?.started ?? []).flatMap(({ instanceId, count }) => Array(count).fill(instanceId))
-    if (JSON.stringify(told.sort()) !== JSON.stringify(started.sort()))
+    if (JSON.stringify(told.toSorted(compareKeys)) !== JSON.stringify(started.toSorted(compareKeys)))
       throw new Error(`${told.join()} is not ${started.join()}`)
 
     const count = Math.min(10, desiredCount)
