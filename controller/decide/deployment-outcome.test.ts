@@ -1,10 +1,23 @@
 import t from 'tap'
-import { aContainer, anInstance, aTask, aTaskDefinition, testNow } from '../../test/support/builders.ts'
+import {
+  aContainer,
+  aDeployment,
+  anInstance,
+  aService,
+  aState,
+  aTask,
+  aTaskDefinition,
+  aWorld,
+  inTransaction,
+  testNow,
+} from '../../test/support/builders.ts'
 import { crashes, type Fate, failsWith, runs, ServiceStory } from '../../test/support/service-story.ts'
-import type { ServiceRow } from '../state/service-tables.ts'
+import { phaseOf } from '../state/service-phase.ts'
+import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import { breakerThreshold } from './circuit-breaker.ts'
 import { pauseAfter } from './deployment-backoff.ts'
 import { classifyReason, type FailureKind, failureOf, type TaskFailure } from './deployment-failure.ts'
+import { serviceTaskDecider } from './service-task.ts'
 
 const definitions = [1, 2, 3].map((revision) => aTaskDefinition({ revision }))
 const percents = { minimumHealthyPercent: 100, maximumPercent: 200 }
@@ -149,6 +162,36 @@ await t.test(
     story.pass(3600)
     test.equal(story.tasks.length, started)
     test.equal(story.runningOf(1), 2)
+  },
+)
+
+await t.test(
+  'tasks that fail their health checks are counted, and those that pass prove themselves at once',
+  async (test) => {
+    const checked = definitions.map((definition) => ({
+      ...definition,
+      containerDefinitions: definition.containerDefinitions.map((one) => ({
+        ...one,
+        healthCheck: { command: ['true'] },
+      })),
+    }))
+    const story = new ServiceStory(checked, withRollback)
+    story.fates.set(1, turns('HEALTHY')).set(2, turns('UNHEALTHY'))
+    story.deploy(1)
+    story.pass(5)
+    test.match(story.deployment(1), { rolloutState: 'COMPLETED' }, 'without a wait')
+    story.deploy(2)
+    story.pass(60)
+    test.match(story.deployment(2), {
+      rolloutState: 'FAILED',
+      cause: { reason: 'Task failed container health checks', stopCode: 'ServiceSchedulerInitiated' },
+    })
+    test.match(story.deployment(1), { status: 'PRIMARY', rolloutState: 'COMPLETED' })
+    test.equal(
+      story.tasks.filter(({ deploymentId }) => deploymentId === story.deployment(1).id).length,
+      2,
+      'none was replaced',
+    )
   },
 )
 
@@ -404,15 +447,15 @@ await t.test('what is definite, and what a retry may heal', async (test) => {
 })
 
 await t.test('a program of another architecture is told by the one line that runc leaves', async (test) => {
-  test.equal(ended(['exec /app: exec format error']).kind, 'wrongArchitecture')
+  test.equal(endedAfter(['exec /app: exec format error']).kind, 'wrongArchitecture')
   test.equal(
-    ended(['standard_init_linux.go:228: exec user process caused: exec format error']).kind,
+    endedAfter(['standard_init_linux.go:228: exec user process caused: exec format error']).kind,
     'wrongArchitecture',
   )
-  test.match(ended(['exec /app: exec format error']).cause.reason, /another architecture/)
-  test.equal(ended(['starting', 'exec /plugin: exec format error']).kind, 'retry', "a program's own complaint")
-  test.equal(ended(['exec /app: exec format error'], 0).kind, 'retry')
-  test.notMatch(JSON.stringify(ended(['secret']).cause), 'secret')
+  test.match(endedAfter(['exec /app: exec format error']).cause.reason, /another architecture/)
+  test.equal(endedAfter(['starting', 'exec /plugin: exec format error']).kind, 'retry', "a program's own complaint")
+  test.equal(endedAfter(['exec /app: exec format error'], 0).kind, 'retry')
+  test.notMatch(JSON.stringify(endedAfter(['secret']).cause), 'secret')
   const story = new ServiceStory(definitions, withoutBreaker, [
     anInstance(),
     anInstance({ attributes: [{ name: 'ecs.cpu-architecture', value: 'arm64' }] }),
@@ -484,10 +527,19 @@ function pullsDigest(imageDigest: string): Fate {
   }
 }
 
-function ended(lastLogLines: readonly string[], exitCode = 1): TaskFailure {
+function endedAfter(lastLogLines: readonly string[], exitCode = 1): TaskFailure {
   const containers = [aContainer({ lastStatus: 'STOPPED', exitCode, lastLogLines })]
   const stoppedReason = 'Essential container in task exited'
   return failureOf(aTask({ stopCode: 'EssentialContainerExited', stoppedReason, containers }), testNow)
+}
+
+/** RUNNING after a second, and then what its health check says after three. */
+function turns(healthStatus: 'HEALTHY' | 'UNHEALTHY'): Fate {
+  return (task, ageMs) => {
+    const report = runs(task, ageMs)
+    if (report === undefined || ageMs < 3000) return report
+    return { ...report, containers: [{ containerName: 'app', status: 'RUNNING', healthStatus }] }
+  }
 }
 
 function pinnedImages({
@@ -497,3 +549,38 @@ function pinnedImages({
 }) {
   return containers.map(({ pinnedImage }) => pinnedImage)
 }
+
+await t.test("a crash is judged by its host's own clock, however wrong, and health once known stays", (test) => {
+  const deployment = aDeployment()
+  const hour = 3_600_000
+  const ended = (ranForMs: number, hostAheadMs: number): DeploymentRow | undefined => {
+    const from = testNow + hostAheadMs
+    const task = aTask({
+      serviceKey: 'default/web',
+      deploymentId: deployment.id,
+      lastStatus: 'STOPPED',
+      desiredStatus: 'STOPPED',
+      stopCode: 'EssentialContainerExited',
+      startedAt: testNow,
+      healthyAt: testNow,
+      executionStoppedAt: from + ranForMs,
+      containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 0, startedAt: from, finishedAt: from + ranForMs })],
+    })
+    const state = aState({ task: [task], service: [aService()], deployment: [deployment] })
+    const now = testNow + 2000
+    inTransaction(state, (tx) => serviceTaskDecider.decide(tx, 'task', task.taskId, undefined, now, aWorld()))
+    return state.get('deployment', deployment.id)
+  }
+  test.match(ended(1500, hour), { failedTasks: 1, failuresInRow: 1, retryAt: Number })
+  test.match(ended(1500, -hour), { failedTasks: 1, failuresInRow: 1 })
+  test.match(ended(11_000, -hour), { failedTasks: 0, retryAt: undefined })
+
+  const checked = { lastStatus: 'RUNNING', desiredStatus: 'RUNNING', hasHealthCheck: true } as const
+  const phases = [
+    phaseOf({ ...checked, healthStatus: 'UNKNOWN' }),
+    phaseOf({ ...checked, healthStatus: 'UNKNOWN', healthyAt: testNow }),
+    phaseOf({ ...checked, healthStatus: 'UNHEALTHY', healthyAt: testNow }),
+  ]
+  test.same(phases, ['starting', 'healthy', 'unhealthy'])
+  test.end()
+})

@@ -118,9 +118,20 @@ function isFailure(task: TaskRow, now: number): boolean {
   if (task.stopCode === 'TaskFailedToStart') return true
   if (task.stopCode === 'ServiceSchedulerInitiated') return isHealthFailure(task.stoppedReason)
   if (task.stopCode !== 'EssentialContainerExited') return false
-  const endedAt = task.executionStoppedAt ?? now
-  const startedAt = task.startedAt ?? endedAt
-  return task.healthyAt === undefined || endedAt - startedAt < provingMs
+  return task.healthyAt === undefined || ranForMs(task, now) < provingMs
+}
+
+/**
+ * How long the task ran: of its essential containers the longest, by their host's clock alone, because one that is set
+ * otherwise than ours would make a crash look like an hour's work. Ours only where the host didn't tell.
+ */
+function ranForMs({ containers, startedAt, executionStoppedAt }: TaskRow, now: number): number {
+  const spans = containers
+    .filter(({ essential }) => essential)
+    .flatMap(({ startedAt: from, finishedAt: to }) => (from === undefined || to === undefined ? [] : [to - from]))
+  if (spans.length > 0) return Math.max(...spans)
+  const endedAt = Math.min(now, executionStoppedAt ?? now)
+  return endedAt - (startedAt ?? endedAt)
 }
 
 /** Source: AWS documentation, "Stopped tasks error messages": failed container and load balancer health checks. */
