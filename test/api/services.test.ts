@@ -7,6 +7,7 @@ import {
   CreateServiceCommand,
   DeleteServiceCommand,
   type Deployment,
+  DeregisterContainerInstanceCommand,
   DescribeServicesCommand,
   DescribeTasksCommand,
   ECSClient,
@@ -121,11 +122,8 @@ await t.test('a stopped task is replaced; scaling and two updates at once settle
   await stable(test, 'churn')
   const [victim = ''] = await tasksOf('churn')
   await ecs.send(new StopTaskCommand({ task: victim, reason: 'by hand' }))
-  const replaced = await eventually('a replacement', async () => {
-    const tasks = await tasksOf('churn')
-    return tasks.length === 2 && !tasks.includes(victim) ? tasks : undefined
-  })
-  test.equal(replaced.length, 2)
+  const replaced = await tasksComeTo('churn', 2)
+  test.notOk(replaced.includes(victim))
   const stopped = await ecs.send(new DescribeTasksCommand({ tasks: [victim] }))
   test.match(stopped.tasks, [{ stopCode: 'UserInitiated', stoppedReason: 'by hand' }])
 
@@ -307,6 +305,54 @@ await t.test('calls that are refused, while the service that they name goes on',
   test.same(await tasksOf('calm'), tasks)
 })
 
+await t.test('what can not go on says why, and goes on once that is mended', async (test) => {
+  const portMappings = [{ containerPort: 80, hostPort: 8080 }]
+  const containerDefinitions = [{ ...sleeper, portMappings }]
+  await ecs.send(new RegisterTaskDefinitionCommand({ family: 'port', containerDefinitions }))
+  const half = { minimumHealthyPercent: 50, maximumPercent: 150 }
+  await create({ serviceName: 'torn', desiredCount: 1, placementConstraints: [onRack('a'), onRack('b')] })
+  await create({ serviceName: 'port', desiredCount: 1, taskDefinition: 'port' })
+  await create({ serviceName: 'tight', desiredCount: 1, deploymentConfiguration: half })
+  await stable(test, 'port')
+  await stable(test, 'tight')
+  for (const service of ['port', 'tight']) await update({ service, forceNewDeployment: true })
+  await says('torn', /was unable to place a task .* no instance can meet both attribute:rack == a and == b/)
+  await says('port', /was unable to place a task .* already using a port required by your task/)
+  await says(
+    'tight',
+    /was unable to stop or start tasks during a deployment .* desiredCount 1, minimumHealthyPercent 50/,
+  )
+
+  await update({ service: 'torn', placementConstraints: [] })
+  await update({ service: 'port', deploymentConfiguration: { minimumHealthyPercent: 0 } })
+  await update({ service: 'tight', desiredCount: 2 })
+  for (const service of ['torn', 'port', 'tight']) await stable(test, service)
+
+  await update({ service: 'port', forceNewDeployment: true })
+  await remove('port')
+  test.match(await describe('port'), [{ status: 'INACTIVE', deployments: [] }], 'deleted in the middle of a deployment')
+  for (const service of ['torn', 'tight']) await remove(service)
+})
+
+await t.test('a daemon comes to each new instance by itself', async (test) => {
+  await create({ serviceName: 'daemon', schedulingStrategy: 'DAEMON', desiredCount: undefined })
+  const [only = ''] = await tasksComeTo('daemon', 1)
+  const second = await startAgentPeer({
+    endpoint: controller.endpoint,
+    key: controller.agentCredentials,
+    gantryProtocol: true,
+  })
+  const both = await tasksComeTo('daemon', 2)
+  test.ok(both.includes(only))
+  await stable(test, 'daemon')
+  test.match(await describe('daemon'), [{ desiredCount: 2, runningCount: 2 }])
+  await ecs.send(new DeleteServiceCommand({ service: 'daemon' }))
+  await waitUntilServicesInactive({ client: ecs, ...patience }, { services: ['daemon'] })
+  await second.disconnect('close')
+  const containerInstance = second.instanceArn
+  await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance, force: true }))
+})
+
 await t.test('a controller that was killed finds its services, and replaces nothing', async (test) => {
   const tasks = await tasksOf('calm')
   const before = await describe('calm')
@@ -334,6 +380,26 @@ async function call(operation: string, input: object): Promise<Readonly<Record<s
 async function stable(test: Test, service: string): Promise<void> {
   const { state } = await waitUntilServicesStable({ client: ecs, ...patience }, { services: [service] })
   test.equal(state, 'SUCCESS', `${service} is stable`)
+}
+
+function onRack(rack: string): { readonly type: 'memberOf'; readonly expression: string } {
+  return { type: 'memberOf', expression: `attribute:rack == ${rack}` }
+}
+
+/** Waits until that many tasks of the service are wanted RUNNING. */
+function tasksComeTo(service: string, wanted: number): Promise<readonly string[]> {
+  return eventually(`${wanted} tasks of ${service}`, async () => {
+    const tasks = await tasksOf(service)
+    return tasks.length === wanted ? tasks : undefined
+  })
+}
+
+/** Waits for an event of the service. */
+function says(service: string, message: RegExp): Promise<string> {
+  return eventually(`${service} to say ${message.source}`, async () => {
+    const [shown] = await describe(service)
+    return shown?.events?.map((event) => event.message ?? '').find((text) => message.test(text))
+  })
 }
 
 async function create(input: Partial<CreateServiceCommandInput>): Promise<Service> {
