@@ -3,14 +3,14 @@
  * and stop is rolling.ts's to say; here it is done, and told.
  */
 import type { World } from '../../proto/world.ts'
-import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
+import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { mayStart } from './deployment-backoff.ts'
-import { type PhaseCounts, type RollingStep, rollingStep, totalOf } from './rolling.ts'
+import { type PhaseCounts, type RollingInput, type RollingStep, rollingStep, totalOf } from './rolling.ts'
 import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
 import { isForWantOfResources, noteWait, startTasks } from './service-starts.ts'
-import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
+import { beginStops, type Stops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { noteStuck, type StuckBy } from './service-stuck.ts'
 import { countPhases, tasksInPhase, tellStarted } from './service-tasks.ts'
 
@@ -37,13 +37,13 @@ export function decideReplica(
   if (hasReturned(tx, service)) return { more: false, wakeAt: [] }
   const grace = graceOf(tx, service, primary, now)
   const scene = { service, primary, old: inOrderOfLeaving(old), mayStart: mayStart(primary, now), grace, now, world }
-  const { start } = stepOf(tx, scene, false)
+  const { start } = stepOf(tx, scene, undefined)
   const starts = startTasks(tx, service, primary, Math.min(start, tasksPerDecisionMax), now, world)
   tellStarted(tx, service, starts.started, now, world)
   noteWait(tx, service, primary.id, starts.wait, now, world)
-  const isRefused = isForWantOfResources(starts.wait)
-  const stops = stopTasks(tx, scene, isRefused, tasksPerDecisionMax - starts.started.length)
-  noteStuck(tx, service, primary.id, stuckBy(stops, stepOf(tx, scene, isRefused)), now, world)
+  const refused = refusalOf(starts.wait)
+  const stops = stopTasks(tx, scene, refused, tasksPerDecisionMax - starts.started.length)
+  noteStuck(tx, service, primary.id, stuckBy(stops, stepOf(tx, scene, refused)), now, world)
   const isCutShort = starts.wait === undefined && starts.started.length < start
   return {
     more: isCutShort || stops.isCutShort,
@@ -69,7 +69,7 @@ function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingSte
   return isStuck ? 'percentages' : undefined
 }
 
-function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): RollingStep {
+function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused']): RollingStep {
   const { service, primary, grace } = scene
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const counts = countPhases(tx, [primary.id])
@@ -82,7 +82,7 @@ function stepOf(tx: Transaction, scene: Scene, isPlacementRefused: boolean): Rol
     old: oldCounts(tx, scene, counts),
     lostHeld: isHeld ? counts.lost : 0,
     mayStart: scene.mayStart,
-    isPlacementRefused,
+    refused,
   })
 }
 
@@ -117,9 +117,9 @@ function withGrace(counts: PhaseCounts, within: number): PhaseCounts {
   return { ...counts, unhealthy: counts.unhealthy - within, starting: counts.starting + within }
 }
 
-function stopTasks(tx: Transaction, scene: Scene, isPlacementRefused: boolean, budget: number): StopsDone {
+function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused'], budget: number): StopsDone {
   const { service, primary, old, grace, now, world } = scene
-  const step = stepOf(tx, scene, isPlacementRefused)
+  const step = stepOf(tx, scene, refused)
   const stops = beginStops(tx, service, budget, now, world)
   for (const { id } of old) {
     for (const phase of ['starting', 'unhealthy', 'leavingUnready'] as const) {
@@ -130,10 +130,15 @@ function stopTasks(tx: Transaction, scene: Scene, isPlacementRefused: boolean, b
   if (step.stopUnhealthy > 0) stops.stop(grace.unhealthy, step.stopUnhealthy, unhealthyReason)
   if (step.stopSurplusStarting > 0) stops.stop(startingTasks(tx, scene), step.stopSurplusStarting)
   if (step.stopSurplusHealthy > 0) stops.stop(tasksInPhase(tx, primary.id, 'healthy'), step.stopSurplusHealthy)
-  let replaced = step.stopReplaced
-  for (const [id, phase] of replaceable(scene)) {
-    if (replaced > 0) replaced -= stops.stop(tasksInPhase(tx, id, phase), replaced)
-  }
+  const ids = [...old.map(({ id }) => id), primary.id]
+  stopFrom(tx, stops, ids, 'leaving', step.stopLeaving)
+  stopFrom(
+    tx,
+    stops,
+    old.map(({ id }) => id),
+    'healthy',
+    step.stopOld,
+  )
   return stops.finish()
 }
 
@@ -143,13 +148,23 @@ function startingTasks(tx: Transaction, { primary, grace }: Scene): readonly Tas
   return [...withinGrace, ...tasksInPhase(tx, primary.id, 'starting')]
 }
 
-/** Those on draining instances first, then those of old deployments. */
-function replaceable({ primary, old }: Scene): readonly (readonly [string, 'leaving' | 'healthy'])[] {
-  return [
-    ...old.map(({ id }) => [id, 'leaving'] as const),
-    ...old.map(({ id }) => [id, 'healthy'] as const),
-    [primary.id, 'leaving'] as const,
-  ]
+/** `count` tasks of these deployments, the first ones' first. */
+function stopFrom(
+  tx: Transaction,
+  stops: Stops,
+  deploymentIds: readonly string[],
+  phase: 'leaving' | 'healthy',
+  count: number,
+): void {
+  let left = count
+  for (const id of deploymentIds) {
+    if (left > 0) left -= stops.stop(tasksInPhase(tx, id, phase), left)
+  }
+}
+
+function refusalOf(wait: PlacementWait | undefined): RollingInput['refused'] {
+  if (wait === undefined) return undefined
+  return isForWantOfResources(wait) ? 'forWantOfResources' : 'otherwise'
 }
 
 function inOrderOfLeaving(old: readonly DeploymentRow[]): readonly DeploymentRow[] {

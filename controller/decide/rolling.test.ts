@@ -21,7 +21,6 @@ function input(over: Partial<RollingInput> = {}): RollingInput {
     old: none,
     lostHeld: 0,
     mayStart: true,
-    isPlacementRefused: false,
     ...over,
   }
 }
@@ -41,12 +40,12 @@ function rollOut(desired: number, minimumHealthyPercent: number, maximumPercent:
     if (primary.healthy === desired && old.healthy === 0) return { steps, end: 'done', broken: undefined }
     const step = rollingStep(input({ desired, minimumHealthyPercent, maximumPercent, primary, old }))
     if (step.isStuck) return { steps, end: 'stuck', broken: undefined }
-    const healthy = primary.healthy + old.healthy - step.stopReplaced - step.stopSurplusHealthy
-    const stops = step.stopReplaced + step.stopSurplusHealthy
+    const healthy = primary.healthy + old.healthy - step.stopOld - step.stopSurplusHealthy
+    const stops = step.stopOld + step.stopSurplusHealthy
     if (stops > 0 && healthy < lower) return { steps, end: 'endless', broken: `${healthy} healthy of ${lower}` }
     const total = totalOf(primary) + totalOf(old) + step.start
     if (step.start > 0 && total > upper) return { steps, end: 'endless', broken: `${total} in all of ${upper}` }
-    old = { ...old, healthy: old.healthy - step.stopReplaced }
+    old = { ...old, healthy: old.healthy - step.stopOld }
     primary = { ...primary, healthy: primary.healthy - step.stopSurplusHealthy + step.start }
   }
   return { steps: Number.POSITIVE_INFINITY, end: 'endless', broken: undefined }
@@ -86,7 +85,7 @@ await test('what goes first, and what is waited for', async (t) => {
     [
       'a pause after failures starts nothing and makes no room',
       { old: { ...none, healthy: 4 }, mayStart: false, minimumHealthyPercent: 0, maximumPercent: 100 },
-      { start: 0, stopReplaced: 0, isStuck: false },
+      { start: 0, stopOld: 0, isStuck: false },
     ],
     [
       'of a surplus those that are not healthy go first',
@@ -120,7 +119,11 @@ await test('what goes first, and what is waited for', async (t) => {
       { maximumPercent: 100, primary: { ...none, healthy: 1, unhealthy: 3 } },
       { stopUnhealthy: 1 },
     ],
-    ['or no instance has any', { primary: { ...none, unhealthy: 5 }, isPlacementRefused: true }, { stopUnhealthy: 1 }],
+    [
+      'or no instance has any',
+      { primary: { ...none, unhealthy: 5 }, refused: 'forWantOfResources' },
+      { stopUnhealthy: 1 },
+    ],
     [
       'and the next once it was replaced',
       { maximumPercent: 100, primary: { ...none, healthy: 1, starting: 1, unhealthy: 2 } },
@@ -129,13 +132,23 @@ await test('what goes first, and what is waited for', async (t) => {
     [
       'leaving tasks go once there are enough others',
       { primary: { ...none, healthy: 4, leaving: 1 } },
-      { stopReplaced: 1 },
+      { stopLeaving: 1 },
     ],
-    ['not before', { primary: { ...none, healthy: 3, leaving: 1 } }, { start: 1, stopReplaced: 0 }],
+    ['not before', { primary: { ...none, healthy: 3, leaving: 1 } }, { start: 1, stopLeaving: 0 }],
+    [
+      'leaving tasks go without a replacement where there is no place for one, and the minimum allows it',
+      { minimumHealthyPercent: 50, primary: { ...none, leaving: 4 }, refused: 'otherwise' },
+      { stopLeaving: 2 },
+    ],
+    [
+      'tasks of old deployments stay then',
+      { minimumHealthyPercent: 50, old: { ...none, healthy: 4 }, refused: 'otherwise' },
+      { stopOld: 0 },
+    ],
     [
       'old tasks make room on the instances where the minimum allows it',
-      { minimumHealthyPercent: 50, old: { ...none, healthy: 4 }, isPlacementRefused: true },
-      { stopReplaced: 2 },
+      { minimumHealthyPercent: 50, old: { ...none, healthy: 4 }, refused: 'forWantOfResources' },
+      { stopOld: 2 },
     ],
     [
       'what is about to end counts as room',
@@ -143,9 +156,9 @@ await test('what goes first, and what is waited for', async (t) => {
         minimumHealthyPercent: 0,
         old: { ...none, healthy: 2, stopping: 2 },
         primary: { ...none, healthy: 1, starting: 0 },
-        isPlacementRefused: true,
+        refused: 'forWantOfResources',
       },
-      { stopReplaced: 1 },
+      { stopOld: 1 },
     ],
   ]
   for (const [name, over, expected] of cases) t.match(rollingStep(input(over)), expected, name)

@@ -22,8 +22,11 @@ export interface RollingInput {
   readonly lostHeld: number
   /** False while the PRIMARY deployment pauses after failures, or has failed: nothing is started, no room is made. */
   readonly mayStart: boolean
-  /** The next new task found no place for want of what running tasks hold: some of them have to end first. */
-  readonly isPlacementRefused: boolean
+  /**
+   * The next new task found no place. `forWantOfResources`: of what running tasks hold, so that some of them have to end
+   * first; `otherwise`: nothing that ends would help.
+   */
+  readonly refused?: 'forWantOfResources' | 'otherwise' | undefined
 }
 
 /** How many to start and to stop now. Each looks at the counts as they are, so the order in which they are done is free. */
@@ -34,8 +37,10 @@ export interface RollingStep {
   readonly stopSurplusHealthy: number
   /** PRIMARY tasks that fail their health checks. */
   readonly stopUnhealthy: number
-  /** Healthy tasks of old deployments or on draining instances. */
-  readonly stopReplaced: number
+  /** Healthy tasks on draining instances, of whichever deployment. */
+  readonly stopLeaving: number
+  /** Healthy tasks of old deployments elsewhere. */
+  readonly stopOld: number
   /** The percentages allow neither a start nor a stop, and nothing is under way that would change that. */
   readonly isStuck: boolean
 }
@@ -69,25 +74,31 @@ export function rollingStep(input: RollingInput): RollingStep {
   const stopSurplusStarting = Math.min(surplus, primary.starting)
   const stopSurplusHealthy = surplus - stopSurplusStarting
   // A refused task needs room on an instance, which only what ends will give.
-  const usable = input.isPlacementRefused ? 0 : room
+  const usable = input.refused === 'forWantOfResources' ? 0 : room
   const stopUnhealthy = unhealthyToStop(input, missing, usable)
 
-  const healthy = primary.healthy - stopSurplusHealthy + primary.leaving + old.healthy + old.leaving
-  const replaceable = primary.leaving + old.healthy + old.leaving
+  const leaving = primary.leaving + old.leaving
+  const healthy = primary.healthy - stopSurplusHealthy + old.healthy + leaving
   const coming = primary.stopping + old.stopping + stopSurplusStarting + stopUnhealthy + unreadyOf(primary, old)
-  const inTheWay = Math.max(0, missing - usable - coming)
   const spare = Math.max(0, healthy - lower)
-  const stopReplaced = Math.min(replaceable, spare, Math.max(healthy - desired, inTheWay))
+  const replaced = Math.max(0, healthy - desired)
+  // Who drains an instance wants it empty: where nothing has a place elsewhere, the minimum alone keeps tasks there.
+  const leavingInTheWay = missing - (input.refused === undefined ? room : 0) - coming
+  const stopLeaving = Math.min(leaving, spare, Math.max(replaced, leavingInTheWay))
+  const oldInTheWay = missing - usable - coming
+  const stopOld = Math.max(0, Math.min(old.healthy, spare - stopLeaving, Math.max(replaced, oldInTheWay) - stopLeaving))
 
   const start = Math.min(missing, room)
-  const isStuck = missing > 0 && start === 0 && stopReplaced === 0 && coming === 0 && primary.starting === 0
+  const stops = stopLeaving + stopOld
+  const isStuck = missing > 0 && start === 0 && stops === 0 && coming === 0 && primary.starting === 0
   return {
     start,
     stopSurplusStarting,
     stopSurplusHealthy,
     stopUnhealthy,
-    stopReplaced,
-    isStuck: isStuck && !input.isPlacementRefused,
+    stopLeaving,
+    stopOld,
+    isStuck: isStuck && input.refused === undefined,
   }
 }
 

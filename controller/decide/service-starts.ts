@@ -179,6 +179,8 @@ function missInWords(filter: string): string {
       return "doesn't have the agent connected"
     case 'status':
       return 'is not ACTIVE'
+    case 'tasksMax':
+      return 'holds as many tasks as its agent allows'
     case 'distinctInstance':
       return 'already runs a task of this service, and its constraints allow one for each instance'
     case 'memberOf':

@@ -268,6 +268,63 @@ await test('a draining host loses its tasks once their replacements are healthy'
   await course.close()
 })
 
+await test('the only host drains: the minimum says how many tasks stay on it', async (t) => {
+  const hosts = hostsOf(2)
+  const course = await steady({ desiredCount: 2, ...percent(50, 200) }, { hosts: hosts.slice(0, 1) })
+  await course.drain(hostOf(hosts, 0))
+  await course.agents()
+  await course.update({ deploymentConfiguration: { minimumHealthyPercent: 0 } }, 'the minimum is 0')
+  await course.agents()
+  const second = hostOf(hosts, 1)
+  await course.change('host two registers', (tx) => tx.put('instance', second.instanceId, second))
+  t.same(course.lines, [
+    'host one drains | stops 1 of web:1 | web:1 1 leaving 1 stopping',
+    'agents | web:1 1 leaving',
+    'the minimum is 0 | stops 1 of web:1 | web:1 1 stopping',
+    'agents | none',
+    'host two registers | starts 2 of web:1 | web:1 2 starting',
+  ])
+  t.match(
+    course.events().find((message) => message.includes('unable to place')),
+    /1 is draining/,
+  )
+  await course.close()
+})
+
+await test('what one service gives back goes to the one that waits for it, in the same turn as it is heard of', async (t) => {
+  const course = await steady({ desiredCount: 8 }, { hosts: hostsOf(1) })
+  await course.create({ serviceName: 'shop', desiredCount: 1, taskDefinition: 'web:2' })
+  await course.update({ desiredCount: 7 })
+  await course.agents()
+  t.same(course.lines, [
+    'shop created | web:1 8 healthy',
+    'scaled to 7 | stops 1 of web:1 | web:1 7 healthy 1 stopping',
+    'agents | starts 1 of web:2 | web:1 7 healthy, web:2 1 starting',
+  ])
+  await course.close()
+})
+
+await test('what an agent is told and acknowledges concerns no service', async (t) => {
+  const host = hostOf(hostsOf(1), 0)
+  const task = aTask({ serviceKey: 'default/web', instanceId: host.instanceId })
+  const waiting = { since: testNow, at: testNow, sentence: 'no instance matched', counts: [], nearest: [] }
+  const state = aState({
+    instance: [host],
+    task: [task],
+    service: [aService(), aService({ serviceName: 'logs', schedulingStrategy: 'DAEMON' })],
+    deployment: [aDeployment({ waiting })],
+  })
+  const { concerns } = serviceDecider
+  const { taskId } = task
+  const { instanceId } = host
+  t.same(concerns(state, 'task', taskId, { ...task, seqNum: 7, acknowledgedSeqNum: 7, version: 9 }), [])
+  t.same(concerns(state, 'instance', instanceId, { ...host, seqNum: 7, connectivityAt: 1, version: 9 }), [])
+  t.same(concerns(state, 'task', taskId, { ...task, lastStatus: 'PROVISIONING' }), ['default/web'])
+  t.same(concerns(state, 'task', taskId, undefined), ['default/web'])
+  t.same(concerns(state, 'instance', instanceId, { ...host, agentConnected: false }), ['default/logs', 'default/web'])
+  t.same(concerns(state, 'instance', instanceId, { ...host, hostTcpPorts: [80] }), ['default/logs', 'default/web'])
+})
+
 await test('a lost host is replaced; when it comes back before that, what was not replaced stays', async (t) => {
   const hosts = hostsOf(3)
   const course = await steady({ desiredCount: 4 }, { hosts })
