@@ -34,6 +34,7 @@ const withBreakerAlone = {
 const notFound =
   'CannotPullContainerError: The image lab/web:2 does not exist: Error response from daemon: manifest for lab/web:2 not ' +
   'found: manifest unknown: manifest unknown'
+const stays = ' Nothing more is started until the service is updated.'
 const timedOut = 'DockerTimeoutError: Could not transition to pulled; timed out after 120s'
 
 /** A service whose first deployment, of `web:1`, has completed fifteen seconds ago. */
@@ -83,7 +84,7 @@ await t.test('an image that does not exist fails the deployment at once, and wha
   test.strictSame(story.told(), [
     '15s (deployment D2) deployment in progress.',
     '15s has started 2 tasks.',
-    `16s (deployment D2) deployment failed: no retry can heal this. Last failure: container app of task T: ${notFound}.`,
+    `16s (deployment D2) deployment failed: no retry can heal this. Last failure: container app of task T: ${notFound}.${stays}`,
   ])
   test.match(story.deployment(2), {
     status: 'PRIMARY',
@@ -202,7 +203,8 @@ await t.test('a first deployment has nowhere to go back to, and says so', async 
   story.pass(5)
   test.match(story.deployment(1), {
     rolloutState: 'FAILED',
-    rolloutStateReason: /no completed revision to roll back to\.$/,
+    rolloutStateReason:
+      /no completed revision to roll back to\. Nothing more is started until the service is updated\.$/,
   })
   test.match(story.serviceDeployment(1), { status: 'STOPPED', statusReason: /no completed revision/ })
   test.equal(story.deployments.length, 1)

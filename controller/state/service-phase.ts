@@ -28,6 +28,7 @@ interface PhasedTask {
   readonly desiredStatus: DesiredStatus
   readonly healthStatus?: string | undefined
   readonly hasHealthCheck?: true | undefined
+  readonly healthyAt?: number | undefined
   readonly lostSince?: number | undefined
   readonly evacuatingSince?: number | undefined
 }
@@ -44,11 +45,13 @@ export function phaseOf(task: PhasedTask): ServicePhase | undefined {
 
 /**
  * The health gate, the one place where it is said what healthy means: the task is RUNNING, and its essential containers
- * with health checks, if any, are HEALTHY. Load balancer targets will be asked here too.
+ * with health checks, if any, are HEALTHY. Load balancer targets will be asked here too. Where nothing is known of the health
+ * of a task that was healthy before, it still is: an agent that starts anew says UNKNOWN until it has looked.
  *
  * Source: AWS documentation, "Amazon ECS task health" and the service parameter `minimumHealthyPercent`.
  */
 export function isHealthy(task: PhasedTask): boolean {
   if (task.lastStatus !== 'RUNNING') return false
-  return task.hasHealthCheck === undefined || task.healthStatus === 'HEALTHY'
+  if (task.hasHealthCheck === undefined || task.healthStatus === 'HEALTHY') return true
+  return task.healthyAt !== undefined && task.healthStatus !== 'UNHEALTHY'
 }
