@@ -135,13 +135,15 @@ export function failDeployment(
 ): void {
   const wantsRollback = breakerOf(service)?.rollback === true && primary.rollbackOf === undefined
   const target = wantsRollback ? rollbackTarget(tx, service, primary) : undefined
-  const noTarget = wantsRollback && target === undefined ? ' There is no completed revision to roll back to.' : ''
-  putFailed(tx, service, primary, `${reason}${noTarget}`, now, world)
   if (target === undefined) {
+    const nowhere = wantsRollback ? ' There is no completed revision to roll back to.' : ''
+    const whole = `${reason}${nowhere} Nothing more is started until the service is updated.`
+    putFailed(tx, service, primary, whole, now, world)
     const status = primary.rollbackOf === undefined ? 'STOPPED' : 'ROLLBACK_FAILED'
-    endServiceDeployment(tx, service, primary, status, `${reason}${noTarget}`, now)
+    endServiceDeployment(tx, service, primary, status, whole, now)
     return
   }
+  putFailed(tx, service, primary, reason, now, world)
   rollBack(tx, service, primary, target, { reason, by: 'ECS deployment circuit breaker' }, now, world)
 }
 

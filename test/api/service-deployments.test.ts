@@ -156,7 +156,8 @@ await t.test('the breaker counts crash loops, and its threshold can be set', asy
   const [only] = await history('crashing')
   const stopped = await reaches(only?.serviceDeploymentArn, 'STOPPED')
   test.match(stopped, {
-    statusReason: /^ECS deployment circuit breaker: tasks failed to start\. .*\(exit code 3\)\.$/,
+    statusReason:
+      /^ECS deployment circuit breaker: tasks failed to start\. .*\(exit code 3\)\. Nothing more is started until/,
     deploymentCircuitBreaker: { status: 'TRIGGERED', failureCount: 2, threshold: 2 },
     stoppedAt: Date,
   })
