@@ -9,6 +9,7 @@ import type { ServiceRow } from '../state/service-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { rankForStop } from './placement-scale-in.ts'
+import { isProtected } from './task-protection.ts'
 
 export interface Chosen {
   readonly tasks: readonly TaskRow[]
@@ -32,8 +33,4 @@ export function chooseToStop(
   if (free.length <= count) return { tasks: free, protectedCount }
   const ranked = rankForStop(reader, free, service.placementStrategy, world)
   return { tasks: ranked.slice(0, Math.max(0, count)), protectedCount }
-}
-
-export function isProtected({ protectedUntil }: TaskRow, now: number): boolean {
-  return protectedUntil !== undefined && protectedUntil > now
 }

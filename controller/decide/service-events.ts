@@ -35,6 +35,11 @@ export function addServiceEvent(
   if (seq > serviceEventsMax) tx.delete('serviceEvent', eventKey(serviceKey, seq - serviceEventsMax))
 }
 
+/** How an event begins, in ECS's words: `(service web)`, or `(service web, taskSet ecs-svc/N)`. */
+export function subjectOf({ serviceName }: { readonly serviceName: string }, taskSetId?: string): string {
+  return taskSetId === undefined ? `(service ${serviceName})` : `(service ${serviceName}, taskSet ${taskSetId})`
+}
+
 /** Where the event of that number is kept. */
 export function eventKey(serviceKey: string, seq: number): string {
   return `${serviceKey}/${String(seq).padStart(9, '0')}`

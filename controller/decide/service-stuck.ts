@@ -4,9 +4,10 @@
  */
 import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
-import type { Transaction } from '../state/transaction.ts'
+import type { Reader, Transaction } from '../state/transaction.ts'
 import { rollingBounds } from './rolling.ts'
-import { addServiceEvent } from './service-events.ts'
+import { addServiceEvent, subjectOf } from './service-events.ts'
+import { protectionOf } from './task-protection.ts'
 
 export type StuckBy = NonNullable<DeploymentRow['stuck']>['by']
 
@@ -24,31 +25,65 @@ export function noteStuck(
   const stuck = by === undefined ? undefined : { since: now, by }
   tx.put('deployment', deploymentId, { ...deployment, stuck })
   if (by === undefined) return
-  const message = by === 'percentages' ? percentagesMessage(service) : protectionMessage(service)
+  tellStuck(
+    tx,
+    service,
+    { id: deploymentId, subject: subjectOf(service), desired: service.desiredCount },
+    by,
+    now,
+    world,
+  )
+}
+
+/** Who is stuck: a deployment, or a task set with a desired count of its own. */
+interface Stuck {
+  readonly id: string
+  readonly subject: string
+  readonly desired: number
+}
+
+/** The event alone: the caller remembers that it was told. */
+export function tellStuck(
+  tx: Transaction,
+  service: ServiceRow,
+  { id, subject, desired }: Stuck,
+  by: StuckBy,
+  now: number,
+  world: World,
+): void {
+  const message =
+    by === 'percentages'
+      ? percentagesMessage(subject, desired, service)
+      : `${subject} ${protectionMessage(tx, service, now)}`
   addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'ERROR',
     eventName: 'SERVICE_TASK_CONFIGURATION_FAILURE',
     reason: by === 'percentages' ? 'DEPLOYMENT_CONFIGURATION' : 'TASK_PROTECTION',
-    deploymentId,
+    deploymentId: id,
   })
 }
 
 /** Its first two sentences are ECS's. Source: AWS documentation, "Amazon ECS service event messages". */
-function percentagesMessage({ serviceName, desiredCount, deploymentConfiguration }: ServiceRow): string {
+function percentagesMessage(subject: string, desired: number, { deploymentConfiguration }: ServiceRow): string {
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = deploymentConfiguration
-  const { lower, upper } = rollingBounds(desiredCount, minimumHealthyPercent, maximumPercent)
+  const { lower, upper } = rollingBounds(desired, minimumHealthyPercent, maximumPercent)
   return (
-    `(service ${serviceName}) was unable to stop or start tasks during a deployment because of the service deployment ` +
+    `${subject} was unable to stop or start tasks during a deployment because of the service deployment ` +
     'configuration. Update the minimumHealthyPercent or maximumPercent value and try again. With desiredCount ' +
-    `${desiredCount}, minimumHealthyPercent ${minimumHealthyPercent} (rounded up) keeps ${lower} healthy and ` +
+    `${desired}, minimumHealthyPercent ${minimumHealthyPercent} (rounded up) keeps ${lower} healthy and ` +
     `maximumPercent ${maximumPercent} (rounded down) allows ${upper} in all: a lower minimum lets a task stop before ` +
     'its replacement starts, a higher maximum lets the replacement start first.'
   )
 }
 
-function protectionMessage({ serviceName }: ServiceRow): string {
+function protectionMessage(reader: Reader, { serviceKey }: ServiceRow, now: number): string {
+  const protection = protectionOf(reader, serviceKey, now)
+  const until =
+    protection === undefined
+      ? ''
+      : `, at the latest at ${new Date(protection.until).toISOString()} unless it is extended (protected tasks: ${protection.tasks})`
   return (
-    `(service ${serviceName}) was unable to stop tasks because they have task scale-in protection. It goes on as their ` +
-    'protection ends; to have it end now, use UpdateTaskProtection with protectionEnabled false.'
+    'was unable to stop tasks because they have task scale-in protection. It goes on as their protection ends' +
+    `${until}; to have it end now, use UpdateTaskProtection with protectionEnabled false.`
   )
 }

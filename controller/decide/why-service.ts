@@ -12,6 +12,7 @@ import { waitOf } from './placement-refusal.ts'
 import { type PhaseCounts, totalOf } from './rolling.ts'
 import { placementRequestOf, sourceOf } from './service-starts.ts'
 import { countPhases } from './service-tasks.ts'
+import { type Protection, protectionOf } from './task-protection.ts'
 import { reasonsOf } from './why-service-reasons.ts'
 
 export const whyServiceStates = [
@@ -78,8 +79,7 @@ export interface ServiceScene {
   readonly ofPrimary: PhaseCounts
   readonly ofOthers: PhaseCounts
   readonly waiting: PlacementWait | undefined
-  /** Until when the last of its protected tasks is protected, and how many there are. */
-  readonly protection: { readonly tasks: number; readonly until: number } | undefined
+  readonly protection: Protection | undefined
   /** Since when lost tasks of the cluster are not replaced. */
   readonly pausedSince: number | undefined
   readonly now: number
@@ -123,7 +123,7 @@ function sceneOf(reader: Reader, service: ServiceRow, now: number, world: World)
       owners.filter((id) => id !== primary?.id),
     ),
     waiting: waitNow(reader, service, primary, now, world),
-    protection: protectionOf(reader, service, now),
+    protection: protectionOf(reader, service.serviceKey, now),
     pausedSince: reader.get('cluster', service.clusterName)?.replacementPausedSince,
     now,
   }
@@ -143,14 +143,6 @@ function waitNow(
   if (source === undefined) return primary.waiting
   const placed = planPlacement(reader, service.clusterName, placementRequestOf(source), now, world).next()
   return placed.kind === 'placed' ? undefined : waitOf(placed, primary.waiting.since, now)
-}
-
-function protectionOf(reader: Reader, { serviceKey }: ServiceRow, now: number): ServiceScene['protection'] {
-  const ends: number[] = []
-  for (const { serviceKey: key, protectedUntil } of reader.find('task', 'protected', 'protected')) {
-    if (key === serviceKey && protectedUntil !== undefined && protectedUntil > now) ends.push(protectedUntil)
-  }
-  return ends.length === 0 ? undefined : { tasks: ends.length, until: Math.max(...ends) }
 }
 
 function tasksFact({ service, tasks }: ServiceScene): string {

@@ -4,6 +4,7 @@ import { invalidParameter } from '../../proto/errors.ts'
 import type { Deployment, Failure, Input, Output, Service, TaskSet } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { serviceEventsMax } from '../decide/service-events.ts'
+import { computedDesiredCount } from '../decide/task-set-scale.ts'
 import type { DeploymentRow, ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import { servicePhases } from '../state/service-phase.ts'
 import type { Reader } from '../state/transaction.ts'
@@ -166,7 +167,7 @@ export function describeTaskSet(
 ): TaskSet {
   return {
     ...pick(row, taskSetMembers),
-    computedDesiredCount: Math.ceil((service.desiredCount * (row.scale.value ?? 100)) / 100),
+    computedDesiredCount: computedDesiredCount(service, row),
     ...countsOf(reader, row.id),
     ...(include.includes('TAGS') && { tags: row.tags }),
   }

@@ -9,6 +9,7 @@ import { serviceHandlers } from './services.ts'
 import { submitHandlers } from './submit.ts'
 import { tagHandlers } from './tag-resource.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
+import { taskProtectionHandlers } from './task-protection.ts'
 import { taskHandlers } from './tasks.ts'
 import { containerAgentHandlers } from './update-container-agent.ts'
 
@@ -16,6 +17,7 @@ export const operations: Handlers = {
   ...clusterHandlers,
   ...taskDefinitionHandlers,
   ...taskHandlers,
+  ...taskProtectionHandlers,
   ...instanceHandlers,
   ...serviceHandlers,
   ...serviceHistoryHandlers,

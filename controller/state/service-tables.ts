@@ -192,8 +192,14 @@ export interface TaskSetRow
   readonly launchType?: 'EC2' | 'EXTERNAL' | undefined
   readonly stabilityStatus: 'STEADY_STATE' | 'STABILIZING'
   readonly tags: readonly Tag[]
+  /** CreateTaskSet's clientToken and a digest of its parameters, so that a repeat answers the same task set. */
   readonly clientToken?: string | undefined
+  readonly inputHash?: string | undefined
+  /** As of a deployment: what its failures, its waits and its protected tasks hold up. */
   readonly failuresInRow: number
   readonly retryAt?: number | undefined
+  readonly pause?: DeploymentRow['pause']
+  readonly cause?: DeploymentCause | undefined
   readonly waiting?: PlacementWait | undefined
+  readonly stuck?: DeploymentRow['stuck']
 }

@@ -249,6 +249,8 @@ export const indexes = {
     /** Tasks whose protection has an end that is to be noticed. */
     protected: (row: TaskRow) =>
       row.protectedUntil === undefined || row.lastStatus === 'STOPPED' ? undefined : 'protected',
+    protectedByService: (row: TaskRow) =>
+      row.protectedUntil === undefined || row.lastStatus === 'STOPPED' ? undefined : row.serviceKey,
   },
   idempotency: {},
   accountSetting: {
@@ -289,6 +291,8 @@ export const indexes = {
   taskSet: {
     byService: (row: TaskSetRow) => row.serviceKey,
     byTaskDefinition: (row: TaskSetRow) => row.taskDefinition,
+    /** Task sets of a cluster that wait for capacity. */
+    waitingByCluster: (row: TaskSetRow) => (row.waiting === undefined ? undefined : row.clusterName),
   },
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 

@@ -55,6 +55,7 @@ export type NetworkBinding = Stored<ecs.NetworkBinding>
 export type PlacementConstraint = Stored<ecs.PlacementConstraint>
 export type PlacementStrategy = Stored<ecs.PlacementStrategy>
 export type PortMapping = Stored<ecs.PortMapping>
+export type ProtectedTask = Stored<ecs.ProtectedTask>
 export type Resource = Stored<ecs.Resource>
 export type Service = Stored<ecs.Service>
 export type ServiceDeployment = Stored<ecs.ServiceDeployment>
