@@ -460,6 +460,20 @@ await t.test('which updates start a deployment', async (test) => {
   test.not(back.currentServiceDeployment, second.currentServiceDeployment)
 })
 
+await t.test('a change that rebalancing does not go with turns it off, and says so', async (test) => {
+  const state = withDefinitions()
+  test.match(create(state), { availabilityZoneRebalancing: 'ENABLED' })
+  const deploymentConfiguration = { minimumHealthyPercent: 50, maximumPercent: 100 }
+  const updated = update(state, { deploymentConfiguration })
+  test.match(updated, { availabilityZoneRebalancing: 'DISABLED', deploymentConfiguration })
+  test.match(updated.events?.[0], {
+    message:
+      /has availabilityZoneRebalancing DISABLED from now on, because deploymentConfiguration.maximumPercent is 100/,
+  })
+  const again = update(state, { desiredCount: 3 })
+  test.equal(again.events?.length, updated.events?.length, 'once')
+})
+
 await t.test('an update in the middle of a rollback takes its place', async (test) => {
   const state = withDefinitions()
   create(state, { taskDefinition: 'web:2' })
@@ -526,7 +540,10 @@ await t.test('what UpdateService refuses, and nothing is lost of the service', a
     [{ networkConfiguration: { awsvpcConfiguration: { subnets: ['s'] } } }, /Network Configuration is not valid/],
     [{ loadBalancers: [{}] }, /^UnsupportedFeatureException: loadBalancers/],
     [{ enableExecuteCommand: true }, /^UnsupportedFeatureException: enableExecuteCommand/],
-    [{ placementStrategy: [{ type: 'binpack', field: 'cpu' }] }, /Rebalancing DISABLED, or change that/],
+    [
+      { availabilityZoneRebalancing: 'ENABLED', placementStrategy: [{ type: 'binpack', field: 'cpu' }] },
+      /Rebalancing DISABLED, or change that/,
+    ],
     [{ desiredCount: 9, placementConstraints: [{ type: 'memberOf' }] }, /memberOf placement constraint needs an expr/],
   ]
   for (const [input, expected] of cases) {

@@ -3,11 +3,12 @@
  * task definition where it is another one, and `forceNewDeployment`; everything else holds for what runs, and for the
  * tasks that are started from now on. Source: the ECS API reference, UpdateService ("triggers a new service deployment").
  */
+import { parseTaskDefinitionName } from '../../proto/arn.ts'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { Input } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
-import { parseTaskDefinitionName } from '../../proto/arn.ts'
 import { startDeployment } from '../decide/deployment-start.ts'
+import { addServiceEvent } from '../decide/service-events.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -40,6 +41,7 @@ export function updateService(tx: Transaction, input: Input<'UpdateService'>, ca
   tx.put('service', next.serviceKey, next)
   if (startsDeployment(before, next, input)) startDeployment(tx, next, {}, call.now, world)
   else markUpdated(tx, next, call.now)
+  tellRebalancing(tx, before, next, input, call.now, world)
   return tx.get('service', next.serviceKey) ?? next
 }
 
@@ -144,15 +146,35 @@ function withoutEmpty(input: Input<'UpdateService'>): ServiceRow['placementStrat
   return input.placementStrategy?.filter(({ type, field }) => type !== undefined || field !== undefined)
 }
 
+/**
+ * ENABLED is most services' default, so a change that doesn't go with it turns it off, and `tellRebalancing` says so; only
+ * a request that asks for both is refused.
+ */
 function rebalancing(next: ServiceRow, input: Input<'UpdateService'>): 'ENABLED' | 'DISABLED' {
   const asked = input.availabilityZoneRebalancing
   const wanted = asked ?? next.availabilityZoneRebalancing ?? 'DISABLED'
   if (wanted === 'DISABLED') return wanted
   const why = whyNoRebalancing(next)
   if (why === undefined) return wanted
+  if (asked === undefined) return 'DISABLED'
   throw invalidParameter(
     `availabilityZoneRebalancing can't be ENABLED where ${why}. Give availabilityZoneRebalancing DISABLED, or change that.`,
   )
+}
+
+function tellRebalancing(
+  tx: Transaction,
+  before: ServiceRow,
+  next: ServiceRow,
+  input: Input<'UpdateService'>,
+  now: number,
+  world: World,
+): void {
+  if (input.availabilityZoneRebalancing !== undefined) return
+  if (before.availabilityZoneRebalancing === next.availabilityZoneRebalancing) return
+  const why = whyNoRebalancing(next) ?? 'it was changed'
+  const message = `(service ${next.serviceName}) has availabilityZoneRebalancing DISABLED from now on, because ${why}.`
+  addServiceEvent(tx, next.serviceKey, message, now, world)
 }
 
 /** The same task definition again starts nothing, as in ECS. */
