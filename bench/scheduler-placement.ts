@@ -106,6 +106,9 @@ function placeInTurn(state: State, request: PlacementRequest, count: number): re
     const { instance, reserved, note } = placed
     const task = taskOn(instance.instanceId, { group: request.group, reserved, placement: note })
     decision.put('task', task.taskId, task)
+    // As the task decider does: the agent is told under the next number.
+    const row = decision.get('instance', instance.instanceId) ?? instance
+    decision.put('instance', row.instanceId, { ...row, seqNum: row.seqNum + 1 })
     begun = performance.now()
   }
   turn.merge(decision)

@@ -7,7 +7,10 @@ export interface FilterMethods<Want> {
   readonly name: string
   /** The reason that ECS gives in `failures[]`. */
   readonly reason: string
-  /** True where only the instance's own row decides, and none of its tasks: then it is judged less often. */
+  /**
+   * True where only the instance's status, connection, launch type or attributes decide, and none of its tasks: then it is
+   * judged less often.
+   */
   readonly isOfRow?: true
   /** What the task asks for, or undefined where this filter has nothing to judge. */
   take(request: PlacementRequest): Want | undefined

@@ -14,8 +14,9 @@ import type { PlacementStrategy } from '../../proto/model/types.ts'
 import type { State } from '../state/state.ts'
 import type { InstanceRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import type { PlacementRequest } from './placement-candidates.ts'
+import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
+import { resourcesLeft } from './resources.ts'
 
 const zone = 'ecs.availability-zone'
 
@@ -279,6 +280,23 @@ await t.test('a lost or leaving task leaves its place to its successor', async (
   const instance = [...hosts('a', 'b'), hostOf({ zone: 'b', rack: 'r1', cpuUnits: 99, memoryMiB: 99 }, 3)]
   const state = aState({ instance, task })
   test.same(hostsOf(planFor(state, { default: 'service' }), 3), ['i1', 'i2', 'i1'], 'one counts in zone b, not three')
+})
+
+await t.test('tasks of a group are counted alike on full instances and on empty ones', async (test) => {
+  const own = { group: 'service:web' }
+  const all = Array.from({ length: 40 }, (_, number) =>
+    aTask({ group: `service:${number % 3}`, ...(number % 4 === 0 && own), ...(number % 5 === 0 && { lostSince: 1 }) }),
+  )
+  const instance = anInstance()
+  for (const count of [0, 15, 16, 40]) {
+    const tasks = all.slice(0, count)
+    const meant = tasks.filter(({ group, lostSince }) => group === own.group && lostSince === undefined).length
+    test.equal(
+      tasksOfGroup({ instance, tasks, resources: resourcesLeft(instance, tasks) }, own.group),
+      meant,
+      `of ${count}`,
+    )
+  }
 })
 
 await t.test('the note on a task: what was weighed, the three best and their numbers', async (test) => {

@@ -8,14 +8,17 @@ import type { InstanceRow, ReservedResources } from '../state/tables.ts'
 import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup, withTask } from './placement-candidates.ts'
 import type { PlacementCluster } from './placement-cluster.ts'
 import { type Criterion, criteriaOf } from './placement-criteria.ts'
-import { type ArmedFilter, count } from './placement-filter.ts'
+import type { ArmedFilter } from './placement-filter.ts'
 import { armFilters } from './placement-filters.ts'
 import { createRanking, decidingCriteria, type Ranking } from './placement-ranking.ts'
 import { type Failed, type Refused, refusalOf } from './placement-refusal.ts'
+import { ScoreWords } from './placement-scores.ts'
 import { taskDemand } from './resources.ts'
 
 /** What stands at a position that no filter refuses. */
 const able = -1
+
+type Rank = PlacementNote['ranking'][number]
 
 export class PlacementPool {
   readonly request: PlacementRequest
@@ -36,6 +39,8 @@ export class PlacementPool {
   #changed: readonly number[] | undefined
   #read = 0
   #explained: (PlacementCount | undefined)[] = []
+  #ranks: Rank[] = []
+  readonly #words = new ScoreWords()
   #counts: readonly PlacementCount[] | undefined
   #refused: Refused | undefined
 
@@ -65,7 +70,7 @@ export class PlacementPool {
       this.#judgeAll(candidates)
       return
     }
-    for (const position of positions) this.#judge(position, candidates[position])
+    for (const position of positions) this.#judgeAsWritten(position, candidates[position])
   }
 
   /** Undefined where no instance is able: then `refused` says why. */
@@ -73,13 +78,11 @@ export class PlacementPool {
     const position = this.#ranking.best(world)
     const candidate = position === undefined ? undefined : this.#candidates[position]
     if (position === undefined || candidate === undefined) return undefined
-    const ranking = [position, ...this.#ranking.runnersUp(2, position)].map((each) => ({
-      instanceId: this.#candidates[each]?.instance.instanceId ?? '',
-      scores: this.#scoresOf(each),
-    }))
+    const ranking = [position, ...this.#ranking.runnersUp(2, position)].map((each) => this.#rankOf(each))
     const note = { at: now, considered: this.considered, able: this.#ableCount, counts: this.#countsNow(), ranking }
     this.#own.add(position)
-    this.#judge(position, withTask(candidate, this.request.group, this.reserved))
+    const { group } = this.request
+    this.#judge(position, withTask(candidate, group, this.reserved), (this.#groupTasks[position] ?? 0) + 1)
     return { instance: candidate.instance, note }
   }
 
@@ -103,6 +106,7 @@ export class PlacementPool {
     this.#groupTasks = new Int32Array(candidates.length)
     this.#ableCount = candidates.length
     this.#explained = []
+    this.#ranks = []
     this.#ranking = createRanking(this.#criteria, {
       count: candidates.length,
       placeOf: (item, nth) => {
@@ -111,12 +115,16 @@ export class PlacementPool {
       },
     })
     this.#failing.fill(able)
-    for (const [position, candidate] of candidates.entries()) this.#judge(position, candidate)
+    for (const [position, candidate] of candidates.entries()) this.#judgeAsWritten(position, candidate)
     this.#forget()
   }
 
-  #judge(position: number, candidate: Candidate | undefined): void {
+  #judgeAsWritten(position: number, candidate: Candidate | undefined): void {
     if (candidate === undefined) throw new Error(`there is no candidate at position ${position} of the cluster`)
+    this.#judge(position, candidate, tasksOfGroup(candidate, this.request.group))
+  }
+
+  #judge(position: number, candidate: Candidate, groupTasks: number): void {
     const before = this.#candidates[position]
     const failedBefore = this.#failing[position] ?? able
     const failing = this.#firstFailing(candidate, before, failedBefore)
@@ -124,16 +132,15 @@ export class PlacementPool {
     this.#failing[position] = failing
     if (failing !== able || failedBefore !== able) this.#forget(failing, failedBefore)
     if ((failing === able) !== (failedBefore === able)) this.#ableCount += failing === able ? 1 : -1
-    const groupTasks = tasksOfGroup(candidate, this.request.group)
     this.#ranking.addToPlaces(position, groupTasks - (this.#groupTasks[position] ?? 0))
     this.#groupTasks[position] = groupTasks
-    if (failing === able) this.#ranking.set(position, this.#ownNumbers(position, candidate))
+    if (failing === able) this.#ranking.set(position, this.#ownNumbers(position))
     else this.#ranking.remove(position)
   }
 
-  /** What only the instance's row can change is not judged again while that row is the same. */
+  /** What only the instance's row can change is not judged again while nothing of that is another. */
   #firstFailing(candidate: Candidate, before: Candidate | undefined, failedBefore: number): number {
-    const isSameRow = before?.instance === candidate.instance
+    const isSameRow = before !== undefined && isAlike(before.instance, candidate.instance)
     return this.#filters.findIndex((filter, index) => {
       if (!isSameRow || !filter.isOfRow) return !filter.judge(candidate)
       if (failedBefore === able || index < failedBefore) return false
@@ -141,13 +148,10 @@ export class PlacementPool {
     })
   }
 
-  #ownNumbers(position: number, { tasks, resources: { remaining } }: Candidate): readonly number[] {
+  #ownNumbers(position: number): readonly number[] {
     const numbers: number[] = []
     for (const criterion of this.#deciding) {
-      if (criterion.kind === 'ownTasks') numbers.push(this.#groupTasks[position] ?? 0)
-      if (criterion.kind === 'liveTasks') numbers.push(tasks.length)
-      if (criterion.kind !== 'binpack') continue
-      numbers.push(criterion.resource === 'cpu' ? remaining.cpuUnits : remaining.memoryMiB)
+      if (criterion.kind !== 'place') numbers.push(this.#numberOf(criterion, position))
     }
     return numbers
   }
@@ -195,31 +199,43 @@ export class PlacementPool {
     })
   }
 
-  /** What each criterion counted, in words. */
-  #scoresOf(position: number): readonly string[] {
+  /** Who comes second for one task is often first for the next: the same words are kept once. */
+  #rankOf(position: number): Rank {
     const candidate = this.#candidates[position]
-    if (candidate === undefined) return []
-    const { tasks, instance, resources } = candidate
+    if (candidate === undefined) throw new Error(`there is no candidate at position ${position}, and it was ranked`)
     let nth = -1
-    return this.#deciding.map((criterion) => {
-      switch (criterion.kind) {
-        case 'liveTasks':
-          return count(tasks.length, 'live task', 'live tasks')
-        case 'ownTasks':
-          return `${this.#groupTasks[position] ?? 0} of its group`
-        case 'binpack':
-          return criterion.resource === 'cpu'
-            ? `${resources.remaining.cpuUnits} CPU units free`
-            : `${resources.remaining.memoryMiB} MiB free`
-        case 'place': {
-          nth += 1
-          const value = placeOf(instance, criterion.attribute)
-          const place = value === '' ? `where ${criterion.attribute} isn't set` : `in ${value}`
-          return `${this.#ranking.placeCount(position, nth)} of its group ${place}`
-        }
-        default:
-          return ''
-      }
+    const scores = this.#deciding.map((criterion, index) => {
+      if (criterion.kind !== 'place') return this.#words.of(index, criterion, this.#numberOf(criterion, position), '')
+      nth += 1
+      const place = placeOf(candidate.instance, criterion.attribute)
+      return this.#words.of(index, criterion, this.#ranking.placeCount(position, nth), place)
     })
+    const known = this.#ranks[position]
+    if (known?.scores.every((score, index) => score === scores[index]) === true) return known
+    const rank = { instanceId: candidate.instance.instanceId, scores }
+    this.#ranks[position] = rank
+    return rank
   }
+
+  #numberOf(criterion: Criterion, position: number): number {
+    const candidate = this.#candidates[position]
+    if (criterion.kind === 'ownTasks') return this.#groupTasks[position] ?? 0
+    if (candidate === undefined) return 0
+    if (criterion.kind === 'liveTasks') return candidate.tasks.length
+    if (criterion.kind !== 'binpack') return 0
+    const { cpuUnits, memoryMiB } = candidate.resources.remaining
+    return criterion.resource === 'cpu' ? cpuUnits : memoryMiB
+  }
+}
+
+/** By all that filters of rows look at. The sequence number of an instance changes with each of its tasks. */
+function isAlike(before: InstanceRow, after: InstanceRow): boolean {
+  return (
+    before === after ||
+    (before.status === after.status &&
+      before.agentConnected === after.agentConnected &&
+      before.launchType === after.launchType &&
+      before.attributes === after.attributes &&
+      before.attributeChanges === after.attributeChanges)
+  )
 }
