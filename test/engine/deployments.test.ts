@@ -58,6 +58,9 @@ await tap.test('one image for a deployment, though its tag moves; forceNewDeploy
   await rollout('moving', 'COMPLETED')
   const second = await registry.push(await otherImage(), `${name}:moving`)
   t.not(first, second)
+  // As on a host that has yet to pull it.
+  await removeRepository(name)
+  t.equal((await askEngine('GET', `/images/${name}@${first}/json`)).status, 404)
   await scale('moving', 2)
   t.strictSame(await digestsOf('moving', 2), [first, first])
 
