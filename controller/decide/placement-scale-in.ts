@@ -26,8 +26,8 @@ interface Holder {
 }
 
 /**
- * All of `tasks`, which belong to one service, in the order in which they should be stopped: each by what is left once
- * the ones before it are gone. Balance is over all tasks of the service that are meant to stay, `tasks` or not. On one
+ * The first `most` of `tasks`, which belong to one service, in the order in which they should be stopped: each by what is
+ * left once the ones before it are gone. Balance is over all tasks of the service that are meant to stay, `tasks` or not. On one
  * instance the newest goes first.
  */
 export function rankForStop(
@@ -35,6 +35,7 @@ export function rankForStop(
   tasks: readonly TaskRow[],
   strategies: readonly PlacementStrategy[],
   world: World,
+  most: number = tasks.length,
 ): readonly TaskRow[] {
   const criteria = criteriaOf(strategies, 'service')
   const holders = holdersOf(reader, tasks)
@@ -59,7 +60,9 @@ export function rankForStop(
   }
 
   const ranked: TaskRow[] = []
-  for (let item = ranking.best(world); item !== undefined; item = ranking.best(world)) {
+  while (ranked.length < most) {
+    const item = ranking.best(world)
+    if (item === undefined) break
     const holder = holders[item]
     const task = holder?.tasks.pop()
     if (holder === undefined || task === undefined) throw new Error(`item ${item} has no task, and ranked first`)

@@ -31,6 +31,5 @@ export function chooseToStop(
   const protectedCount = Math.max(0, tooFew)
   // Where all go, their order is nobody's concern.
   if (free.length <= count) return { tasks: free, protectedCount }
-  const ranked = rankForStop(reader, free, service.placementStrategy, world)
-  return { tasks: ranked.slice(0, Math.max(0, count)), protectedCount }
+  return { tasks: rankForStop(reader, free, service.placementStrategy, world, count), protectedCount }
 }

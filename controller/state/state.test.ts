@@ -109,15 +109,20 @@ await t.test(
   },
 )
 
+function keysOf(some: readonly number[]): string[] {
+  return some.map(String).sort(compareKeys)
+}
+
+function taskRows(some: readonly string[], version: number): Map<string, TaskRow> {
+  return new Map(some.map((key) => [key, aTask({ taskId: key, version })]))
+}
+
 await t.test('a list that is brought up to date is the one that would be made anew', async (test) => {
   const numbers = fc.uniqueArray(fc.integer({ min: 100, max: 199 }), { maxLength: 100 })
-  const keysOf = (some: readonly number[]): string[] => some.map(String).sort()
   fc.assert(
     fc.property(numbers, numbers, numbers, (first, added, removed) => {
-      const rows = (some: readonly string[], version: number): Map<string, TaskRow> =>
-        new Map(some.map((key) => [key, aTask({ taskId: key, version })]))
-      const before = rows(keysOf(first), 1)
-      const after = new Map([...before, ...rows(keysOf(added), 2)])
+      const before = taskRows(keysOf(first), 1)
+      const after = new Map([...before, ...taskRows(keysOf(added), 2)])
       for (const key of keysOf(removed)) after.delete(key)
       const list = patched(
         { keys: [...before.keys()], rows: [...before.values()] },
