@@ -7,12 +7,19 @@ import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { mayStart } from './deployment-backoff.ts'
-import { type PhaseCounts, type RollingInput, type RollingStep, rollingStep, totalOf } from './rolling.ts'
+import {
+  type PhaseCounts,
+  type RollingInput,
+  type RollingStep,
+  rollingBounds,
+  rollingStep,
+  totalOf,
+} from './rolling.ts'
 import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
 import { isForWantOfResources, noteWait, startTasks } from './service-starts.ts'
 import { beginStops, type Stops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { noteStuck, type StuckBy } from './service-stuck.ts'
-import { countPhases, tasksInPhase, tellStarted } from './service-tasks.ts'
+import { countPhases, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
 
 interface Scene {
   readonly service: ServiceRow
@@ -29,14 +36,22 @@ export function decideReplica(
   tx: Transaction,
   service: ServiceRow,
   primary: DeploymentRow,
-  old: readonly DeploymentRow[],
   now: number,
   world: World,
 ): Decided {
   // Tasks of a host that is back are about to be found again, and then the service is decided anew.
   if (hasReturned(tx, service)) return { more: false, wakeAt: [] }
   const grace = graceOf(tx, service, primary, now)
-  const scene = { service, primary, old: inOrderOfLeaving(old), mayStart: mayStart(primary, now), grace, now, world }
+  const scene = {
+    service,
+    primary,
+    old: oldDeployments(tx, service, primary),
+    mayStart: mayStart(primary, now),
+    grace,
+    now,
+    world,
+  }
+  releaseLost(tx, scene)
   const { start } = stepOf(tx, scene, undefined)
   const starts = startTasks(tx, service, primary, Math.min(start, tasksPerDecisionMax), now, world)
   tellStarted(tx, service, starts.started, now, world)
@@ -79,7 +94,10 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
     minimumHealthyPercent,
     maximumPercent,
     primary: withGrace(counts, grace.within),
-    old: oldCounts(tx, scene, counts),
+    old: countPhases(
+      tx,
+      scene.old.map(({ id }) => id),
+    ),
     lostHeld: isHeld ? counts.lost : 0,
     mayStart: scene.mayStart,
     refused,
@@ -87,16 +105,41 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
 }
 
 /**
- * Tasks of deployments that are done with count too: they were lost, and are being stopped since their host is back. They
- * are only looked for where the service has tasks that its live deployments don't account for.
+ * All that have tasks beside the PRIMARY, in the order in which those go. A deployment that is INACTIVE has some where
+ * they were lost and their host is back, or may be; such are only looked for where the service has tasks that the others
+ * don't account for.
  */
-function oldCounts(reader: Reader, { service, old }: Scene, ofPrimary: PhaseCounts): PhaseCounts {
-  const ids = old.map(({ id }) => id)
-  const counts = countPhases(reader, ids)
-  const accounted = totalOf(counts) + counts.lost + totalOf(ofPrimary) + ofPrimary.lost
-  if (reader.count('task', 'liveByService', service.serviceKey) === accounted) return counts
-  const inactive = reader.find('deployment', 'byService', service.serviceKey).filter((row) => row.status === 'INACTIVE')
-  return countPhases(reader, [...ids, ...inactive.map(({ id }) => id)])
+function oldDeployments(reader: Reader, { serviceKey }: ServiceRow, primary: DeploymentRow): readonly DeploymentRow[] {
+  const live = reader.find('deployment', 'liveByService', serviceKey)
+  const accounted = tasksOf(
+    reader,
+    live.map(({ id }) => id),
+  )
+  const all =
+    reader.count('task', 'liveByService', serviceKey) === accounted
+      ? live
+      : reader.find('deployment', 'byService', serviceKey).filter(({ id }) => tasksOf(reader, [id]) > 0)
+  return inOrderOfLeaving(all.filter(({ id }) => id !== primary.id))
+}
+
+function tasksOf(reader: Reader, deploymentIds: readonly string[]): number {
+  const counts = countPhases(reader, deploymentIds)
+  return totalOf(counts) + counts.lost
+}
+
+/**
+ * Lost tasks of old deployments end when their host is back. Not while fewer than the minimum are healthy without them:
+ * then they go on serving once they are back, until they are replaced like any other.
+ */
+function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): void {
+  if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return
+  const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
+  const { lower } = rollingBounds(service.desiredCount, minimumHealthyPercent, maximumPercent)
+  const counts = countPhases(tx, [primary.id, ...old.map(({ id }) => id)])
+  if (counts.healthy + counts.leaving < lower) return
+  for (const { id } of old) {
+    for (const { taskId } of tasksInPhase(tx, id, 'lost')) stopServiceTask(tx, taskId, now)
+  }
 }
 
 interface Grace {

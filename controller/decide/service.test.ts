@@ -44,6 +44,11 @@ function percent(minimumHealthyPercent: number, maximumPercent: number): Partial
   return { deploymentConfiguration: { minimumHealthyPercent, maximumPercent } }
 }
 
+/** The second revision ends as soon as it is started. */
+function secondFails(task: TaskRow): ReturnType<Behaviour> {
+  return task.taskDefinitionArn.endsWith('web:2') ? 'fails' : obey(task)
+}
+
 /** These fail their health checks until they are to stop. */
 function sick(tasks: readonly TaskRow[]): Behaviour {
   const ids = new Set(tasks.map(({ taskId }) => taskId))
@@ -314,7 +319,7 @@ await test('what an agent is told and acknowledges concerns no service', async (
     service: [aService(), aService({ serviceName: 'logs', schedulingStrategy: 'DAEMON' })],
     deployment: [aDeployment({ waiting })],
   })
-  const { concerns } = serviceDecider
+  const concerns = serviceDecider.concerns.bind(serviceDecider)
   const { taskId } = task
   const { instanceId } = host
   t.same(concerns(state, 'task', taskId, { ...task, seqNum: 7, acknowledgedSeqNum: 7, version: 9 }), [])
@@ -380,6 +385,25 @@ await test('lost tasks of an old deployment end when their host is back', async 
   await course.bringBack(hostOf(hosts, 0))
   await course.agents()
   t.same(course.lines, ['host one back | web:1 1 stopping, web:2 3 healthy', 'agents | web:2 3 healthy'])
+  await course.close()
+})
+
+await test('a host that is back serves on with its old tasks while the new ones fail', async (t) => {
+  const hosts = hostsOf(2)
+  const course = await steady({ desiredCount: 4, ...percent(100, 150) }, { hosts })
+  await course.lose(hostOf(hosts, 0))
+  await course.update({ taskDefinition: 'web:2' })
+  await course.agents(secondFails)
+  await course.bringBack(hostOf(hosts, 0))
+  await course.agents(secondFails)
+  t.same(
+    course
+      .tasks()
+      .filter(({ lastStatus, desiredStatus }) => lastStatus === 'RUNNING' && desiredStatus === 'RUNNING')
+      .map(({ taskDefinitionArn }) => taskDefinitionArn.slice(-5)),
+    ['web:1', 'web:1', 'web:1', 'web:1'],
+    course.lines.join('\n'),
+  )
   await course.close()
 })
 

@@ -15,7 +15,7 @@ import { decideReplica } from './replica.ts'
 import { concernedServices } from './service-concerns.ts'
 import { type Decided, tasksPerDecisionMax } from './service-decision.ts'
 import { noteSteady } from './service-steady.ts'
-import { stopServiceTask, tasksInPhase, tellStopped } from './service-tasks.ts'
+import { stopServiceTask, tellStopped } from './service-tasks.ts'
 
 export const serviceDecider: KeyedDecider = {
   name: 'service',
@@ -37,7 +37,6 @@ function decideActive(tx: Transaction, service: ServiceRow, now: number, world: 
   // Services with an external controller are run by whoever makes their task sets.
   if (service.deploymentController.type !== 'ECS') return nothing
   const { serviceKey } = service
-  if (tx.get('cluster', service.clusterName)?.replacementPausedSince === undefined) releaseLost(tx, serviceKey, now)
   if (service.schedulingStrategy === 'DAEMON') countDaemon(tx, serviceKey)
   const judgeAt = judgeDeployment(tx, serviceKey, now, world)
   const { more, wakeAt } = act(tx, serviceKey, now, world)
@@ -52,15 +51,7 @@ function act(tx: Transaction, serviceKey: string, now: number, world: World): De
   if (service.schedulingStrategy === 'DAEMON') {
     return decideDaemon(tx, service, primary, daemonScene(tx, service, primary), now, world)
   }
-  const live = tx.find('deployment', 'liveByService', serviceKey)
-  return decideReplica(
-    tx,
-    service,
-    primary,
-    live.filter(({ id }) => id !== primary.id),
-    now,
-    world,
-  )
+  return decideReplica(tx, service, primary, now, world)
 }
 
 /** A daemon's desired count is not the caller's: it is the number of instances where it belongs. */
@@ -70,14 +61,6 @@ function countDaemon(tx: Transaction, serviceKey: string): void {
   const scene = service === undefined || primary === undefined ? undefined : daemonScene(tx, service, primary)
   if (service === undefined || scene === undefined || service.desiredCount === scene.eligible.length) return
   tx.put('service', serviceKey, { ...service, desiredCount: scene.eligible.length })
-}
-
-/** Lost tasks that nobody wants any more end when their host is back. */
-function releaseLost(tx: Transaction, serviceKey: string, now: number): void {
-  for (const { id, status } of tx.find('deployment', 'liveByService', serviceKey)) {
-    if (status === 'PRIMARY') continue
-    for (const { taskId } of tasksInPhase(tx, id, 'lost')) stopServiceTask(tx, taskId, now)
-  }
 }
 
 /** A service that was deleted: all of its tasks end, and once they have, so does it. Lost ones are not waited for. */
