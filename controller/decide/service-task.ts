@@ -5,7 +5,7 @@
 import { idOf } from '../../proto/arn.ts'
 import type { DeploymentRow } from '../state/service-tables.ts'
 import { isHealthy } from '../state/service-phase.ts'
-import type { TaskRow } from '../state/tables.ts'
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { breakerOf, resetsOnHealthyTask } from './circuit-breaker.ts'
 import type { Decider } from './decider.ts'
@@ -141,9 +141,11 @@ function isHealthFailure(stoppedReason: string | undefined): boolean {
 
 function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, now: number): DeploymentRow {
   const failure = failureOf(task, now)
-  const isHopeless = isHopelessHere(reader, deployment, failure)
   // The first hopeless failure stays the deployment's cause; what its other tasks say afterwards is no news.
-  const cause = deployment.cause?.isHopeless === true ? deployment.cause : { ...failure.cause, isHopeless }
+  const cause =
+    deployment.cause?.isHopeless === true
+      ? deployment.cause
+      : { ...failure.cause, isHopeless: isHopelessHere(reader, deployment, failure) }
   return {
     ...deployment,
     ...afterFailure(deployment, task.createdAt, now),
@@ -160,11 +162,15 @@ function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, n
 function isHopelessHere(reader: Reader, deployment: DeploymentRow, { kind }: TaskFailure): boolean {
   if (kind === 'missingImage' || kind === 'refusedTask') return deployment.healthyTasks === 0
   if (kind !== 'wrongArchitecture') return kind !== 'retry'
-  const architectures = reader
+  const instances = reader
     .find('instance', 'byCluster', deployment.clusterName)
     .filter(({ status }) => status === 'ACTIVE')
-    .map(({ attributes }) => attributes.find(({ name }) => name === 'ecs.cpu-architecture')?.value)
-  return new Set(architectures).size <= 1
+  const [first] = instances
+  return first === undefined || instances.every((instance) => architectureOf(instance) === architectureOf(first))
+}
+
+function architectureOf({ attributes }: InstanceRow): string | undefined {
+  return attributes.find(({ name }) => name === 'ecs.cpu-architecture')?.value
 }
 
 function deploymentOf(reader: Reader, { deploymentId }: TaskRow): DeploymentRow | undefined {
