@@ -10,7 +10,8 @@ import type { Reader, Transaction } from '../state/transaction.ts'
 import type { PlacementRequest } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
-import { addServiceEvent } from './service-events.ts'
+import type { RollingInput } from './rolling.ts'
+import { addServiceEvent, subjectOf } from './service-events.ts'
 import { definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from './service-tasks.ts'
 
 /** Placement is tried again after this long though nothing changed, so that no missed change waits for ever. */
@@ -20,24 +21,27 @@ export const placementRetryMs = 30_000
 const waitRepeatMs = 6 * 60 * 60 * 1000
 const waitChangeMs = 60_000
 
+/** Whose tasks are started: a deployment or a task set. */
+export type Owner = Pick<DeploymentRow, 'id' | 'taskDefinition' | 'launchType'>
+
 export interface Starts {
   readonly started: readonly TaskRow[]
   /** Why the next one found no place, if one did not. */
   readonly wait?: PlacementWait | undefined
 }
 
-/** Starts up to `count` tasks of a deployment, each seeing what the ones before it took. */
+/** Starts up to `count` tasks of a deployment or a task set, each seeing what the ones before it took. */
 export function startTasks(
   tx: Transaction,
   service: ServiceRow,
-  deployment: DeploymentRow,
+  owner: Owner,
   count: number,
   now: number,
   world: World,
 ): Starts {
   if (count <= 0) return { started: [] }
-  const source = sourceOf(tx, service, deployment)
-  if (source === undefined) return { started: [], wait: waitForDefinition(deployment, now) }
+  const source = sourceOf(tx, service, owner)
+  if (source === undefined) return { started: [], wait: waitForDefinition(owner, now) }
   const plan = planPlacement(tx, service.clusterName, placementRequestOf(source), now, world)
   const started: TaskRow[] = []
   while (started.length < count) {
@@ -50,16 +54,12 @@ export function startTasks(
   return { started }
 }
 
-/** What tasks of a deployment are made of; undefined where its task definition or its cluster is gone. */
-export function sourceOf(
-  reader: Reader,
-  service: ServiceRow,
-  deployment: DeploymentRow,
-): ServiceTaskSource | undefined {
+/** What tasks of a deployment or a task set are made of; undefined where its task definition or its cluster is gone. */
+export function sourceOf(reader: Reader, service: ServiceRow, owner: Owner): ServiceTaskSource | undefined {
   const cluster = reader.get('cluster', service.clusterName)
-  const definition = definitionOf(reader, deployment.taskDefinition)
+  const definition = definitionOf(reader, owner.taskDefinition)
   if (cluster === undefined || definition === undefined) return undefined
-  return { cluster, service, definition, deploymentId: deployment.id, launchType: deployment.launchType }
+  return { cluster, service, definition, deploymentId: owner.id, launchType: owner.launchType }
 }
 
 export function placementRequestOf({ service, definition, launchType }: ServiceTaskSource): PlacementRequest {
@@ -73,10 +73,7 @@ export function placementRequestOf({ service, definition, launchType }: ServiceT
   }
 }
 
-/**
- * Writes on the deployment what its next task waits for, or that it waits for nothing. What only repeats itself is
- * written again when a retry is due, not with each look: deciding twice changes nothing.
- */
+/** Writes on the deployment what its next task waits for, or that it waits for nothing. */
 export function noteWait(
   tx: Transaction,
   service: ServiceRow,
@@ -87,11 +84,24 @@ export function noteWait(
 ): void {
   const deployment = tx.get('deployment', deploymentId)
   if (deployment === undefined) return
-  const before = deployment.waiting
-  if (wait === undefined) {
-    if (before !== undefined) tx.put('deployment', deploymentId, { ...deployment, waiting: undefined })
-    return
-  }
+  const { waiting, isNews } = nextWait(deployment.waiting, wait, now)
+  if (waiting === deployment.waiting) return
+  tx.put('deployment', deploymentId, { ...deployment, waiting })
+  if (isNews) tellWait(tx, service, { id: deploymentId, subject: subjectOf(service) }, waiting, now, world)
+}
+
+interface NextWait {
+  readonly waiting: PlacementWait | undefined
+  /** The service's events are to tell of it. */
+  readonly isNews: boolean
+}
+
+/**
+ * The wait as it is to be written after `before`, which it is where nothing is to be written. What only repeats itself is
+ * written again when a retry is due, not with each look: deciding twice changes nothing.
+ */
+export function nextWait(before: PlacementWait | undefined, wait: PlacementWait | undefined, now: number): NextWait {
+  if (wait === undefined) return { waiting: undefined, isNews: false }
   const isNews = isNewsOf(before, wait, now)
   const isDue = before === undefined || now - before.at >= placementRetryMs
   const after: PlacementWait = {
@@ -101,16 +111,32 @@ export function noteWait(
     toldAt: isNews ? now : before?.toldAt,
     toldOf: isNews ? causeOf(wait) : before?.toldOf,
   }
-  if (before !== undefined && sameRow(before, after)) return
-  tx.put('deployment', deploymentId, { ...deployment, waiting: after })
-  if (!isNews) return
+  return { waiting: before !== undefined && sameRow(before, after) ? before : after, isNews }
+}
+
+/** The event that the next task has no place. `subject` is who waits, as events name it. */
+export function tellWait(
+  tx: Transaction,
+  service: ServiceRow,
+  { id, subject }: { readonly id: string; readonly subject: string },
+  wait: PlacementWait | undefined,
+  now: number,
+  world: World,
+): void {
+  if (wait === undefined) return
   const reason = wait.counts[0]?.reason
-  addServiceEvent(tx, service.serviceKey, sentenceOf(service, wait), now, world, {
+  addServiceEvent(tx, service.serviceKey, sentenceOf(subject, wait), now, world, {
     eventType: 'ERROR',
     eventName: 'SERVICE_TASK_PLACEMENT_FAILURE',
     ...(reason === undefined ? {} : { reason }),
-    deploymentId,
+    deploymentId: id,
   })
+}
+
+/** The same for rolling.ts. */
+export function refusalOf(wait: PlacementWait | undefined): RollingInput['refused'] {
+  if (wait === undefined) return undefined
+  return isForWantOfResources(wait) ? 'forWantOfResources' : 'otherwise'
 }
 
 /** True where running tasks hold what is wanting, and give it back when they end: only then does it help to stop some. */
@@ -142,7 +168,7 @@ function causeOf({ counts }: PlacementWait): string {
 }
 
 /** The task definition was deleted: nothing of it can be started. */
-export function waitForDefinition({ taskDefinition }: DeploymentRow, now: number): PlacementWait {
+export function waitForDefinition({ taskDefinition }: Owner, now: number): PlacementWait {
   const explanation =
     `task definition ${taskDefinition} is gone: update the service to a revision that is ACTIVE, ` +
     'or register it anew and update the service to that'
@@ -151,8 +177,8 @@ export function waitForDefinition({ taskDefinition }: DeploymentRow, now: number
 }
 
 /** ECS's words, then ours: what each instance lacks, in figures. */
-function sentenceOf({ serviceName }: ServiceRow, wait: PlacementWait): string {
-  const start = `(service ${serviceName}) was unable to place a task`
+function sentenceOf(subject: string, wait: PlacementWait): string {
+  const start = `${subject} was unable to place a task`
   if (wait.counts[0]?.filter === 'taskDefinition') return `${start}. Reason: ${wait.sentence}.`
   const failed = `${start} because no container instance met all of its requirements.`
   const [closest] = wait.nearest

@@ -5,11 +5,18 @@
 import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { rollingBounds } from './rolling.ts'
+import { type RollingStep, rollingBounds } from './rolling.ts'
 import { addServiceEvent, subjectOf } from './service-events.ts'
+import type { StopsDone } from './service-stops.ts'
 import { protectionOf } from './task-protection.ts'
 
 export type StuckBy = NonNullable<DeploymentRow['stuck']>['by']
+
+/** What a decision was held up by, if it was. */
+export function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingStep): StuckBy | undefined {
+  if (protectedCount > 0 && stopped === 0) return 'protection'
+  return isStuck ? 'percentages' : undefined
+}
 
 /** Writes on the PRIMARY deployment by what it is stuck, if it is. */
 export function noteStuck(
