@@ -3,23 +3,16 @@
  * and stop is rolling.ts's to say; here it is done, and told.
  */
 import type { World } from '../../proto/world.ts'
-import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-tables.ts'
-import type { TaskRow } from '../state/tables.ts'
+import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { mayStart } from './deployment-backoff.ts'
-import {
-  type PhaseCounts,
-  type RollingInput,
-  type RollingStep,
-  rollingBounds,
-  rollingStep,
-  totalOf,
-} from './rolling.ts'
-import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
-import { isForWantOfResources, noteWait, startTasks } from './service-starts.ts'
+import { type RollingInput, type RollingStep, rollingBounds, rollingStep } from './rolling.ts'
+import { type Decided, retries, tasksPerDecisionMax } from './service-decision.ts'
+import { type Grace, graceOf, startingTasks, withGrace } from './service-grace.ts'
+import { noteWait, refusalOf, startTasks } from './service-starts.ts'
 import { beginStops, type Stops, type StopsDone, unhealthyReason } from './service-stops.ts'
-import { noteStuck, type StuckBy } from './service-stuck.ts'
-import { countPhases, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
+import { noteStuck, stuckBy } from './service-stuck.ts'
+import { countPhases, doneWithTasks, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
 
 interface Scene {
   readonly service: ServiceRow
@@ -40,8 +33,9 @@ export function decideReplica(
   world: World,
 ): Decided {
   // Tasks of a host that is back are about to be found again, and then the service is decided anew.
-  if (hasReturned(tx, service)) return { more: false, wakeAt: [] }
-  const grace = graceOf(tx, service, primary, now)
+  const owners = tx.find('deployment', 'byService', service.serviceKey).map(({ id }) => id)
+  if (hasReturned(tx, owners)) return { more: false, wakeAt: [] }
+  const grace = graceOf(tx, service, primary.id, now)
   const scene = {
     service,
     primary,
@@ -66,24 +60,6 @@ export function decideReplica(
   }
 }
 
-/** Lost tasks whose instance is not lost any more: their rows will say so later in the same turn. */
-function hasReturned(reader: Reader, { serviceKey }: ServiceRow): boolean {
-  const withLost = reader
-    .find('deployment', 'byService', serviceKey)
-    .filter(({ id }) => reader.count('task', 'byDeploymentPhase', `${id}/lost`) > 0)
-  return withLost.some(({ id }) =>
-    tasksInPhase(reader, id, 'lost').some((task) => {
-      const instance = reader.get('instance', task.instanceId)
-      return instance !== undefined && instance.lostSince === undefined
-    }),
-  )
-}
-
-function stuckBy({ protectedCount, stopped }: StopsDone, { isStuck }: RollingStep): StuckBy | undefined {
-  if (protectedCount > 0 && stopped === 0) return 'protection'
-  return isStuck ? 'percentages' : undefined
-}
-
 function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused']): RollingStep {
   const { service, primary, grace } = scene
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
@@ -93,7 +69,7 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
     desired: service.desiredCount,
     minimumHealthyPercent,
     maximumPercent,
-    primary: withGrace(counts, grace.within),
+    primary: withGrace(counts, grace),
     old: countPhases(
       tx,
       scene.old.map(({ id }) => id),
@@ -104,27 +80,11 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
   })
 }
 
-/**
- * All that have tasks beside the PRIMARY, in the order in which those go. A deployment that is INACTIVE has some where
- * they were lost and their host is back, or may be; such are only looked for where the service has tasks that the others
- * don't account for.
- */
+/** All that have tasks beside the PRIMARY, lost ones included, in the order in which those go. */
 function oldDeployments(reader: Reader, { serviceKey }: ServiceRow, primary: DeploymentRow): readonly DeploymentRow[] {
   const live = reader.find('deployment', 'liveByService', serviceKey)
-  const accounted = tasksOf(
-    reader,
-    live.map(({ id }) => id),
-  )
-  const all =
-    reader.count('task', 'liveByService', serviceKey) === accounted
-      ? live
-      : reader.find('deployment', 'byService', serviceKey).filter(({ id }) => tasksOf(reader, [id]) > 0)
-  return inOrderOfLeaving(all.filter(({ id }) => id !== primary.id))
-}
-
-function tasksOf(reader: Reader, deploymentIds: readonly string[]): number {
-  const counts = countPhases(reader, deploymentIds)
-  return totalOf(counts) + counts.lost
+  const done = doneWithTasks(reader, serviceKey)
+  return inOrderOfLeaving([...live.filter(({ id }) => id !== primary.id), ...done])
 }
 
 /**
@@ -142,24 +102,6 @@ function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): vo
   }
 }
 
-interface Grace {
-  /** The PRIMARY's tasks whose failing health checks are not heeded yet. */
-  readonly within: number
-  /** When each of their times is over. */
-  readonly ends: readonly number[]
-  readonly unhealthy: readonly TaskRow[]
-}
-
-function graceOf(tx: Transaction, service: ServiceRow, primary: DeploymentRow, now: number): Grace {
-  const tasks = tasksInPhase(tx, primary.id, 'unhealthy')
-  const ends = tasks.map((task) => graceEnd(service, task)).filter((end) => end > now)
-  return { within: ends.length, ends, unhealthy: tasks.filter((task) => graceEnd(service, task) <= now) }
-}
-
-function withGrace(counts: PhaseCounts, within: number): PhaseCounts {
-  return { ...counts, unhealthy: counts.unhealthy - within, starting: counts.starting + within }
-}
-
 function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused'], budget: number): StopsDone {
   const { service, primary, old, grace, now, world } = scene
   const step = stepOf(tx, scene, refused)
@@ -171,7 +113,7 @@ function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused
   }
   stops.stop(tasksInPhase(tx, primary.id, 'leavingUnready'), Number.POSITIVE_INFINITY)
   if (step.stopUnhealthy > 0) stops.stop(grace.unhealthy, step.stopUnhealthy, unhealthyReason)
-  if (step.stopSurplusStarting > 0) stops.stop(startingTasks(tx, scene), step.stopSurplusStarting)
+  if (step.stopSurplusStarting > 0) stops.stop(startingTasks(tx, primary.id, grace), step.stopSurplusStarting)
   if (step.stopSurplusHealthy > 0) stops.stop(tasksInPhase(tx, primary.id, 'healthy'), step.stopSurplusHealthy)
   const ids = [...old.map(({ id }) => id), primary.id]
   stopFrom(tx, stops, ids, 'leaving', step.stopLeaving)
@@ -183,12 +125,6 @@ function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused
     step.stopOld,
   )
   return stops.finish()
-}
-
-/** Not healthy yet: those within their grace period are among them. */
-function startingTasks(tx: Transaction, { primary, grace }: Scene): readonly TaskRow[] {
-  const withinGrace = tasksInPhase(tx, primary.id, 'unhealthy').filter((task) => !grace.unhealthy.includes(task))
-  return [...withinGrace, ...tasksInPhase(tx, primary.id, 'starting')]
 }
 
 /** `count` tasks of these deployments, the first ones' first. */
@@ -203,11 +139,6 @@ function stopFrom(
   for (const id of deploymentIds) {
     if (left > 0) left -= stops.stop(tasksInPhase(tx, id, phase), left)
   }
-}
-
-function refusalOf(wait: PlacementWait | undefined): RollingInput['refused'] {
-  if (wait === undefined) return undefined
-  return isForWantOfResources(wait) ? 'forWantOfResources' : 'otherwise'
 }
 
 function inOrderOfLeaving(old: readonly DeploymentRow[]): readonly DeploymentRow[] {

@@ -2,7 +2,7 @@
  * The tasks of a service: how one begins, how the scheduler ends one, how many there are, and how events name them.
  */
 import { parseTaskDefinitionName } from '../../proto/arn.ts'
-import type { ServiceRow } from '../state/service-tables.ts'
+import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Tag } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { newTask } from '../ecs/new-task.ts'
@@ -10,8 +10,8 @@ import { servicePhases, type ServicePhase } from '../state/service-phase.ts'
 import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import type { Placed } from './placement.ts'
-import { addServiceEvent, type ServiceNews } from './service-events.ts'
-import type { PhaseCounts } from './rolling.ts'
+import { addServiceEvent, type ServiceNews, subjectOf } from './service-events.ts'
+import { type PhaseCounts, totalOf } from './rolling.ts'
 
 /** What a new task is made of: the same for all tasks that one decision starts. */
 export interface ServiceTaskSource {
@@ -101,8 +101,35 @@ export function countPhases(reader: Reader, deploymentIds: readonly string[]): P
   return counts
 }
 
+/**
+ * Deployments that are INACTIVE and have tasks all the same: those were lost when the others went. They are only looked for
+ * where the service has tasks that its live deployments don't account for.
+ */
+export function doneWithTasks(reader: Reader, serviceKey: string): readonly DeploymentRow[] {
+  const tasksOf = (ids: readonly string[]): number => {
+    const counts = countPhases(reader, ids)
+    return totalOf(counts) + counts.lost
+  }
+  const live = reader.find('deployment', 'liveByService', serviceKey).map(({ id }) => id)
+  if (reader.count('task', 'liveByService', serviceKey) === tasksOf(live)) return []
+  return reader
+    .find('deployment', 'byService', serviceKey)
+    .filter(({ id, status }) => status === 'INACTIVE' && tasksOf([id]) > 0)
+}
+
 export function tasksInPhase(reader: Reader, deploymentId: string, phase: ServicePhase): readonly TaskRow[] {
   return reader.find('task', 'byDeploymentPhase', `${deploymentId}/${phase}`)
+}
+
+/** True where lost tasks of theirs are on an instance that is back: their rows will say so later in the same turn. */
+export function hasReturned(reader: Reader, ownerIds: readonly string[]): boolean {
+  const withLost = ownerIds.filter((id) => reader.count('task', 'byDeploymentPhase', `${id}/lost`) > 0)
+  return withLost.some((id) =>
+    tasksInPhase(reader, id, 'lost').some((task) => {
+      const instance = reader.get('instance', task.instanceId)
+      return instance !== undefined && instance.lostSince === undefined
+    }),
+  )
 }
 
 /** More would make an event unreadable; the rest is counted. */
@@ -117,7 +144,7 @@ export function tellStarted(
   world: World,
 ): void {
   if (tasks.length === 0) return
-  const message = `(service ${service.serviceName}) has started ${tasks.length} tasks: ${named(tasks)}.`
+  const message = `${subjectOfTasks(service, tasks)} has started ${tasks.length} tasks: ${named(tasks)}.`
   addServiceEvent(tx, service.serviceKey, message, now, world)
 }
 
@@ -137,9 +164,16 @@ export function tellStopped(
     ['pending', pending],
   ] as const) {
     if (some.length === 0) continue
-    const message = `(service ${service.serviceName}) has stopped ${some.length} ${word} tasks: ${named(some)}.`
+    const message = `${subjectOfTasks(service, some)} has stopped ${some.length} ${word} tasks: ${named(some)}.`
     addServiceEvent(tx, service.serviceKey, message, now, world, news)
   }
+}
+
+/** Whose tasks they are: the service's or, where that has task sets, one task set's. */
+function subjectOfTasks(service: ServiceRow, tasks: readonly TaskRow[]): string {
+  if (service.deploymentController.type === 'ECS') return subjectOf(service)
+  const owners = new Set(tasks.map(({ deploymentId }) => deploymentId))
+  return subjectOf(service, owners.size === 1 ? tasks[0]?.deploymentId : undefined)
 }
 
 function named(tasks: readonly TaskRow[]): string {

@@ -12,10 +12,11 @@ import { daemonScene, decideDaemon } from './daemon.ts'
 import { judgeDeployment, primaryOf } from './deployment-outcome.ts'
 import { isEnded } from './deployment-start.ts'
 import { decideReplica } from './replica.ts'
+import { totalOf } from './rolling.ts'
 import { concernedServices } from './service-concerns.ts'
 import { type Decided, tasksPerDecisionMax } from './service-decision.ts'
 import { noteSteady } from './service-steady.ts'
-import { stopServiceTask, tellStopped } from './service-tasks.ts'
+import { countPhases, doneWithTasks, stopServiceTask, tellStopped } from './service-tasks.ts'
 
 export const serviceDecider: KeyedDecider = {
   name: 'service',
@@ -37,6 +38,7 @@ function decideActive(tx: Transaction, service: ServiceRow, now: number, world: 
   // Services with an external controller are run by whoever makes their task sets.
   if (service.deploymentController.type !== 'ECS') return nothing
   const { serviceKey } = service
+  reviveReturned(tx, serviceKey, now)
   if (service.schedulingStrategy === 'DAEMON') countDaemon(tx, serviceKey)
   const judgeAt = judgeDeployment(tx, serviceKey, now, world)
   const { more, wakeAt } = act(tx, serviceKey, now, world)
@@ -52,6 +54,14 @@ function act(tx: Transaction, serviceKey: string, now: number, world: World): De
     return decideDaemon(tx, service, primary, daemonScene(tx, service, primary), now, world)
   }
   return decideReplica(tx, service, primary, now, world)
+}
+
+/** A deployment whose lost tasks are back is ACTIVE once more, until they are gone: nothing is done before that. */
+function reviveReturned(tx: Transaction, serviceKey: string, now: number): void {
+  for (const deployment of doneWithTasks(tx, serviceKey)) {
+    if (totalOf(countPhases(tx, [deployment.id])) === 0) continue
+    tx.put('deployment', deployment.id, { ...deployment, status: 'ACTIVE', updatedAt: now })
+  }
 }
 
 /** A daemon's desired count is not the caller's: it is the number of instances where it belongs. */
