@@ -129,6 +129,7 @@ const steps = fc.array(
           { status: 'ACTIVE' },
           { status: 'INACTIVE' },
           { seqNum: 7 },
+          { registeredAt: 5 },
           { attributes: [{ name: zone, value: 'a' }] },
           withResources(4, 8),
         ),

@@ -63,6 +63,13 @@ export function countsOf(failed: readonly Failed[]): readonly PlacementCount[] {
     .sort((left, right) => right.count - left.count)
 }
 
+/** The sentence, and where there are several instances the nearest of them: `...; nearest: instance 1 (is draining)`. */
+export function sentenceWithNearest({ sentence, instances, nearest }: Refused): string {
+  if (instances.length < 2) return sentence
+  const named = nearest.map(({ instanceId, miss }) => `instance ${instanceId} (${miss})`)
+  return `${sentence}; nearest: ${named.join(', ')}`
+}
+
 /** As a deployment keeps it; `since` is when the first task was left without a place. */
 export function waitOf({ sentence, counts, nearest }: Refused, since: number, now: number): PlacementWait {
   return { since, at: now, sentence, counts, nearest }

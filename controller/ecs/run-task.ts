@@ -6,7 +6,7 @@ import type { World } from '../../proto/world.ts'
 import { failuresOf } from '../decide/placement.ts'
 import type { PlacementRequest } from '../decide/placement-candidates.ts'
 import { planPlacement } from '../decide/placement-plan.ts'
-import type { Refused } from '../decide/placement-refusal.ts'
+import { type Refused, sentenceWithNearest } from '../decide/placement-refusal.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
@@ -71,7 +71,8 @@ function placeAll(
 }
 
 function detailOf(refused: Refused, placed: number, count: number): string {
-  return placed === 0 ? refused.sentence : `${placed} of ${count} tasks placed, for the next one ${refused.sentence}`
+  const why = sentenceWithNearest(refused)
+  return placed === 0 ? why : `${placed} of ${count} tasks placed, for the next one ${why}`
 }
 
 function answer(tx: Transaction, rows: readonly TaskRow[], failures: readonly Failure[]): Output<'RunTask'> {

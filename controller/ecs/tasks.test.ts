@@ -137,7 +137,8 @@ await t.test('tasks of one call see each other', async (test) => {
   const state = aState({ instance: [host('1'), host('2')], taskDefinition: [definition] })
   const { tasks = [], failures = [] } = runTask(state, { count: 3 })
   test.same(new Set(tasks.map((task) => task.containerInstanceArn?.at(-1))), new Set(['1', '2']))
-  const detail = '2 of 3 tasks placed, for the next one no instance matched: 2 have TCP port 80 in use'
+  const near = 'instance 1 (has TCP port 80 in use), instance 2 (has TCP port 80 in use)'
+  const detail = `2 of 3 tasks placed, for the next one no instance matched: 2 have TCP port 80 in use; nearest: ${near}`
   test.same(failures, [
     { arn: host('1').containerInstanceArn, reason: 'RESOURCE:PORTS', detail },
     { arn: host('2').containerInstanceArn, reason: 'RESOURCE:PORTS', detail },
