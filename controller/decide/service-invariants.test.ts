@@ -148,6 +148,8 @@ await t.test('what a turn did to a service', (test) => {
   test.same(change([ofService(newer, service)]), ['eventNumbersGrow'])
   test.same(change([ofDeployment({ ...deployment, status: 'ACTIVE' }, deployment)]), ['deploymentsOnlyGiveWay'])
   test.same(change([ofDeployment({ ...deployment, rolloutState: 'FAILED' }, deployment)]), ['rolloutsEndOnce'])
+  const former = { ...deployment, status: 'ACTIVE', rolloutState: 'COMPLETED' } as const
+  test.same(change([ofDeployment(former, { ...deployment, rollbackOf: 'ecs-svc/9' })]), [], 'a rollback takes it back')
   test.end()
 })
 

@@ -153,7 +153,8 @@ const serviceMoves = {
       ({ before, row }) =>
         before !== undefined &&
         isServing(before) &&
-        before.desiredStatus === 'RUNNING' &&
+        // One that was lost in this very turn serves nobody, whatever is wanted of it.
+        row.lostSince === undefined &&
         row.desiredStatus === 'STOPPED' &&
         row.stopCode === 'ServiceSchedulerInitiated',
     )
@@ -186,19 +187,25 @@ const serviceMoves = {
   },
 } as const satisfies Readonly<Record<string, ServiceMove>>
 
-const deploymentOrder = ['PRIMARY', 'ACTIVE', 'INACTIVE'] as const
-
 const deploymentMoves = {
+  /** Only a rollback makes a deployment PRIMARY again, and in progress. */
   deploymentsOnlyGiveWay(before, after) {
-    const isBack = deploymentOrder.indexOf(after.status) < deploymentOrder.indexOf(before.status)
+    if (isTakenBackTo(before, after)) return []
+    // One that is done with is ACTIVE once more while tasks end that a lost host has brought back.
+    const isBack = after.status === 'PRIMARY' && before.status !== 'PRIMARY'
     return isBack ? [`deployment ${after.id} went from ${before.status} back to ${after.status}`] : []
   },
 
   rolloutsEndOnce(before, after) {
     if (before.rolloutState === 'IN_PROGRESS' || before.rolloutState === after.rolloutState) return []
+    if (isTakenBackTo(before, after)) return []
     return [`rollout of ${after.id} had ended as ${before.rolloutState}, and is ${after.rolloutState}`]
   },
 } as const satisfies Readonly<Record<string, DeploymentMove>>
+
+function isTakenBackTo(before: DeploymentRow, after: DeploymentRow): boolean {
+  return after.rollbackOf !== undefined && after.rollbackOf !== before.rollbackOf
+}
 
 function viewOf(service: ServiceRow, reader: Reader): ServiceView {
   const { serviceKey } = service

@@ -50,7 +50,8 @@ function definitionsOf(
   return [...arns].flatMap((arn) => definition(reader, arn) ?? [])
 }
 
-function isUsed(reader: Reader, arn: string): boolean {
+/** True while something of the cluster may still need the definition of that ARN. */
+export function isUsed(reader: Reader, arn: string): boolean {
   return (
     reader.count('task', 'liveByTaskDefinition', arn) > 0 ||
     reader.count('service', 'liveByTaskDefinition', arn) > 0 ||

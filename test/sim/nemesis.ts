@@ -18,6 +18,7 @@ const weights = {
   cutUp: 3,
   cutDown: 3,
   cutBoth: 4,
+  networkSplit: 0.7,
   connectionBroken: 4,
   connectionHalfOpen: 3,
   agentKilled: 5,
@@ -103,6 +104,15 @@ const faults: Readonly<Record<Fault, Strike>> = {
     route.upCut = true
     route.downCut = true
     return later(parts, 120_000, () => route.heal())
+  },
+  /** The switch between the controller and most hosts: nothing there has ended, and nothing is to be started twice. */
+  networkSplit(parts) {
+    const cut = parts.hosts.slice(0, Math.max(3, parts.hosts.length - 1))
+    for (const { route } of cut) Object.assign(route, { upCut: true, downCut: true })
+    const lasts = later(parts, 60_000, () => {
+      for (const { route } of cut) route.heal()
+    })
+    return `from ${cut.length} hosts ${lasts}`
   },
   connectionBroken(_parts, _host, route) {
     for (const connection of route.connections) connection.breaks({ agent: true, controller: true })

@@ -6,8 +6,13 @@ import { channelOf, readHandshake } from '../../controller/decide/handshake.ts'
 import { ControlChannels } from '../../controller/control-channels.ts'
 import { TelemetryChannels } from '../../controller/telemetry-channels.ts'
 import { instanceDecider } from '../../controller/decide/instance.ts'
+import { suspectAfterMs } from '../../controller/decide/instance-loss.ts'
+import { instanceTasksDecider } from '../../controller/decide/instance-tasks.ts'
 import { findingsOfChanges, findingsOfState, findingsOfWriter } from '../../controller/decide/invariants.ts'
 import { retain, retentionDefaults } from '../../controller/decide/retention.ts'
+import { schedule } from '../../controller/decide/schedule.ts'
+import { serviceDecider } from '../../controller/decide/service.ts'
+import { findingsOfServiceChanges, findingsOfServices, servicesIn } from '../../controller/decide/service-invariants.ts'
 import { serviceTaskDecider } from '../../controller/decide/service-task.ts'
 import { taskDecider } from '../../controller/decide/task.ts'
 import { taskDefinitionDecider } from '../../controller/decide/task-definition.ts'
@@ -36,6 +41,8 @@ const closeTimeoutMs = 10_000
 
 /** Short enough that stopped tasks leave memory within one history. */
 const stoppedTaskKeepMs = 240_000
+/** Few enough that what is old of services leaves memory within one history as well. */
+const serviceKeeping = { inactiveServicesMax: 1, deploymentsMax: 2, serviceHistoryMax: 3 }
 
 type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName>
 
@@ -89,6 +96,7 @@ export class SimController {
       world: this.#world,
       log: logger,
       deciders: [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider],
+      keyedDeciders: [instanceTasksDecider, serviceDecider],
       schedule: (run) => void timers.after(this.#parts.random.between(0, 1), run),
       after: (delayMs, callback) => timers.after(delayMs, callback),
       onFatal: (error) => {
@@ -113,7 +121,8 @@ export class SimController {
     this.#server = this.#serve(turn, channels, life, clock.now)
     this.server = this.#server
     log.event('controller', `ready, revision ${turn.status().revision}`)
-    for (const { invariant, what } of findingsOfState(turn.reader)) log.violated(invariant, what)
+    const found = [...findingsOfState(turn.reader), ...findingsOfServices(turn.reader)]
+    for (const { invariant, what } of found) log.violated(invariant, what)
     if (turn.status().revision === 0) void this.#createCluster(turn)
     const every = (periodMs: number, work: () => void): void => {
       timers.after(periodMs, () => {
@@ -125,6 +134,7 @@ export class SimController {
       channels.acs.tick()
       channels.tcs.tick()
     })
+    every(1000, () => void this.#tick(turn, channels.acs).catch(() => undefined))
     every(60_000, () => void this.#keepHouse(turn).catch(() => undefined))
   }
 
@@ -181,8 +191,17 @@ export class SimController {
     await turn.submit(input).catch(() => undefined)
   }
 
+  async #tick(turn: Turn, channels: ControlChannels): Promise<void> {
+    let hasMore = true
+    while (hasMore) {
+      const silence = { readyAt: channels.readyAt, silences: channels.silences(suspectAfterMs) }
+      const run = (tx: Transaction, now: number, world: World) => schedule(tx, silence, now, world, 50)
+      hasMore = (await turn.submit({ name: 'schedule', run })).hasMore
+    }
+  }
+
   async #keepHouse(turn: Turn): Promise<void> {
-    const limits = { ...retentionDefaults, stoppedTaskKeepMs, rowsMax: 50 }
+    const limits = { ...retentionDefaults, stoppedTaskKeepMs, ...serviceKeeping, rowsMax: 50 }
     while ((await turn.submit({ name: 'retention', run: (tx, now) => retain(tx, limits, now) })).hasMore) continue
   }
 
@@ -234,7 +253,12 @@ export class SimController {
       if (table === 'instance') touched.add(key)
       if (table === 'task') touched.add(((row ?? before) as TaskRow).instanceId)
     }
-    const findings = [...findingsOfChanges(changes, reader), ...findingsOfState(reader, [...touched])]
+    const findings = [
+      ...findingsOfChanges(changes, reader),
+      ...findingsOfState(reader, [...touched]),
+      ...findingsOfServiceChanges(changes, reader),
+      ...findingsOfServices(reader, servicesIn(changes)),
+    ]
     for (const { invariant, what } of findings) this.#parts.log.violated(invariant, what)
   }
 }
@@ -254,6 +278,7 @@ function watched(turn: Turn, log: SimLog, writer: 'operator' | 'agent'): Turn {
   })
   return {
     reader: turn.reader,
+    draft: () => turn.draft(),
     submit: (input) => turn.submit(watchedInput(input)),
     onCommit: (listener) => turn.onCommit(listener),
     status: () => turn.status(),

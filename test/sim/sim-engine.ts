@@ -31,6 +31,8 @@ const localImages = { 'busybox:1': {}, 'stubborn:1': { ignoresTerm: true } }
 const registryImages = {
   'web:1': { digest: `sha256:${'1'.repeat(64)}`, health: 'HEALTHY' },
   'sick:1': { digest: `sha256:${'5'.repeat(64)}`, health: 'UNHEALTHY' },
+  'slow:1': { digest: `sha256:${'6'.repeat(64)}`, health: 'HEALTHY', healthKnownAfterMs: 20_000 },
+  'busy:1': { digest: `sha256:${'7'.repeat(64)}` },
   'job:1': { digest: `sha256:${'2'.repeat(64)}`, exitsAfterMs: 1500, output: ['done'] },
   'crash:1': { digest: `sha256:${'3'.repeat(64)}`, exitsAfterMs: 4000, exitCode: 1, output: ['panic'] },
   'noentry:1': { digest: `sha256:${'4'.repeat(64)}`, startError: 'exec: "serve": executable file not found in $PATH' },
@@ -144,6 +146,9 @@ export class SimEngine {
     )
     const fails = chaos.strikes(host, 'engineFails', name)
     const failsBefore = fails && chaos.random.chance(0.5)
+    // One image is in a registry that answers no pull before everything is mended.
+    const isBusy = name === 'pullImage' && String(args[0]).startsWith('busy') && !chaos.isOver
+    if (isBusy) return promise
     const hangs = !fails && chaos.strikes(host, 'engineHangs', name)
     const slow = !fails && !hangs && chaos.strikes(host, 'engineSlow', name)
     if (failsBefore) {

@@ -1,6 +1,6 @@
 /**
  * One history from one seed: a controller, three to five hosts and their operators, first shaken for ten minutes, then left
- * in peace until everything has settled, then told to stop every task.
+ * in peace until everything has settled, then mended by the operators, then told to stop every task and every service.
  */
 import { operations } from '../../controller/ecs/operations.ts'
 import { Chaos } from './chaos.ts'
@@ -14,7 +14,7 @@ import { SimHost } from './sim-host.ts'
 import { SimLog } from './sim-log.ts'
 import { Route } from './sim-network.ts'
 import { beginning, SimTime } from './sim-time.ts'
-import { leftOver, unsettled } from './union.ts'
+import { leftOver, unmended, unsettled } from './union.ts'
 import { Workload } from './workload/workload.ts'
 
 /** A bug to be switched on, to see that an invariant finds it. */
@@ -105,6 +105,12 @@ class Simulation {
     this.#nemesis.end()
     this.#log.event('simulation', 'nothing fails any more')
     await this.#settle('after the last fault', (reader) => unsettled({ reader, hosts: this.#allHosts() }))
+    if (this.#isBroken()) return
+    void this.#workload.mend()
+    await this.#settle('after operators have mended what time does not', (reader) => {
+      const union = { reader, hosts: this.#allHosts() }
+      return [...unsettled(union), ...unmended(union)]
+    })
     if (this.#isBroken()) return
     void this.#workload.stopEverything()
     await this.#settle('after everything was stopped', (reader) => {

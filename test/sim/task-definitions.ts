@@ -32,6 +32,8 @@ export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntr
   ),
   definition('checked', container({ image: 'web:1', healthCheck: { command: ['CMD', 'true'] } })),
   definition('sick', container({ image: 'sick:1', healthCheck: { command: ['CMD', 'false'] } })),
+  definition('slow', container({ image: 'slow:1', healthCheck: { command: ['CMD', 'true'] } })),
+  definition('busy-registry', container({ image: 'busy:1' })),
   definition('job', container({ image: 'job:1' })),
   definition('crash', container({ image: 'crash:1' })),
   definition('stubborn', container({ image: 'stubborn:1', stopTimeout: 5 })),

@@ -3,6 +3,7 @@
  * time: what one says of a task is what the others know of it.
  */
 import { labels } from '../../agent/engine.ts'
+import type { DeploymentRow, ServiceRow } from '../../controller/state/service-tables.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Reader } from '../../controller/state/transaction.ts'
 import { idOf } from '../../proto/arn.ts'
@@ -35,6 +36,8 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
       if (desiredStatus === 'RUNNING' && lastStatus === 'RUNNING') return []
       return [`task ${taskId} of ${instanceId} is wanted ${desiredStatus}, and is ${lastStatus} (${waitingFor ?? ''})`]
     }),
+
+  servicesHaveSettled: ({ reader }) => reader.all('service').flatMap((service) => unsettledService(reader, service)),
 
   agentsKnowTheirTasks: ({ reader, hosts }) =>
     hosts.flatMap((host) => {
@@ -105,6 +108,53 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
 
   everyReportHasArrived: ({ hosts }) =>
     hosts.flatMap((host) => host.unreported().map((report) => `${host.name} still has to report ${report}`)),
+}
+
+/**
+ * Undisturbed a service comes to rest: as many healthy tasks as desired and one deployment, or a deployment that FAILED with
+ * its reason, or one that waits and says for what.
+ */
+function unsettledService(reader: Reader, { serviceKey, status, desiredCount }: ServiceRow): readonly string[] {
+  if (status === 'INACTIVE') return []
+  if (status === 'DRAINING') return [`service ${serviceKey} is still DRAINING`]
+  const deployments = reader.find('deployment', 'liveByService', serviceKey)
+  const primary = deployments.find((row) => row.status === 'PRIMARY')
+  if (primary === undefined) return [`service ${serviceKey} has no PRIMARY deployment`]
+  if (primary.rolloutState === 'FAILED') {
+    return primary.rolloutStateReason === undefined ? [`${primary.id} of ${serviceKey} FAILED without a reason`] : []
+  }
+  if (explained(primary)) return []
+  const healthy = reader.count('task', 'byDeploymentPhase', `${primary.id}/healthy`)
+  const isDone = primary.rolloutState === 'COMPLETED' && deployments.length === 1 && healthy === desiredCount
+  if (isDone || (healthy === desiredCount && isOnTheWayOut(reader, serviceKey, primary))) return []
+  const told = `${healthy} of ${desiredCount} healthy, ${deployments.length} deployments, ${primary.rolloutState}`
+  return [`service ${serviceKey}: ${told}`]
+}
+
+/** What is left of older deployments is on draining instances: there a daemon waits until the other services have moved. */
+function isOnTheWayOut(reader: Reader, serviceKey: string, primary: DeploymentRow): boolean {
+  const old = reader
+    .find('task', 'liveByService', serviceKey)
+    .filter(({ deploymentId, lostSince }) => deploymentId !== primary.id && lostSince === undefined)
+  return old.length > 0 && old.every(({ evacuatingSince }) => evacuatingSince !== undefined)
+}
+
+/** It waits for room or for leave, or its tasks fail again and again, and it says so. */
+function explained({ waiting, stuck, cause, failuresInRow }: DeploymentRow): boolean {
+  return waiting !== undefined || stuck !== undefined || (failuresInRow > 0 && cause !== undefined)
+}
+
+/** Once operators have made room and given each service what can run, nothing is left to explain. */
+export function unmended({ reader }: Union): readonly string[] {
+  return reader.all('service').flatMap((service) => {
+    const primary = reader
+      .find('deployment', 'liveByService', service.serviceKey)
+      .find((row) => row.status === 'PRIMARY')
+    const { rolloutState, waiting } = primary ?? {}
+    if (service.status === 'ACTIVE' && rolloutState === 'COMPLETED' && waiting === undefined) return []
+    if (service.status === 'INACTIVE') return []
+    return [`service ${service.serviceKey} is ${service.status}, ${rolloutState}: ${waiting?.sentence ?? ''}`]
+  })
 }
 
 /** What else must hold once every task was stopped and its time to be cleaned up is over. */

@@ -17,6 +17,8 @@ export interface FakeImage {
   /** The engine refuses to start it, with these words. */
   readonly startError?: string
   readonly health?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'
+  /** Its health is UNKNOWN until then. */
+  readonly healthKnownAfterMs?: number
   readonly output?: readonly string[]
 }
 
@@ -97,18 +99,18 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
     startContainer: async (id) => call('startContainer', () => start(state, engine, id)),
     async stopContainer(id, stopTimeoutSeconds) {
       const found = lookUp(containers, id)
-      const image = local.get(found?.image ?? '')
+      const image = imageIn(local, found?.image ?? '')
       const delayMs = image?.ignoresTerm && found?.status === 'running' ? stopTimeoutSeconds * 1000 : engine.latencyMs
       return call('stopContainer', () => stop(state, id, image?.ignoresTerm ? 137 : 143), delayMs)
     },
     removeContainer: async (id) => call('removeContainer', () => remove(state, id)),
     lastLogLines: async (id, lines) =>
-      call('lastLogLines', () => (local.get(lookUp(containers, id)?.image ?? '')?.output ?? []).slice(-lines)),
+      call('lastLogLines', () => (imageIn(local, lookUp(containers, id)?.image ?? '')?.output ?? []).slice(-lines)),
     inspectImage: async (image) =>
       call('inspectImage', () => {
-        const found = local.get(image)
+        const found = imageIn(local, image)
         if (found === undefined) return undefined
-        return { id: `sha256:${image}`, repoDigests: found.digest ? [`${image.split(':')[0]}@${found.digest}`] : [] }
+        return { id: `sha256:${image}`, repoDigests: found.digest ? [`${repositoryOf(image)}@${found.digest}`] : [] }
       }),
     resolveDigest: async (image) => call('resolveDigest', () => inRegistry(registry, image).digest ?? 'sha256:0'),
     pullImage: async (image) =>
@@ -192,7 +194,7 @@ async function answer<T>(
 function create(state: State, name: string, body: CreateBody): string {
   if (lookUp(state.containers, name) !== undefined) throw new EngineError('conflict', `The name ${name} is in use`)
   const image = String(body['Image'])
-  if (!state.local.has(image)) throw new EngineError('notFound', `No such image: ${image}`)
+  if (imageIn(state.local, image) === undefined) throw new EngineError('notFound', `No such image: ${image}`)
   const id = (state.created.length + 1).toString(16).padStart(64, '0')
   state.created.push(name)
   const hostConfig = body['HostConfig'] as { NetworkMode: string }
@@ -222,7 +224,7 @@ function create(state: State, name: string, body: CreateBody): string {
 function start(state: State, engine: { readonly latencyMs: number }, id: string): void {
   const container = present(state.containers, id)
   if (container.status === 'running') return
-  const image = state.local.get(container.image) ?? {}
+  const image = imageIn(state.local, container.image) ?? {}
   if (image.startError !== undefined) {
     container.error = image.startError
     throw new EngineError('refused', `Error response from daemon: ${image.startError}`)
@@ -235,6 +237,7 @@ function start(state: State, engine: { readonly latencyMs: number }, id: string)
     throw new EngineError('refused', `Error response from daemon: ${words}`)
   }
   const starts = container.starts + 1
+  const isKnownLater = image.healthKnownAfterMs !== undefined
   const health = image.health === undefined ? undefined : { status: image.health, output: '' }
   Object.assign(container, {
     status: 'running',
@@ -242,10 +245,17 @@ function start(state: State, engine: { readonly latencyMs: number }, id: string)
     exitCode: undefined,
     ports,
     starts,
-    health,
+    health: isKnownLater ? { status: 'UNKNOWN', output: '' } : health,
   })
   state.started.push(id)
   emit(state, id, 'start')
+  if (isKnownLater) {
+    state.time.after(image.healthKnownAfterMs, () => {
+      if (container.status !== 'running' || container.starts !== starts) return
+      container.health = health
+      emit(state, id, 'health_status')
+    })
+  }
   if (image.exitsAfterMs === undefined) return
   state.time.after(image.exitsAfterMs + engine.latencyMs, () => {
     if (container.status === 'running' && container.starts === starts) end(state, container, image.exitCode ?? 0, false)
@@ -310,8 +320,21 @@ function runningPorts(state: State): readonly number[] {
   return [...state.containers.values()].flatMap(({ ports }) => ports.map(({ hostPort }) => hostPort))
 }
 
+/** By its name, or by `repository@digest`. */
+function imageIn(images: ReadonlyMap<string, FakeImage>, image: string): FakeImage | undefined {
+  const [repository, digest] = image.split('@')
+  if (digest === undefined) return images.get(image)
+  const named = images.get(image)
+  const tagged = [...images].find(([name, each]) => repositoryOf(name) === repository && each.digest === digest)
+  return named ?? tagged?.[1]
+}
+
+function repositoryOf(image: string): string {
+  return image.split(/[:@]/)[0] ?? ''
+}
+
 function inRegistry(registry: ReadonlyMap<string, FakeImage>, image: string): FakeImage {
-  const found = registry.get(image)
+  const found = imageIn(registry, image)
   if (found === undefined) throw new EngineError('notFound', `manifest for ${image} not found: manifest unknown`)
   return found
 }

@@ -1,5 +1,6 @@
 /** Registers task definitions, and takes them away again: also while tasks of them run or are still to start. */
 import type { Finding } from '../../../controller/decide/invariants.ts'
+import { isUsed } from '../../../controller/decide/task-definition.ts'
 import type { Reader } from '../../../controller/state/transaction.ts'
 import { idOf } from '../../../proto/arn.ts'
 import { taskDefinitions } from '../task-definitions.ts'
@@ -55,10 +56,16 @@ export class DefinitionActor implements Actor {
     for (const name of this.#deleted) {
       const row = rowOf(name)
       if (row === undefined) continue
-      const live = reader.count('task', 'liveByTaskDefinition', row.taskDefinitionArn)
-      if (live === 0) broken(`task definition ${name} was deleted, is ${row.status}, and no task uses it`)
+      if (!isUsed(reader, row.taskDefinitionArn)) {
+        broken(`task definition ${name} was deleted, is ${row.status}, and nothing uses it`)
+      }
     }
     return found
+  }
+
+  /** The newest revision of a family as one that is ACTIVE: a new one, where it has to be. */
+  async renew(family: string): Promise<void> {
+    await this.#register(family)
   }
 
   async #register(family: string): Promise<void> {

@@ -31,6 +31,20 @@ export class InstanceActor implements Actor {
     return [...back, ...other].map((what) => ({ invariant: 'whatWasAcceptedIsThere', what }))
   }
 
+  /** At the end: every host takes tasks again. */
+  async mend(): Promise<void> {
+    for (const { containerInstanceArn: arn } of this.#operator.hosts) {
+      if (arn === undefined) continue
+      for (let attempts = 20; attempts > 0; attempts -= 1) {
+        const input = { containerInstances: [arn], status: 'ACTIVE' }
+        const answer = await this.#operator.call('UpdateContainerInstancesState', input)
+        if (answer !== undefined) break
+        await this.#operator.time.sleep(1000)
+      }
+      await this.#statuses.say(idOf(arn), 'ACTIVE', async () => true)
+    }
+  }
+
   async #setStatus(status: 'ACTIVE' | 'DRAINING'): Promise<void> {
     const arn = this.#operator.instanceArn()
     await this.#statuses.say(idOf(arn), status, async () => {

@@ -27,6 +27,8 @@ export interface Answer {
   readonly taskDefinition?: { readonly taskDefinitionArn: string }
   readonly taskDefinitions?: readonly { readonly taskDefinitionArn: string }[]
   readonly containerInstances?: readonly { readonly containerInstanceArn: string }[]
+  readonly service?: { readonly status?: string; readonly desiredCount?: number }
+  readonly services?: readonly { readonly status?: string }[]
 }
 
 export interface OperatorParts {

@@ -9,6 +9,7 @@ import { InstanceActor } from './instance-actor.ts'
 import { LabelActor } from './label-actor.ts'
 import { LookActor } from './look-actor.ts'
 import { type Actor, Operator, type OperatorParts } from './operator.ts'
+import { ServiceActor } from './service-actor.ts'
 import { TaskActor } from './task-actor.ts'
 
 const callsUnderwayMax = 20
@@ -17,6 +18,8 @@ export class Workload {
   readonly #parts: OperatorParts
   readonly #actors: readonly Actor[]
   readonly #tasks: TaskActor
+  readonly #instances: InstanceActor
+  readonly #services: ServiceActor
   readonly #acts: ReadonlyMap<string, () => Promise<void>>
   readonly #weights: Readonly<Record<string, number>>
   #underway = 0
@@ -27,8 +30,11 @@ export class Workload {
     const operator = new Operator(parts)
     const definitions = new DefinitionActor(operator)
     this.#tasks = new TaskActor(operator, definitions)
+    this.#instances = new InstanceActor(operator)
+    this.#services = new ServiceActor(operator, definitions)
     const labels = new LabelActor(operator, this.#tasks, definitions)
-    this.#actors = [definitions, this.#tasks, new InstanceActor(operator), labels, new LookActor(operator, this.#tasks)]
+    const look = new LookActor(operator, this.#tasks)
+    this.#actors = [definitions, this.#tasks, this.#services, this.#instances, labels, look]
     const acts = this.#actors.flatMap((actor) => Object.entries(actor.acts))
     this.#acts = new Map(acts.map(([name, doing]) => [name, () => doing.act()]))
     this.#weights = Object.fromEntries(acts.map(([name, { weight }]) => [name, weight]))
@@ -48,8 +54,20 @@ export class Workload {
     return this.#underway
   }
 
+  /** Standalone tasks make room, and services get what they can reach. */
+  mend(): Promise<void> {
+    return this.#counted(async () => {
+      await this.#instances.mend()
+      await this.#tasks.stopEverything()
+      await this.#services.mend()
+    })
+  }
+
   stopEverything(): Promise<void> {
-    return this.#counted(() => this.#tasks.stopEverything())
+    return this.#counted(async () => {
+      await this.#services.deleteEverything()
+      await this.#tasks.stopEverything()
+    })
   }
 
   findings(reader: Reader): readonly Finding[] {
