@@ -11,7 +11,7 @@ import { causeSentence } from './deployment-failure.ts'
 import { portsHeldOutside, portsHeldMs } from './deployment-ports.ts'
 import { rollBack, rollbackTarget, type RollbackTarget } from './deployment-rollback.ts'
 import { countLive, isEnded } from './deployment-start.ts'
-import { addServiceEvent } from './service-events.ts'
+import { addServiceEvent, subjectOf } from './service-events.ts'
 import { revisionCounts } from './service-revision-counts.ts'
 import { afterProof } from './service-task.ts'
 
@@ -232,17 +232,29 @@ function withPauseAnnounced(
   now: number,
   world: World,
 ): DeploymentRow {
-  const { pause, cause, retryAt } = primary
+  const { pause, retryAt } = primary
   if (pause === undefined || retryAt === undefined || pause.isAnnounced === true) return primary
   if (pauseAfter(pause.round) < longPauseMs) return primary
+  tellImpaired(tx, service, { ...primary, retryAt, subject: subjectOf(service) }, now, world)
+  return { ...primary, pause: { ...pause, isAnnounced: true } }
+}
+
+/** The event alone, of a deployment or a task set; `subject` is who it is, as events name it. */
+export function tellImpaired(
+  tx: Transaction,
+  service: ServiceRow,
+  impaired: Pick<DeploymentRow, 'id' | 'cause'> & { readonly subject: string; readonly retryAt: number },
+  now: number,
+  world: World,
+): void {
+  const { id, cause, subject, retryAt } = impaired
   const why = cause === undefined ? '' : ` Last failure: ${causeSentence(cause)}.`
   const next = ` The next try is in ${Math.ceil(Math.max(0, retryAt - now) / 1000)} seconds.`
-  const message = `(service ${service.serviceName}) is unable to consistently start tasks successfully.${why}${next}`
+  const message = `${subject} is unable to consistently start tasks successfully.${why}${next}`
   addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'WARN',
     eventName: 'SERVICE_TASK_START_IMPAIRED',
     reason: cause?.reason,
-    deploymentId: primary.id,
+    deploymentId: id,
   })
-  return { ...primary, pause: { ...pause, isAnnounced: true } }
 }

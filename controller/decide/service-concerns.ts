@@ -4,6 +4,7 @@
  */
 import { sameRow } from '../state/equal.ts'
 import { phaseOf } from '../state/service-phase.ts'
+import type { TaskSetRow } from '../state/service-tables.ts'
 import type { InstanceRow, TableName, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
 
@@ -20,6 +21,10 @@ export function concernedServices(
     case 'deployment': {
       const deployment = reader.get('deployment', key)
       return deployment === undefined ? [] : [deployment.serviceKey]
+    }
+    case 'taskSet': {
+      const taskSet = reader.get('taskSet', key) ?? (before as TaskSetRow | undefined)
+      return taskSet === undefined ? [] : [taskSet.serviceKey]
     }
     case 'task':
       return ofTask(reader, reader.get('task', key), before as TaskRow | undefined)
@@ -86,7 +91,10 @@ function capacityOf(instance: InstanceRow): object {
 }
 
 function waitingServices(reader: Reader, clusterName: string): readonly string[] {
-  return reader.find('deployment', 'waitingByCluster', clusterName).map(({ serviceKey }) => serviceKey)
+  return [
+    ...reader.find('deployment', 'waitingByCluster', clusterName),
+    ...reader.find('taskSet', 'waitingByCluster', clusterName),
+  ].map(({ serviceKey }) => serviceKey)
 }
 
 function daemons(reader: Reader, clusterName: string): readonly string[] {

@@ -12,6 +12,7 @@ import type { Decider } from './decider.ts'
 import { afterFailure, provingMs } from './deployment-backoff.ts'
 import { imagesAfter, withPinnedImages } from './deployment-images.ts'
 import { failureOf, type TaskFailure } from './deployment-failure.ts'
+import { countTaskSetFailure } from './task-set-failures.ts'
 
 /** How many tasks at most are watched at a time for the proof that resets a count of failures. */
 const provingMost = 8
@@ -99,7 +100,10 @@ function noteEnd(tx: Transaction, taskId: string, now: number): void {
   if (task === undefined || task.isEndCounted === true || task.desiredStatus !== 'STOPPED') return
   tx.put('task', taskId, { ...task, isEndCounted: true })
   const deployment = deploymentOf(tx, task)
-  if (deployment === undefined) return
+  if (deployment === undefined) {
+    if (isFailure(task, now)) countTaskSetFailure(tx, task, now)
+    return
+  }
   const proven = afterProof(tx, deployment, now)
   const proving = proven.proving?.filter((one) => one.taskId !== taskId)
   const watched: DeploymentRow =

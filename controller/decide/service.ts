@@ -17,10 +17,11 @@ import { concernedServices } from './service-concerns.ts'
 import { type Decided, tasksPerDecisionMax } from './service-decision.ts'
 import { noteSteady } from './service-steady.ts'
 import { countPhases, doneWithTasks, stopServiceTask, tellStopped } from './service-tasks.ts'
+import { decideTaskSets, drainTaskSets, dropTaskSets } from './task-sets.ts'
 
 export const serviceDecider: KeyedDecider = {
   name: 'service',
-  tables: ['service', 'deployment', 'task', 'instance', 'cluster'],
+  tables: ['service', 'deployment', 'taskSet', 'task', 'instance', 'cluster'],
   concerns: concernedServices,
   decide(tx, serviceKey, now, world) {
     const service = tx.get('service', serviceKey)
@@ -36,7 +37,7 @@ const nothing: Decided = { more: false, wakeAt: [] }
 
 function decideActive(tx: Transaction, service: ServiceRow, now: number, world: World): Decided {
   // Services with an external controller are run by whoever makes their task sets.
-  if (service.deploymentController.type !== 'ECS') return nothing
+  if (service.deploymentController.type !== 'ECS') return decideTaskSets(tx, service, now, world)
   const { serviceKey } = service
   reviveReturned(tx, serviceKey, now)
   if (service.schedulingStrategy === 'DAEMON') countDaemon(tx, serviceKey)
@@ -87,10 +88,12 @@ function drain(tx: Transaction, service: ServiceRow, now: number, world: World):
     if (deployment.waiting === undefined && deployment.stuck === undefined) continue
     tx.put('deployment', deployment.id, { ...deployment, waiting: undefined, stuck: undefined })
   }
+  drainTaskSets(tx, service, now)
   if (live.some(({ lostSince }) => lostSince === undefined)) {
     return { more: wanted.length > stopped.length, wakeAt: [] }
   }
   for (const { id } of deployments) endDeployment(tx, id, now)
+  dropTaskSets(tx, service)
   const last = tx.get('service', service.serviceKey) ?? service
   tx.put('service', service.serviceKey, { ...last, status: 'INACTIVE', desiredCount: 0, inactiveSince: now })
   return nothing
