@@ -76,7 +76,8 @@ class LinkKeeper implements Link {
   readonly #options: LinkOptions
   #socket: WebSocket | undefined
   #connectedAt: number | undefined
-  #everConnected = false
+  /** Once the controller has spoken: until then it may have forgotten that this process came, and with it what it must tell. */
+  #everGreeted = false
   #closed = false
   #backoffMs = backoffMinMs
   #askAgain = false
@@ -163,7 +164,7 @@ class LinkKeeper implements Link {
       containerInstanceArn,
       dockerVersion: `DockerVersion: ${dockerVersion}`,
       protocolVersion: '2',
-      sendCredentials: String(!this.#everConnected),
+      sendCredentials: String(!this.#everGreeted),
       seqNum: '1',
     }
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
@@ -173,7 +174,6 @@ class LinkKeeper implements Link {
   #opened(): void {
     const { timers, random, log, now } = this.#options
     this.#connectedAt = now()
-    this.#everConnected = true
     this.#askAgain = false
     log.info({}, 'The control channel is open.')
     this.#heard()
@@ -191,6 +191,7 @@ class LinkKeeper implements Link {
       this.#options.log.warn({ bytes: text.length }, 'The controller sent something that is no frame; it is ignored.')
       return
     }
+    this.#everGreeted = true
     this.#options.onFrame(frame)
   }
 
