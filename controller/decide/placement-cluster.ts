@@ -9,14 +9,21 @@ import type { Reader } from '../state/transaction.ts'
 import { type Candidate, placementCandidates, type WrittenCandidate } from './placement-candidates.ts'
 import { resourcesSince } from './resources.ts'
 
-/** A log of changes, and how much of it has been heeded. */
+/** A log of changes, and how much of it has been heeded, counted from its beginning. */
 interface Followed {
   readonly log: ChangeLog
-  read: number
+  readonly read: number
 }
 
-/** From here on it is cheaper to look at every instance again than to keep naming those that changed. */
-const changedMax = 100_000
+/** The positions at which candidates changed. Another object stands for other instances. */
+export interface ChangedPositions {
+  readonly positions: readonly number[]
+  /** How many were dropped before the first of `positions`: who has not read them looks at every position. */
+  readonly dropped: number
+}
+
+/** Beyond twice the instances it is cheaper to look at each of them than at what changed. */
+const spare = 16
 
 export class PlacementCluster {
   readonly #clusterName: string
@@ -24,8 +31,7 @@ export class PlacementCluster {
   #positionOf = new Map<string, number>()
   #instances: readonly InstanceRow[] = []
   #followed: readonly Followed[] = []
-  /** Another object after each change of which instances there are: positions mean something else then. */
-  #changed: number[] = []
+  #changed: { positions: number[]; dropped: number } = { positions: [], dropped: 0 }
 
   constructor(clusterName: string) {
     this.#clusterName = clusterName
@@ -36,8 +42,7 @@ export class PlacementCluster {
     return this.#candidates
   }
 
-  /** The positions at which candidates changed, in order; another list where every position is to be looked at. */
-  get changed(): readonly number[] {
+  get changed(): ChangedPositions {
     return this.#changed
   }
 
@@ -45,26 +50,31 @@ export class PlacementCluster {
   follow(reader: Reader, logs: readonly ChangeLog[]): void {
     const touched = this.#touchedIn(logs)
     const instances = reader.find('instance', 'byCluster', this.#clusterName)
-    if (!this.#takeInstances(instances, touched)) this.#readAll(reader)
-    else for (const instanceId of touched) this.#reread(reader, instanceId)
+    const isKnown = touched !== undefined && this.#takeInstances(instances, touched)
+    if (isKnown) for (const instanceId of touched) this.#reread(reader, instanceId)
+    else this.#readAll(reader)
     this.#instances = instances
-    if (this.#changed.length > changedMax) this.#changed = []
   }
 
-  /** The instances of which tasks may differ between what was followed before and what is followed now. */
-  #touchedIn(logs: readonly ChangeLog[]): Set<string> {
+  /** The instances of which tasks may differ between what was followed before and now; undefined: any. */
+  #touchedIn(logs: readonly ChangeLog[]): Set<string> | undefined {
+    const before = this.#followed
+    this.#followed = logs.map((log) => ({ log, read: log.dropped + log.values.length }))
     const touched = new Set<string>()
     let same = 0
-    while (same < logs.length && this.#followed[same]?.log === logs[same]) same += 1
-    const add = (log: ChangeLog | undefined, from: number, to: number): void => {
-      for (let at = from; at < to; at += 1) touched.add(log?.values[at] ?? '')
+    while (same < logs.length && before[same]?.log === logs[same]) same += 1
+    const seen: readonly (readonly [ChangeLog, number, number])[] = [
+      ...before.slice(0, same).map(({ log, read }) => [log, read, Number.POSITIVE_INFINITY] as const),
+      // A transaction that is gone left nothing behind: what it changed is as it was, or changed anew underneath.
+      ...before.slice(same).map(({ log, read }) => [log, 0, read] as const),
+      ...logs.slice(same).map((log) => [log, 0, Number.POSITIVE_INFINITY] as const),
+    ]
+    for (const [log, from, to] of seen) {
+      if (from < log.dropped) return undefined
+      const { values, dropped } = log
+      const end = Math.min(values.length, to - dropped)
+      for (let at = from - dropped; at < end; at += 1) touched.add(values[at] ?? '')
     }
-    // A transaction that is gone left nothing behind: what it changed is as it was, or changed anew underneath.
-    for (const { log, read } of this.#followed.slice(same)) add(log, 0, read)
-    this.#followed = logs.map((log, index) => {
-      add(log, index < same ? (this.#followed[index]?.read ?? 0) : 0, log.values.length)
-      return { log, read: log.values.length }
-    })
     return touched
   }
 
@@ -85,7 +95,7 @@ export class PlacementCluster {
   #readAll(reader: Reader): void {
     this.#candidates = [...placementCandidates(reader, this.#clusterName)]
     this.#positionOf = new Map(this.#candidates.map(({ instance }, position) => [instance.instanceId, position]))
-    this.#changed = []
+    this.#changed = { positions: [], dropped: 0 }
   }
 
   #reread(reader: Reader, instanceId: string): void {
@@ -97,7 +107,11 @@ export class PlacementCluster {
     const tasks = reader.find('task', 'liveByInstance', instanceId)
     if (instance === before.instance && tasks === before.tasks) return
     this.#candidates[position] = { instance, tasks, resources: resourcesSince(before, instance, tasks) }
-    this.#changed.push(position)
+    const { positions } = this.#changed
+    positions.push(position)
+    if (positions.length > 2 * this.#candidates.length + spare) {
+      this.#changed.dropped += positions.splice(0, this.#candidates.length).length
+    }
   }
 }
 

@@ -11,7 +11,7 @@ import {
 } from '../../test/support/builders.ts'
 import { planPlainly } from '../../test/support/plain-placement.ts'
 import type { PlacementStrategy } from '../../proto/model/types.ts'
-import type { State } from '../state/state.ts'
+import { createState, type State } from '../state/state.ts'
 import type { InstanceRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
@@ -251,6 +251,21 @@ await t.test('a plan that nobody writes down keeps its own account, and leaves n
   const strategies = [{ type: 'spread' as const, field: 'instanceId' }]
   test.same(hostsOf(planFor(state, { strategies }), 3), ['i1', 'i2', 'i1'])
   test.same(hostsOf(planFor(state, { strategies }), 2), ['i1', 'i2'])
+})
+
+await t.test('where more changed than is kept count of, every instance is read again', async (test) => {
+  const state = createState(undefined, 8)
+  inTransaction(state, (tx) => {
+    for (const row of hosts('a', 'a')) tx.put('instance', row.instanceId, row)
+  })
+  const strategies = [{ type: 'spread' as const, field: 'instanceId' }]
+  test.same(hostsOf(planFor(state, { strategies }), 1), ['i1'])
+  for (let number = 0; number < 20; number += 1) {
+    const instanceId = number === 0 ? 'i1' : 'elsewhere'
+    const row = aTask({ instanceId, group: 'service:web' })
+    inTransaction(state, (tx) => tx.put('task', row.taskId, row))
+  }
+  test.same(hostsOf(planFor(state, { strategies }), 3), ['i2', 'i1', 'i2'])
 })
 
 await t.test('a plan goes on after another one from what was written', async (test) => {

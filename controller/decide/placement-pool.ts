@@ -6,7 +6,7 @@ import type { World } from '../../proto/world.ts'
 import type { PlacementCount, PlacementNote } from '../state/service-tables.ts'
 import type { InstanceRow, ReservedResources } from '../state/tables.ts'
 import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup, withTask } from './placement-candidates.ts'
-import type { PlacementCluster } from './placement-cluster.ts'
+import type { ChangedPositions, PlacementCluster } from './placement-cluster.ts'
 import { type Criterion, criteriaOf } from './placement-criteria.ts'
 import type { ArmedFilter } from './placement-filter.ts'
 import { armFilters } from './placement-filters.ts'
@@ -36,7 +36,7 @@ export class PlacementPool {
   /** The positions that hold what was placed here and may not have been written. */
   readonly #own = new Set<number>()
   /** What was heeded of the cluster's changes. */
-  #changed: readonly number[] | undefined
+  #changed: ChangedPositions | undefined
   #read = 0
   #explained: (PlacementCount | undefined)[] = []
   #ranks: Rank[] = []
@@ -61,12 +61,11 @@ export class PlacementPool {
   /** Sees the cluster as it is; what was placed here counts only as far as it was written. */
   follow(cluster: PlacementCluster): void {
     const { candidates, changed } = cluster
-    const isFollowed = changed === this.#changed && candidates.length === this.#candidates.length
-    const positions = isFollowed ? new Set([...this.#own, ...changed.slice(this.#read)]) : undefined
+    const positions = changed === this.#changed ? this.#toLookAt(changed, candidates.length) : undefined
     this.#changed = changed
-    this.#read = changed.length
+    this.#read = changed.dropped + changed.positions.length
     this.#own.clear()
-    if (positions === undefined || [...positions].some((position) => this.#isMoved(position, candidates))) {
+    if (positions === undefined || positions.some((position) => this.#isMoved(position, candidates))) {
       this.#judgeAll(candidates)
       return
     }
@@ -89,6 +88,11 @@ export class PlacementPool {
   refused(): Refused {
     this.#refused ??= refusalOf(this.#failed(), this.#filters)
     return this.#refused
+  }
+
+  #toLookAt({ positions, dropped }: ChangedPositions, count: number): readonly number[] {
+    if (this.#read < dropped) return Array.from({ length: count }, (_, position) => position)
+    return [...new Set([...this.#own, ...positions.slice(this.#read - dropped)])]
   }
 
   /** An instance that stands in another place than before, to a criterion that counts by places. */

@@ -2,7 +2,7 @@
  * The controller's committed state: tables of immutable rows in memory with their secondary indexes. It changes only by
  * `apply`, with the changes of a transaction that is on disk.
  */
-import { type ChangeLog, ChangeLogs } from './change-logs.ts'
+import { type ChangeLog, ChangeLogs, changesKeptMax } from './change-logs.ts'
 import { FoundLists, type KeyedList } from './found-lists.ts'
 import { type AnyRow, compareKeys, IndexBuckets } from './index-buckets.ts'
 import { beginOverlay, type Overlay } from './overlay.ts'
@@ -22,9 +22,12 @@ export interface State extends Reader {
   rowsAsChanges(table: TableName): readonly Change[]
 }
 
-/** An empty state. `history` is where tasks that have left memory are read from; without one there are none. */
-export function createState(history: History = noHistory): State {
-  return new CommittedState(history)
+/**
+ * An empty state. `history` is where tasks that have left memory are read from; without one there are none. `changesKept`
+ * bounds each log of changes.
+ */
+export function createState(history: History = noHistory, changesKept: number = changesKeptMax): State {
+  return new CommittedState(history, changesKept)
 }
 
 const noHistory: History = {
@@ -44,12 +47,17 @@ class CommittedState implements State {
   readonly history: History
   readonly #tables: ReadonlyMap<TableName, Table>
 
-  constructor(history: History) {
+  constructor(history: History, changesKept: number) {
     this.history = history
     this.#tables = new Map(
       tableNames.map((name) => [
         name,
-        { rows: new Map(), buckets: new IndexBuckets(name), found: new FoundLists(), logs: new ChangeLogs() },
+        {
+          rows: new Map(),
+          buckets: new IndexBuckets(name),
+          found: new FoundLists(),
+          logs: new ChangeLogs(changesKept),
+        },
       ]),
     )
   }
