@@ -268,6 +268,20 @@ await t.test('where more changed than is kept count of, every instance is read a
   test.same(hostsOf(planFor(state, { strategies }), 3), ['i2', 'i1', 'i2'])
 })
 
+await t.test('a kind of task that was long not placed is judged by how the instances are now', async (test) => {
+  const state = aState({ instance: hosts('a', 'a') })
+  const strategies = [{ type: 'spread' as const, field: 'instanceId' }]
+  test.same(hostsOf(planFor(state, { strategies }), 1), ['i1'])
+  for (let number = 0; number < 40; number += 1) {
+    const row = aTask({ instanceId: number < 2 ? 'i2' : 'i1', group: number < 2 ? 'service:web' : 'other' })
+    inTransaction(state, (tx) =>
+      tx.put('task', row.taskId, { ...row, reserved: { ...row.reserved, memoryMiB: 1, cpuUnits: 1 } }),
+    )
+    planFor(state, { group: 'service:db' }).next()
+  }
+  test.same(hostsOf(planFor(state, { strategies }), 3), ['i1', 'i1', 'i1'])
+})
+
 await t.test('a plan goes on after another one from what was written', async (test) => {
   const state = aState({ instance: hosts('a', 'a') })
   inTransaction(state, (tx) => {
