@@ -47,7 +47,7 @@ export function planRollout(tx: Transaction, serviceKey: string, now: number, wo
   let skips = 0
   let moved = 0
   let isCutShort = true
-  for (let decisions = 0; decisions < decisionsMax && moved < tasksMax; decisions += 1) {
+  for (let decisions = 0; decisions < decisionsMax && moved <= tasksMax; decisions += 1) {
     const before = tasksOf(tx, serviceKey)
     const outcome = serviceDecider.decide(tx, serviceKey, time, world)
     const step = stepBetween(before, tasksOf(tx, serviceKey))
