@@ -10,7 +10,7 @@ import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-
 import { isHealthy, phaseOf } from '../state/service-phase.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { mayStart } from './deployment-backoff.ts'
+import { isProving, mayStart, proofs } from './deployment-backoff.ts'
 import { placeOn } from './placement.ts'
 import { type Candidate, candidateOf, type PlacementRequest } from './placement-candidates.ts'
 import type { ArmedFilter } from './placement-filter.ts'
@@ -209,10 +209,11 @@ function stopReplaced(
   if (failing.length > 0 && !isUnderWay) stops.stop(failing, 1, unhealthyReason)
   const healthyOld = old.filter(isHealthy)
   const spare = Math.max(0, wanted.filter(isHealthy).length - lower)
-  const canReplace = mayStart(primary, now)
+  const isHeld = own.some(isHealthy) && isProving(primary, now)
+  const canReplace = mayStart(primary, now) && !isHeld
   if (canReplace) stops.stop(healthyOld, Math.min(spare, healthyOld.length))
   const isStuck = canReplace && healthyOld.length > 0 && spare === 0 && !isUnderWay && unready.length === 0
-  return { isStuck, wakeAt: unhealthy.map((task) => graceEnd(service, task)) }
+  return { isStuck, wakeAt: [...unhealthy.map((task) => graceEnd(service, task)), ...proofs(primary, now)] }
 }
 
 function isWanted({ desiredStatus }: TaskRow): boolean {

@@ -46,3 +46,18 @@ export function afterFailure(
   const round = (pause?.round ?? 0) + 1
   return { failuresInRow: failuresInRow + 1, pause: { ...pause, at: now, round }, retryAt: now + pauseAfter(round) }
 }
+
+/** True once a task of the deployment has passed its health check, or has run for long enough without a failure beside it. */
+export function isProven({ provenAt }: Pick<DeploymentRow, 'provenAt'>, now: number): boolean {
+  return provenAt !== undefined && provenAt <= now
+}
+
+/** True while it is not known yet whether what the deployment starts stays up: older tasks are kept until then. */
+export function isProving(deployment: Pick<DeploymentRow, 'provenAt' | 'rolloutState'>, now: number): boolean {
+  return deployment.rolloutState === 'IN_PROGRESS' && !isProven(deployment, now)
+}
+
+/** When older tasks may go since the new ones have stayed up; none where nobody waits for that. */
+export function proofs(deployment: Pick<DeploymentRow, 'provenAt' | 'rolloutState'>, now: number): readonly number[] {
+  return deployment.provenAt === undefined || !isProving(deployment, now) ? [] : [deployment.provenAt]
+}

@@ -5,7 +5,7 @@
 import type { World } from '../../proto/world.ts'
 import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { mayStart } from './deployment-backoff.ts'
+import { isProving, mayStart, proofs } from './deployment-backoff.ts'
 import { type RollingInput, type RollingStep, rollingBounds, rollingStep } from './rolling.ts'
 import { type Decided, retries, tasksPerDecisionMax } from './service-decision.ts'
 import { type Grace, graceOf, startingTasks, withGrace } from './service-grace.ts'
@@ -56,7 +56,7 @@ export function decideReplica(
   const isCutShort = starts.wait === undefined && starts.started.length < start
   return {
     more: isCutShort || stops.isCutShort,
-    wakeAt: [...grace.ends, ...retries(tx, primary.id)],
+    wakeAt: [...grace.ends, ...retries(tx, primary.id), ...proofs(primary, now)],
   }
 }
 
@@ -76,6 +76,7 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
     ),
     lostHeld: isHeld ? counts.lost : 0,
     mayStart: scene.mayStart,
+    isProving: isProving(primary, scene.now),
     refused,
   })
 }

@@ -23,6 +23,11 @@ export interface RollingInput {
   /** False while the PRIMARY deployment pauses after failures, or has failed: nothing is started, no room is made. */
   readonly mayStart: boolean
   /**
+   * True while nothing shows yet that the PRIMARY's healthy tasks stay up: healthy ones of old deployments stay until
+   * then, so that a release that crashes after its start takes nothing down.
+   */
+  readonly isProving?: boolean | undefined
+  /**
    * The next new task found no place. `forWantOfResources`: of what running tasks hold, so that some of them have to end
    * first; `otherwise`: nothing that ends would help.
    */
@@ -86,11 +91,13 @@ export function rollingStep(input: RollingInput): RollingStep {
   const leavingInTheWay = missing - (input.refused === undefined ? room : 0) - coming
   const stopLeaving = Math.min(leaving, spare, Math.max(replaced, leavingInTheWay))
   const oldInTheWay = missing - usable - coming
-  const stopOld = Math.max(0, Math.min(old.healthy, spare - stopLeaving, Math.max(replaced, oldInTheWay) - stopLeaving))
+  const isHeld = input.isProving === true && primary.healthy > 0
+  const replaceable = isHeld ? 0 : old.healthy
+  const stopOld = Math.max(0, Math.min(replaceable, spare - stopLeaving, Math.max(replaced, oldInTheWay) - stopLeaving))
 
   const start = Math.min(missing, room)
   const stops = stopLeaving + stopOld
-  const isStuck = missing > 0 && start === 0 && stops === 0 && coming === 0 && primary.starting === 0
+  const isStuck = missing > 0 && start === 0 && stops === 0 && coming === 0 && primary.starting === 0 && !isHeld
   return {
     start,
     stopSurplusStarting,

@@ -9,7 +9,7 @@ import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { breakerOf, resetsOnHealthyTask } from './circuit-breaker.ts'
 import type { Decider } from './decider.ts'
-import { afterFailure, provingMs } from './deployment-backoff.ts'
+import { afterFailure, isProven, provingMs } from './deployment-backoff.ts'
 import { imagesAfter, withPinnedImages } from './deployment-images.ts'
 import { failureOf, type TaskFailure } from './deployment-failure.ts'
 import { countTaskSetFailure } from './task-set-failures.ts'
@@ -62,7 +62,13 @@ function noteHealth(tx: Transaction, taskId: string, now: number): void {
 }
 
 function withHealthy(reader: Reader, deployment: DeploymentRow, task: TaskRow, now: number): DeploymentRow {
-  const counted = { ...deployment, healthyTasks: deployment.healthyTasks + 1, updatedAt: now }
+  const provenAt = task.hasHealthCheck === true ? now : now + provingMs
+  const counted: DeploymentRow = {
+    ...deployment,
+    healthyTasks: deployment.healthyTasks + 1,
+    updatedAt: now,
+    provenAt: Math.min(deployment.provenAt ?? provenAt, provenAt),
+  }
   // A health check that passes is proof; without one, only time is.
   if (task.hasHealthCheck === true) return withoutFailures(reader, counted)
   const proving = deployment.proving ?? []
@@ -156,6 +162,7 @@ function withFailure(reader: Reader, deployment: DeploymentRow, task: TaskRow, n
     failedTasks: deployment.failedTasks + 1,
     updatedAt: now,
     cause,
+    provenAt: isProven(deployment, now) ? deployment.provenAt : undefined,
   }
 }
 

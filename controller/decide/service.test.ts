@@ -24,6 +24,7 @@ import {
 import type { Input } from '../../proto/model/types.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { taskAfterReport } from './report.ts'
 import { serviceDecider } from './service.ts'
 
 /** A service `web` of `web:1` that has come to its steady state; the course starts there. */
@@ -47,6 +48,14 @@ function percent(minimumHealthyPercent: number, maximumPercent: number): Partial
 /** The second revision ends as soon as it is started. */
 function secondFails(task: TaskRow): ReturnType<Behaviour> {
   return task.taskDefinitionArn.endsWith('web:2') ? 'fails' : obey(task)
+}
+
+/** What the agents say of every task of the second revision, without any time passing. */
+function reportOfSecond(tx: Transaction, status: 'RUNNING' | 'STOPPED', now: number): void {
+  for (const task of tx.all('task').filter(({ taskDefinitionArn }) => taskDefinitionArn.endsWith('web:2'))) {
+    const containers = [{ containerName: 'app', status, ...(status === 'STOPPED' && { exitCode: 1 }) }]
+    tx.put('task', task.taskId, taskAfterReport(task, { status, containers }, undefined, now))
+  }
 }
 
 /** These fail their health checks until they are to stop. */
@@ -512,6 +521,25 @@ await test('protected tasks stay, and the events say why the service waits', asy
   await course.close()
 })
 
+await test('a release that crashes after its start takes nothing down; one that stays up goes on', async (t) => {
+  const course = await steady({ desiredCount: 3 }, { hosts: hostsOf(2) })
+  await course.update({ taskDefinition: 'web:2' })
+  await course.change('web:2 runs', (tx, now) => reportOfSecond(tx, 'RUNNING', now))
+  await course.pass(5000)
+  await course.change('and crashes', (tx, now) => reportOfSecond(tx, 'STOPPED', now))
+  await course.pass(5000)
+  t.same(course.lines, [
+    'web:2 deployed | starts 3 of web:2 | web:1 3 healthy, web:2 3 starting',
+    'web:2 runs | web:1 3 healthy, web:2 3 healthy',
+    '5 s | web:1 3 healthy, web:2 3 healthy',
+    'and crashes | web:1 3 healthy',
+    '5 s | starts 3 of web:2 | web:1 3 healthy, web:2 3 starting',
+  ])
+  await course.agents()
+  t.match(course.lines.at(-1), /web:1 3 stopping/, 'once they have stayed up, the old ones go')
+  await course.close()
+})
+
 await test('no place for a task: told once, with the nearest instance, and gone on with when there is room', async (t) => {
   const hosts = hostsOf(2)
   const [first, second] = [revisions(1), revisions(2, { cpu: '768' }).slice(1)]
@@ -526,7 +554,7 @@ await test('no place for a task: told once, with the nearest instance, and gone 
       `matching (container-instance ${hostOf(hosts, 0).instanceId}) has insufficient CPU units available.`,
   )
   const waiting = course.turn().reader.find('deployment', 'waitingByCluster', 'default')[0]?.waiting
-  t.match(waiting, { since: testNow + 10_000, at: testNow + 100_000 }, 'since it waits, and when it was tried last')
+  t.match(waiting, { since: testNow + 20_000, at: testNow + 120_000 }, 'since it waits, and when it was tried last')
   await course.change('host two registers', (tx) => tx.put('instance', hostOf(hosts, 1).instanceId, hostOf(hosts, 1)))
   await course.settle()
   t.same(course.turn().reader.find('deployment', 'waitingByCluster', 'default'), [])

@@ -97,6 +97,11 @@ export interface DeploymentRow
   readonly rollbackOf?: string | undefined
   /** When the last of its tasks without a health check became healthy: each has its time to prove itself. */
   readonly provingSince?: number | undefined
+  /**
+   * From then on the deployment has proved that its tasks stay up, unless one of them fails before. Until it has, healthy
+   * tasks of older deployments are kept once the first of its own are healthy.
+   */
+  readonly provenAt?: number | undefined
   /** While failures are counted: tasks that became healthy and, left running, will reset the count. At most eight. */
   readonly proving?: readonly { readonly taskId: string; readonly healthyAt: number }[] | undefined
   /** The pause that `retryAt` ends: when it began, and the how-manieth it is since a task last proved itself. */

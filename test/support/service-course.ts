@@ -46,7 +46,10 @@ export interface Course {
   create(input: Partial<Input<'CreateService'>>): Promise<void>
   update(input: Partial<Input<'UpdateService'>>, what?: string): Promise<void>
   remove(input?: Partial<Input<'DeleteService'>>): Promise<void>
-  /** Each agent that is there ends what is to end and runs what is to run, unless `behave` says otherwise. */
+  /**
+   * Each agent that is there ends what is to end and runs what is to run, unless `behave` says otherwise; and what runs
+   * does so for long enough to prove itself.
+   */
   agents(behave?: Behaviour): Promise<void>
   /** Agents act until nothing changes any more; answers how many steps that took. */
   settle(behave?: Behaviour, stepsMax?: number): Promise<number>
@@ -98,9 +101,26 @@ export async function aCourse({ hosts, definitions = revisions(3), seed = 1 }: C
     const before = new Map(turn.reader.all('task').map((task) => [task.taskId, task]))
     await Promise.all(runs.map((run) => turn.submit({ name: what, run })))
     await quiet(turn)
+    if (what === 'agents') await proveItself()
     const after = turn.reader.all('task')
     course.lines.push([what, answerOf(before, after), standing(after)].filter((part) => part !== '').join(' | '))
     if (faults.length > 0) throw new Error(`the controller logged an error: ${JSON.stringify(faults[0])}`)
+  }
+
+  /** What has just begun to run stays up for as long as it takes to prove itself. Answers whether that took any time. */
+  async function proveItself(): Promise<boolean> {
+    const proofs = turn.reader
+      .all('deployment')
+      .filter(({ status, rolloutState }) => status === 'PRIMARY' && rolloutState === 'IN_PROGRESS')
+      .flatMap(({ provenAt }) => (provenAt === undefined || provenAt <= now ? [] : [provenAt]))
+    if (proofs.length === 0) return false
+    now = Math.max(...proofs)
+    await turn.submit({
+      name: 'tick',
+      run: (tx) => schedule(tx, { readyAt: testNow, silences: new Map() }, now, world),
+    })
+    await quiet(turn)
+    return true
   }
 
   /** Many agents are many inputs: no turn takes more than it can bear. Each answers how many tasks were changed. */
@@ -142,7 +162,7 @@ export async function aCourse({ hosts, definitions = revisions(3), seed = 1 }: C
         const acted = await Promise.all(agentsActs(behave).map((run) => turn.submit({ name: 'agents', run })))
         await quiet(turn)
         if (faults.length > 0) throw new Error(`the controller logged an error: ${JSON.stringify(faults[0])}`)
-        if (acted.every((count) => count === 0)) return steps
+        if (acted.every((count) => count === 0) && !(await proveItself())) return steps
       }
       throw new Error(`the agents still act after ${stepsMax} steps:\n${standing(turn.reader.all('task'))}`)
     },
