@@ -10,6 +10,7 @@ import { submitHandlers } from './submit.ts'
 import { tagHandlers } from './tag-resource.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
 import { taskProtectionHandlers } from './task-protection.ts'
+import { taskSetHandlers } from './task-sets.ts'
 import { taskHandlers } from './tasks.ts'
 import { containerAgentHandlers } from './update-container-agent.ts'
 
@@ -18,6 +19,7 @@ export const operations: Handlers = {
   ...taskDefinitionHandlers,
   ...taskHandlers,
   ...taskProtectionHandlers,
+  ...taskSetHandlers,
   ...instanceHandlers,
   ...serviceHandlers,
   ...serviceHistoryHandlers,

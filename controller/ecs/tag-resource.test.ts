@@ -8,6 +8,7 @@ import {
   aState,
   aTask,
   aTaskDefinition,
+  aTaskSet,
   aWorld,
   inTransaction,
 } from '../../test/support/builders.ts'
@@ -18,6 +19,7 @@ import { tagHandlers } from './tag-resource.ts'
 const cluster = aCluster()
 const instance = anInstance()
 const definition = aTaskDefinition()
+const taskSet = aTaskSet()
 const running = aTask({ lastStatus: 'RUNNING', tags: [{ key: 'aws:ecs:clusterName', value: 'default' }] })
 
 function tag(state: State, resourceArn: string, tags: readonly Tag[]): void {
@@ -36,12 +38,19 @@ function list(state: State, resourceArn: string): readonly Tag[] {
 }
 
 await t.test('each kind of resource is tagged, and untagged', async (test) => {
-  const state = aState({ cluster: [cluster], instance: [instance], taskDefinition: [definition], task: [running] })
+  const state = aState({
+    cluster: [cluster],
+    instance: [instance],
+    taskDefinition: [definition],
+    task: [running],
+    taskSet: [taskSet],
+  })
   const kinds: readonly [string, readonly Tag[]][] = [
     [cluster.clusterArn, []],
     [instance.containerInstanceArn, []],
     [definition.taskDefinitionArn, []],
     [running.taskArn, running.tags],
+    [taskSet.taskSetArn, []],
   ]
   for (const [resource, before] of kinds) {
     tag(state, resource, [{ key: 'team', value: 'a' }, { key: 'bare' }])
@@ -85,6 +94,10 @@ await t.test('what can not be tagged says why', async (test) => {
     [
       stopped.taskArn,
       /^InvalidParameterException: The specified task is stopped\. Specify a running task and try again/,
+    ],
+    [
+      arn('task-set/default/web/ecs-svc/1'),
+      /^(?:ResourceNotFound|InvalidParameter)Exception: The specified task set could not/,
     ],
     [arn('cluster/nowhere'), /^ClusterNotFoundException: Cluster not found\.$/],
     [arn('task-definition/nobody:1'), /^ClientException: Unable to describe task definition\./],

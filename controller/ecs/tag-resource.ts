@@ -1,13 +1,13 @@
 /**
- * TagResource, UntagResource and ListTagsForResource, on clusters, container instances, services, tasks and task
- * definitions.
+ * TagResource, UntagResource and ListTagsForResource, on clusters, container instances, services, task sets,
+ * tasks and task definitions.
  * Source: the ECS API reference, and "Tagging Amazon ECS resources": 50 tags a resource, long ARNs only, `aws:` reserved.
  */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Tag } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { deleteTags, putAmong, putTags, tagKey, tagsOf } from '../decide/operator-changes.ts'
-import type { ServiceRow } from '../state/service-tables.ts'
+import type { ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import type { ClusterRow, InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { type Handlers, read, write } from './handler.ts'
@@ -21,6 +21,7 @@ type Tagged =
   | { readonly kind: 'service'; readonly row: ServiceRow }
   | { readonly kind: 'task'; readonly row: TaskRow }
   | { readonly kind: 'task-definition'; readonly row: TaskDefinitionRow }
+  | { readonly kind: 'task-set'; readonly row: TaskSetRow }
 
 /** What the model lists for a resource that isn't there: one name for the two that write, another for the one that reads. */
 type NotFoundCode = 'ResourceNotFoundException' | 'InvalidParameterException'
@@ -70,6 +71,7 @@ function writeTags(
   if (tagged.kind === 'cluster') tx.put('cluster', tagged.row.clusterName, { ...tagged.row, tags })
   else if (tagged.kind === 'service') tx.put('service', tagged.row.serviceKey, { ...tagged.row, tags })
   else if (tagged.kind === 'task') tx.put('task', tagged.row.taskId, { ...tagged.row, tags })
+  else if (tagged.kind === 'task-set') tx.put('taskSet', tagged.row.id, { ...tagged.row, tags })
   else tx.put('taskDefinition', `${tagged.row.family}:${tagged.row.revision}`, { ...tagged.row, tags })
 }
 
@@ -86,7 +88,7 @@ function findTagged(reader: Reader, arn: string | undefined, world: World, notFo
   if (arn === undefined || !arn.startsWith(prefix)) {
     throw invalidParameter(
       `The ARN provided is invalid. It must begin with ${prefix} and name a cluster, a container instance, a service, ` +
-        'a task or a task definition.',
+        'a task set, a task or a task definition.',
     )
   }
   const [kind = '', ...path] = arn.slice(prefix.length).split('/')
@@ -101,10 +103,12 @@ function findTagged(reader: Reader, arn: string | undefined, world: World, notFo
       return { kind, row: runningTask(reader, arn, path, notFound) }
     case 'task-definition':
       return { kind, row: definition(reader, arn, path) }
+    case 'task-set':
+      return { kind, row: taskSet(reader, arn, path, notFound) }
     default:
       throw unsupported(
         `Resources of the kind '${kind.slice(0, 64)}' are not available, and so have no tags: clusters, container ` +
-          'instances, services, tasks and task definitions have them.',
+          'instances, services, task sets, tasks and task definitions have them.',
       )
   }
 }
@@ -138,6 +142,13 @@ function runningTask(reader: Reader, arn: string, path: readonly string[], notFo
   if (row?.taskArn !== arn) throw missing('task', arn, notFound)
   if (row.lastStatus !== 'STOPPED') return row
   throw invalidParameter('The specified task is stopped. Specify a running task and try again.')
+}
+
+/** Its id has a slash in it: `task-set/CLUSTER/SERVICE/ecs-svc/N`. */
+function taskSet(reader: Reader, arn: string, path: readonly string[], notFound: NotFoundCode): TaskSetRow {
+  const row = reader.get('taskSet', path.slice(2).join('/'))
+  if (row?.taskSetArn !== arn) throw missing('task set', arn, notFound)
+  return row
 }
 
 function definition(reader: Reader, arn: string, [familyAndRevision = '']: readonly string[]): TaskDefinitionRow {

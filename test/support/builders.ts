@@ -8,10 +8,11 @@ import {
   serviceArn,
   taskArn,
   taskDefinitionArn,
+  taskSetArn,
 } from '../../proto/arn.ts'
 import type { World } from '../../proto/world.ts'
 import type { Call } from '../../controller/ecs/handler.ts'
-import type { DeploymentRow, ServiceRow } from '../../controller/state/service-tables.ts'
+import type { DeploymentRow, ServiceRow, TaskSetRow } from '../../controller/state/service-tables.ts'
 import { createState, type State } from '../../controller/state/state.ts'
 import type {
   ClusterRow,
@@ -261,6 +262,33 @@ export function aDeployment(over: Partial<DeploymentRow> = {}): DeploymentRow {
     healthyTasks: 0,
     failuresInRow: 0,
     images: [],
+    ...over,
+  }
+}
+
+let taskSetsBuilt = 0
+
+/** A task set of service `web` that runs `web:1` at 100 percent, ACTIVE. Its id counts up unless named. */
+export function aTaskSet(over: Partial<TaskSetRow> = {}): TaskSetRow {
+  taskSetsBuilt += 1
+  const clusterName = over.clusterName ?? 'default'
+  const id = over.id ?? `ecs-svc/${String(taskSetsBuilt).padStart(19, '2')}`
+  return {
+    id,
+    serviceKey: `${clusterName}/web`,
+    clusterName,
+    taskSetArn: taskSetArn(place, clusterName, 'web', id),
+    serviceArn: serviceArn(place, clusterName, 'web'),
+    clusterArn: clusterArn(place, clusterName),
+    status: 'ACTIVE',
+    taskDefinition: taskDefinitionArn(place, 'web', 1),
+    createdAt: testNow,
+    updatedAt: testNow,
+    scale: { value: 100, unit: 'PERCENT' },
+    stabilityStatus: 'STABILIZING',
+    stabilityStatusAt: testNow,
+    tags: [],
+    failuresInRow: 0,
     ...over,
   }
 }
