@@ -2,6 +2,7 @@
 import { idOf } from '../../proto/arn.ts'
 import type { DeploymentRow } from '../state/service-tables.ts'
 import { ageText } from './age.ts'
+import { isProving } from './deployment-backoff.ts'
 import { causeSentence } from './deployment-failure.ts'
 import { count } from './placement-filter.ts'
 import { rollingBounds } from './rolling.ts'
@@ -29,7 +30,7 @@ export function reasonsOf(scene: ServiceScene): readonly Reason[] {
     waiting(scene),
     stuck(scene, primary),
     deploying(scene, primary),
-    starting(scene),
+    starting(scene, primary),
   ].filter((reason) => reason !== undefined)
   return found.length > 0 ? found : [steady(scene)]
 }
@@ -145,11 +146,21 @@ function deploying({ service, ofPrimary, ofOthers, now }: ServiceScene, primary:
     summary:
       `Deployment ${primary.id} of ${idOf(primary.taskDefinition)} has been going on for ${ageText(now - primary.createdAt)}: ` +
       `${ofPrimary.healthy} of ${service.desiredCount} new tasks are healthy, ${old} old are left${ofLost}.`,
-    facts: primary.rollbackOf === undefined ? [] : [`It takes back deployment ${primary.rollbackOf}, which failed.`],
+    facts: [
+      ...(primary.rollbackOf === undefined ? [] : [`It takes back deployment ${primary.rollbackOf}, which failed.`]),
+      ...proofFact(primary, ofPrimary.healthy, now),
+    ],
   }
 }
 
-function starting({ service, ofPrimary: tasks }: ServiceScene): Reason | undefined {
+function proofFact(primary: DeploymentRow, healthy: number, now: number): readonly string[] {
+  const { provenAt } = primary
+  if (provenAt === undefined || healthy === 0 || !isProving(primary, now)) return []
+  return [`Its new tasks have to stay up for ${ageText(provenAt - now)} more before healthy old ones go.`]
+}
+
+function starting(scene: ServiceScene, { retryAt }: DeploymentRow): Reason | undefined {
+  const { service, ofPrimary: tasks, now } = scene
   if (tasks.healthy >= service.desiredCount && tasks.unhealthy === 0) return undefined
   const parts: string[] = []
   if (tasks.starting > 0) parts.push(`${count(tasks.starting, 'task', 'tasks')} to become healthy`)
@@ -158,6 +169,8 @@ function starting({ service, ofPrimary: tasks }: ServiceScene): Reason | undefin
     parts.push(`the replacement of ${count(tasks.unhealthy, 'unhealthy task', 'unhealthy tasks')}`)
   const leaving = tasks.leaving + tasks.leavingUnready
   if (leaving > 0) parts.push(`the replacement of ${count(leaving, 'task', 'tasks')} on draining instances`)
+  // What holds the missing ones up is told already.
+  if (parts.length === 0 && (scene.waiting !== undefined || (retryAt ?? 0) > now)) return undefined
   return {
     state: 'starting',
     summary:
