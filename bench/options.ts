@@ -4,4 +4,21 @@ export interface BenchOptions {
   readonly rounds: number
   /** Told where the bench is; never part of its result. */
   readonly progress: (message: string) => void
+  readonly scheduler?: SchedulerOptions | undefined
+}
+
+export const schedulerParts = ['a', 'b', 'c', 'd'] as const
+export type SchedulerPart = (typeof schedulerParts)[number]
+
+/** Of the bench `scheduler` alone; what is absent has the default of its part. */
+export interface SchedulerOptions {
+  /** Absent: all of them, one after the other. */
+  readonly part?: SchedulerPart | undefined
+  readonly tasks?: number | undefined
+  readonly instances?: number | undefined
+  readonly services?: number | undefined
+  /** The controller's heap, MB. */
+  readonly heapMb?: number | undefined
+  /** Where the controller's CPU profile goes; absent: none is taken. */
+  readonly profile?: string | undefined
 }

@@ -1,6 +1,6 @@
 /** What a bench found: rows of figures, as a table or as JSON. Ratios come first: they mean more than any one figure. */
 import type { Machine } from './machine.ts'
-import type { Summary } from './statistics.ts'
+import { type Summary, summarize } from './statistics.ts'
 
 export type Unit = 'ms' | 's' | '/s' | 'MB' | 'µs' | 'KB'
 
@@ -29,6 +29,11 @@ export interface BenchResult {
   readonly rows: readonly Row[]
   /** How it was measured, and what a reader should know. */
   readonly notes: readonly string[]
+}
+
+/** A row of what was measured once. */
+export function figureOf(figure: string, unit: Unit, value: number, aim?: Aim): Row {
+  return { figure, unit, measured: summarize([value]), aim }
 }
 
 export function writeJson(result: BenchResult): string {
