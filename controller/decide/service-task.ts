@@ -22,11 +22,13 @@ export const serviceTaskDecider: Decider = {
   tables: ['task'],
   decide(tx, _table, key, _before, now) {
     const task = tx.get('task', key)
-    const deployment = task === undefined ? undefined : deploymentOf(tx, task)
-    if (task === undefined || deployment === undefined) return
-    // Only a task that no agent has been told of: a repeated payload is to say what the first one said.
-    if (task.numberedFor === undefined && task.lastStatus !== 'STOPPED') pinImages(tx, task, deployment)
-    noteImages(tx, task, deployment)
+    if (task?.deploymentId === undefined) return
+    const deployment = deploymentOf(tx, task)
+    if (deployment !== undefined) {
+      // Only a task that no agent has been told of: a repeated payload is to say what the first one said.
+      if (task.numberedFor === undefined && task.lastStatus !== 'STOPPED') pinImages(tx, task, deployment)
+      noteImages(tx, task, deployment)
+    }
     noteHealth(tx, key, now)
     noteEnd(tx, key, now)
   },
