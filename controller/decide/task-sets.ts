@@ -19,7 +19,7 @@ import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { stuckBy, type StuckBy, tellStuck } from './service-stuck.ts'
 import { countPhases, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
 import { afterTaskSetProof, mayStartInTaskSet } from './task-set-failures.ts'
-import { computedDesiredCount } from './task-set-scale.ts'
+import { computedDesiredCount, inOrder } from './task-set-scale.ts'
 
 const pendingStatuses = ['PROVISIONING', 'PENDING', 'ACTIVATING'] as const
 
@@ -79,17 +79,6 @@ export function drainedTaskSet(taskSet: TaskSetRow, now: number): TaskSetRow {
 
 export function dropTaskSets(tx: Transaction, { serviceKey }: ServiceRow): void {
   for (const { id } of tx.find('taskSet', 'byService', serviceKey)) tx.delete('taskSet', id)
-}
-
-function rank({ status }: TaskSetRow): number {
-  return status === 'PRIMARY' ? 0 : 1
-}
-
-/** The PRIMARY one first, then the oldest: the order in which they are given room. */
-function inOrder(taskSets: readonly TaskSetRow[]): readonly TaskSetRow[] {
-  return taskSets.toSorted(
-    (one, other) => rank(one) - rank(other) || one.createdAt - other.createdAt || (one.id < other.id ? -1 : 1),
-  )
 }
 
 interface DecidedTaskSet extends Decided {

@@ -7,6 +7,7 @@ import { causeSentence } from './deployment-failure.ts'
 import { count } from './placement-filter.ts'
 import { rollingBounds } from './rolling.ts'
 import type { ServiceScene, WhyService } from './why-service.ts'
+import { externalReason } from './why-task-sets.ts'
 
 export interface Reason {
   readonly state: WhyService['state']
@@ -17,8 +18,10 @@ export interface Reason {
 
 /** At least one. */
 export function reasonsOf(scene: ServiceScene): readonly Reason[] {
-  const only = ended(scene) ?? external(scene)
+  const only = ended(scene)
   if (only !== undefined) return [only]
+  const external = externalReason(scene)
+  if (external !== undefined) return [external, paused(scene)].filter((reason) => reason !== undefined)
   const { primary } = scene
   if (primary === undefined) {
     return [{ state: 'starting', summary: 'Its first deployment is about to begin.' }]
@@ -46,12 +49,6 @@ function ended({ service, tasks, now }: ServiceScene): Reason | undefined {
     state: 'draining',
     summary: `The service is being deleted; ${count(left, 'task has', 'tasks have')} yet to end.`,
   }
-}
-
-function external({ service }: ServiceScene): Reason | undefined {
-  if (service.deploymentController.type === 'ECS') return undefined
-  const summary = `Its deployment controller is ${String(service.deploymentController.type)}: what it runs is said by its task sets.`
-  return { state: 'external', summary, next: ['Look at its task sets (aws ecs describe-task-sets).'] }
 }
 
 function failed({ now }: ServiceScene, primary: DeploymentRow): Reason | undefined {

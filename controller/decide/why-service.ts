@@ -4,7 +4,7 @@
  */
 import { idOf } from '../../proto/arn.ts'
 import type { World } from '../../proto/world.ts'
-import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-tables.ts'
+import type { DeploymentRow, PlacementWait, ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { count } from './placement-filter.ts'
 import { planPlacement } from './placement-plan.ts'
@@ -13,6 +13,7 @@ import { type PhaseCounts, totalOf } from './rolling.ts'
 import { placementRequestOf, sourceOf } from './service-starts.ts'
 import { countPhases } from './service-tasks.ts'
 import { type Protection, protectionOf } from './task-protection.ts'
+import { inOrder } from './task-set-scale.ts'
 import { reasonsOf } from './why-service-reasons.ts'
 
 export const whyServiceStates = [
@@ -80,9 +81,16 @@ export interface ServiceScene {
   readonly ofOthers: PhaseCounts
   readonly waiting: PlacementWait | undefined
   readonly protection: Protection | undefined
+  /** The PRIMARY one first. Only services with an external controller have any. */
+  readonly taskSets: readonly TaskSetScene[]
   /** Since when lost tasks of the cluster are not replaced. */
   readonly pausedSince: number | undefined
   readonly now: number
+}
+
+export interface TaskSetScene {
+  readonly row: TaskSetRow
+  readonly tasks: PhaseCounts
 }
 
 /** Explains `service` as of `now` (epoch milliseconds). */
@@ -111,7 +119,8 @@ export function explainService(reader: Reader, service: ServiceRow, now: number,
 
 function sceneOf(reader: Reader, service: ServiceRow, now: number, world: World): ServiceScene {
   const deployments = reader.find('deployment', 'liveByService', service.serviceKey)
-  const owners = [...deployments, ...reader.find('taskSet', 'byService', service.serviceKey)].map(({ id }) => id)
+  const taskSets = inOrder(reader.find('taskSet', 'byService', service.serviceKey))
+  const owners = [...deployments, ...taskSets].map(({ id }) => id)
   const primary = deployments.find(({ status }) => status === 'PRIMARY')
   return {
     service,
@@ -123,6 +132,7 @@ function sceneOf(reader: Reader, service: ServiceRow, now: number, world: World)
       owners.filter((id) => id !== primary?.id),
     ),
     waiting: waitNow(reader, service, primary, now, world),
+    taskSets: taskSets.map((row) => ({ row, tasks: countPhases(reader, [row.id]) })),
     protection: protectionOf(reader, service.serviceKey, now),
     pausedSince: reader.get('cluster', service.clusterName)?.replacementPausedSince,
     now,
