@@ -3,9 +3,10 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { askVersion } from '../scripts/engine-api.ts'
-import { removeEngine, startEngine } from '../scripts/engine.ts'
+import { engineProcess, removeEngine, socketOf, startEngine } from '../scripts/engine.ts'
 import { commandLineOf, endProcess, processesUsing } from '../scripts/processes.ts'
 import { ScriptError } from '../scripts/report.ts'
+import { leaveSwarm } from './swarm.ts'
 
 const removalTriesMax = 10
 const removalRetryMs = 2000
@@ -14,6 +15,14 @@ export interface Place {
   /** Empty at first, on the disk of /tmp; gone afterwards. */
   readonly directory: string
   engine(): Promise<string>
+  /** One that may become a swarm, whatever DOCKER_HOST says: nobody else's engine is made one. */
+  swarmEngine(): Promise<OwnEngine>
+}
+
+export interface OwnEngine {
+  readonly dockerHost: string
+  /** The process whose network namespace it is in. */
+  readonly pid: number
 }
 
 /** Calls `work` with a place of its own, and removes it whatever happens. */
@@ -31,9 +40,14 @@ export async function withPlace<T>(work: (place: Place) => Promise<T>): Promise<
     )
   }
   try {
-    return await Promise.race([work({ directory, engine: () => engineAt(own) }), interrupted.promise])
+    return await Promise.race([
+      work({ directory, engine: () => engineAt(own), swarmEngine: () => swarmEngineAt(own) }),
+      interrupted.promise,
+    ])
   } finally {
     await endProcessesOf(directory)
+    // A swarm starts again what is removed under it.
+    await leaveSwarm(socketOf(own))
     await removeEngineAtLast(own)
     rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
   }
@@ -61,6 +75,13 @@ async function endProcessesOf(directory: string): Promise<void> {
 /** dockerd and its containerd and shims are removed in their own order, with their containers. */
 function isEngine(pid: number): boolean {
   return /dockerd|containerd/.test(commandLineOf(pid))
+}
+
+async function swarmEngineAt(directory: string): Promise<OwnEngine> {
+  const { dockerHost } = await startEngine(directory, { isolated: true, liveRestore: false })
+  const pid = engineProcess(directory)
+  if (pid === undefined) throw new Error(`the engine in ${directory} answers and has no record`)
+  return { dockerHost, pid }
 }
 
 async function engineAt(directory: string): Promise<string> {

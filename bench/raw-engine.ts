@@ -7,6 +7,8 @@ export interface RawEngine {
   stop(id: string, timeoutSeconds: number): Promise<void>
   remove(id: string): Promise<void>
   inspect(id: string): Promise<RawInspect>
+  /** One call of its API; the answer's text. Throws where the status is 400 or more. */
+  ask(method: string, path: string, body?: object, headers?: Readonly<Record<string, string>>): Promise<string>
   /** Ids of all containers with this label, in every state. */
   withLabel(label: string): Promise<readonly string[]>
   close(): void
@@ -15,6 +17,7 @@ export interface RawEngine {
 export interface RawInspect {
   readonly Config: { readonly Labels: Readonly<Record<string, string>> } & Readonly<Record<string, unknown>>
   readonly HostConfig: Readonly<Record<string, unknown>>
+  readonly State: { readonly Running: boolean; readonly Pid: number }
 }
 
 export function rawEngine(dockerHost: string): RawEngine {
@@ -22,10 +25,10 @@ export function rawEngine(dockerHost: string): RawEngine {
   const place = dockerHost.startsWith('unix://')
     ? { socketPath: dockerHost.slice('unix://'.length) }
     : { hostname: new URL(dockerHost).hostname, port: new URL(dockerHost).port }
-  const ask = (method: string, path: string, body?: object): Promise<string> =>
+  const ask: RawEngine['ask'] = (method, path, body, further = {}) =>
     new Promise((resolve, reject) => {
       const text = body === undefined ? '' : JSON.stringify(body)
-      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+      const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...further }
       const outgoing = request({ ...place, agent, method, path, headers }, (answer) => {
         const chunks: Buffer[] = []
         answer.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -40,6 +43,7 @@ export function rawEngine(dockerHost: string): RawEngine {
       outgoing.end(text)
     })
   return {
+    ask,
     async run(name, body) {
       const { Id } = JSON.parse(await ask('POST', `/containers/create?name=${name}`, body)) as { Id: string }
       await ask('POST', `/containers/${Id}/start`)

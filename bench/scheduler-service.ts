@@ -84,11 +84,6 @@ async function untilCompleted({ ecs }: SchedulerWorkplace, taskDefinition: strin
 }
 
 function rowsOf({ name, seconds, cpuSeconds }: Step, tasks: number): readonly Row[] {
-  const row = (figure: string, unit: Row['unit'], value: number): Row => ({
-    figure,
-    unit,
-    measured: summarize([value]),
-  })
   return [
     figureOf(name, 's', seconds),
     figureOf("    the controller's CPU for a task", 'µs', (cpuSeconds * 1e6) / tasks),

@@ -1,5 +1,5 @@
 /** The real controller with simulated agents in another process, for the parts of the scheduler bench that need both. */
-import { readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { SwarmAnswer, SwarmOrder, SwarmQuestion } from './agent-swarm.ts'
@@ -109,7 +109,7 @@ export interface Watch {
 export function watchMemory(pid: number): Watch {
   let peakMb = 0
   const timer = setInterval(() => {
-    peakMb = Math.max(peakMb, memoryOf(pid).residentMb)
+    peakMb = Math.max(peakMb, existsSync(`/proc/${pid}`) ? memoryOf(pid).residentMb : 0)
   }, sampleMs)
   return {
     get peakMb() {

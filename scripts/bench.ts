@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { benchApi } from '../bench/api.ts'
 import { benchMemory } from '../bench/memory.ts'
 import { type BenchOptions, type SchedulerOptions, schedulerParts } from '../bench/options.ts'
+import { benchPeerSwarm } from '../bench/peer-swarm.ts'
 import { type Place, withPlace } from '../bench/place.ts'
 import { type BenchResult, writeJson, writeTable } from '../bench/result.ts'
 import { benchScheduler } from '../bench/scheduler.ts'
@@ -19,6 +20,7 @@ const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => 
   store: benchStore,
   memory: benchMemory,
   scheduler: benchScheduler,
+  'peer-swarm': benchPeerSwarm,
 }
 
 const usage =
