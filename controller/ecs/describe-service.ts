@@ -4,7 +4,7 @@ import { invalidParameter } from '../../proto/errors.ts'
 import type { Deployment, Failure, Input, Output, Service, TaskSet } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { serviceEventsMax } from '../decide/service-events.ts'
-import { computedDesiredCount } from '../decide/task-set-scale.ts'
+import { computedDesiredCount, inOrder } from '../decide/task-set-scale.ts'
 import type { DeploymentRow, ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import { servicePhases } from '../state/service-phase.ts'
 import type { Reader } from '../state/transaction.ts'
@@ -112,9 +112,9 @@ export function describeServices(
 /** `row` as ECS describes it. Tags are there only with `include` TAGS, as in ECS. */
 export function describeService(reader: Reader, row: ServiceRow, include: readonly string[] = []): Service {
   const deployments = liveDeployments(reader, row)
-  const taskSets = reader
-    .find('taskSet', 'byService', row.serviceKey)
-    .map((set) => describeTaskSet(reader, set, row, include))
+  const taskSets = inOrder(reader.find('taskSet', 'byService', row.serviceKey)).map((set) =>
+    describeTaskSet(reader, set, row, include),
+  )
   const shown = deployments.map((deployment) => describeDeployment(reader, deployment, row))
   const counted = row.deploymentController.type === 'EXTERNAL' ? taskSets : shown
   const primary = deployments.find(({ status }) => status === 'PRIMARY')
