@@ -5,6 +5,7 @@
 import { parseFrame, writeFrame } from '../proto/acs.ts'
 import { isApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
+import { AgentInputs } from './agent-inputs.ts'
 import type { Handshake } from './decide/handshake.ts'
 import {
   closeCodes,
@@ -29,8 +30,10 @@ export interface ChannelServices {
   readonly log: Log
 }
 
-/** Inputs of one agent that may wait for their turn before its socket is paused. */
+/** Inputs of one agent that may wait for their turn before its socket is paused... */
 const inputsWaitingMax = 128
+/** ...and while those of all agents together are more than the turn takes at once. */
+const inputsWaitingMaxBusy = 8
 
 interface Channel {
   readonly peer: Peer
@@ -55,11 +58,13 @@ export class ControlChannels {
   readonly #channels = new Map<string, Channel>()
   /** Instances that are connected as far as the state knows and have no channel. */
   readonly #awaited = new Map<string, Awaited>()
+  readonly #inputs: AgentInputs
   /** When this process was ready for agents, epoch milliseconds. */
   readonly readyAt: number
 
   constructor(services: ChannelServices) {
     this.#services = services
+    this.#inputs = new AgentInputs(services.turn)
     this.readyAt = services.clock.now()
     for (const row of services.turn.reader.all('instance')) {
       if (row.agentConnected) this.#await(row.instanceId, this.readyAt)
@@ -68,7 +73,7 @@ export class ControlChannels {
   }
 
   open({ instanceId, facts, fullSync }: Handshake, peer: Peer): void {
-    const { turn, clock } = this.#services
+    const { clock } = this.#services
     const log = this.#services.log.child({ instance: instanceId, channel: 'acs', peer: peer.id })
     const older = this.#channels.get(instanceId)
     if (older !== undefined) {
@@ -85,7 +90,7 @@ export class ControlChannels {
     const channel: Channel = { peer, log, session, heardAt: now, inputsWaiting: 0, paused: false, settled: false }
     this.#channels.set(instanceId, channel)
     this.#awaited.delete(instanceId)
-    turn.submit(connectInput(instanceId, facts, fullSync)).then(
+    this.#inputs.submit(connectInput(instanceId, facts, fullSync)).then(
       () => this.#step(channel, { kind: 'connected' }),
       (error: unknown) => this.#step(channel, { kind: 'failed', reason: messageOf(error) }),
     )
@@ -203,22 +208,26 @@ export class ControlChannels {
 
   #submit(channel: Channel, { input, change }: SessionEffect & { readonly kind: 'submit' }): void {
     channel.inputsWaiting += 1
-    if (channel.inputsWaiting >= inputsWaitingMax && !channel.paused) {
+    if (channel.inputsWaiting >= this.#waitingMax() && !channel.paused) {
       channel.paused = true
       channel.peer.pause()
     }
     const settle = (event: SessionEvent | undefined): void => {
       channel.inputsWaiting -= 1
-      if (channel.paused && channel.inputsWaiting < inputsWaitingMax / 2) {
+      if (channel.paused && channel.inputsWaiting < this.#waitingMax() / 2) {
         channel.paused = false
         channel.peer.resume()
       }
       if (event !== undefined) this.#step(channel, event)
     }
-    this.#services.turn.submit(input).then(
+    this.#inputs.submit(input).then(
       () => settle(change === undefined ? undefined : { kind: 'submitted', change }),
       (error: unknown) => settle(eventOfFailure(error, change)),
     )
+  }
+
+  #waitingMax(): number {
+    return this.#inputs.waiting === 0 ? inputsWaitingMax : inputsWaitingMaxBusy
   }
 }
 
