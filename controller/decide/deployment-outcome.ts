@@ -35,7 +35,7 @@ export function judgeDeployment(tx: Transaction, serviceKey: string, now: number
   const proven = withPortsJudged(
     tx,
     service,
-    withPauseAnnounced(tx, service, afterProof(tx, primary, now), now, world),
+    withPauseAnnounced(tx, service, withProofAwaited(tx, afterProof(tx, primary, now), now), now, world),
     now,
   )
   if (proven !== primary) tx.put('deployment', proven.id, proven)
@@ -53,6 +53,16 @@ export function judgeDeployment(tx: Transaction, serviceKey: string, now: number
 
 export function primaryOf(reader: Reader, serviceKey: string): DeploymentRow | undefined {
   return reader.find('deployment', 'liveByService', serviceKey).find((row) => row.status === 'PRIMARY')
+}
+
+/**
+ * A failure takes the time back at which the deployment would have proved itself. What is healthy beside it has its own
+ * time to do so from then on: no other task may ever be wanted, and the older ones would wait for it for good.
+ */
+function withProofAwaited(reader: Reader, primary: DeploymentRow, now: number): DeploymentRow {
+  if (primary.rolloutState !== 'IN_PROGRESS' || primary.provenAt !== undefined) return primary
+  const healthy = reader.count('task', 'byDeploymentPhase', `${primary.id}/healthy`)
+  return healthy === 0 ? primary : { ...primary, provenAt: now + provingMs }
 }
 
 function nextProof({ proving }: DeploymentRow): number | undefined {

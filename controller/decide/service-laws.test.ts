@@ -39,6 +39,8 @@ interface Setting {
   readonly graceSeconds: number
   /** Hosts that hold hardly more than the nine tasks that may be desired. */
   readonly isTight: boolean
+  /** The definition has health checks; without, tasks prove themselves by staying up. */
+  readonly isChecked: boolean
 }
 
 const nth = fc.nat({ max: 20 })
@@ -61,6 +63,7 @@ const aSetting: fc.Arbitrary<Setting> = fc.record({
   maximum: fc.oneof(fc.constantFrom(100, 150, 200), fc.integer({ min: 100, max: 300 })),
   graceSeconds: fc.constantFrom(0, 0, 30),
   isTight: fc.boolean(),
+  isChecked: fc.boolean(),
 })
 
 /** How often each thing was met: laws about nothing would hold as well. */
@@ -71,12 +74,13 @@ class Cluster {
   readonly #world: World
   now = testNow
 
-  constructor({ strategy, desired, minimum, maximum, graceSeconds, isTight }: Setting, seed: number) {
+  constructor(setting: Setting, seed: number) {
+    const { strategy, desired, minimum, maximum, graceSeconds, isTight, isChecked } = setting
     const definitions = revisions(3).map((definition) => ({
       ...definition,
       containerDefinitions: definition.containerDefinitions.map((container) => ({
         ...container,
-        healthCheck: { command: ['CMD-SHELL', 'true'] },
+        ...(isChecked && { healthCheck: { command: ['CMD-SHELL', 'true'] } }),
       })),
     }))
     this.#world = aWorld(seed)

@@ -540,6 +540,27 @@ await test('a release that crashes after its start takes nothing down; one that 
   await course.close()
 })
 
+await test('what is healthy beside a failure proves itself, though no other task is wanted any more', async (t) => {
+  const course = await steady({ desiredCount: 2 })
+  await course.update({ taskDefinition: 'web:2' })
+  await course.change('web:2 runs', (tx, now) => reportOfSecond(tx, 'RUNNING', now))
+  await course.pass(1000)
+  await course.change('one crashes', (tx, now) => {
+    const [task] = tx.all('task').filter(({ taskDefinitionArn }) => taskDefinitionArn.endsWith('web:2'))
+    const containers = [{ containerName: 'app', status: 'STOPPED', exitCode: 1 }]
+    if (task !== undefined) {
+      tx.put('task', task.taskId, taskAfterReport(task, { status: 'STOPPED', containers }, undefined, now))
+    }
+  })
+  await course.update({ desiredCount: 1 })
+  t.match(course.lines.at(-1), /web:1 [12] healthy.*web:2 1 healthy$/, 'the older ones stay until then')
+  await course.pass(10_000)
+  await course.settle()
+  await course.pass(10_000)
+  t.match(course.events().at(-1), /has reached a steady state/, course.lines.join('\n'))
+  await course.close()
+})
+
 await test('no place for a task: told once, with the nearest instance, and gone on with when there is room', async (t) => {
   const hosts = hostsOf(2)
   const [first, second] = [revisions(1), revisions(2, { cpu: '768' }).slice(1)]
