@@ -254,8 +254,29 @@ await t.test('an instance is lost 15 s after its agent was last heard, and its t
   scene.tick()
   test.equal(scene.state.get('instance', scene.id(0))?.lostSince, lostAt, 'a second tick changes nothing')
   scene.back(0)
+  scene.now += 4999
+  scene.tick()
+  test.same(scene.lost(), [0], 'first its agent tells which of its tasks ended meanwhile')
+  test.equal(scene.tasksOn(0)[0]?.lostSince, lostAt)
+  scene.now += 1
+  scene.tick()
   test.same(scene.lost(), [])
   test.ok(scene.tasksOn(0).every(({ lostSince }) => lostSince === undefined))
+  test.match(scene.state.get('instance', scene.id(0)), { returnedAt: undefined, silentSince: undefined })
+  test.end()
+})
+
+await t.test('an instance that comes back and goes again was lost all the time', (test) => {
+  const scene = new Scene()
+  scene.cut(0)
+  scene.tick()
+  const lostAt = scene.now
+  scene.back(0)
+  scene.cut(0)
+  scene.now += 60 * second
+  scene.tick()
+  test.equal(scene.state.get('instance', scene.id(0))?.lostSince, lostAt)
+  test.equal(scene.tasksOn(0)[0]?.lostSince, lostAt)
   test.end()
 })
 
@@ -322,6 +343,20 @@ await t.test('three of three, a restart in the pause, and one that is deregister
   if (gone !== undefined) scene.run((tx) => tx.put('instance', gone.instanceId, { ...gone, status: 'INACTIVE' }))
   scene.tick()
   test.equal(scene.cluster()?.replacementPausedSince, undefined, 'two are no mass')
+  test.end()
+})
+
+await t.test('a pause does not end before the tasks of those that came back count again', (test) => {
+  const scene = new Scene({}, 3)
+  scene.cut(0, 1, 2)
+  scene.tick()
+  scene.back(0)
+  scene.tick()
+  test.not(scene.cluster()?.replacementPausedSince, undefined)
+  scene.now += 5 * second
+  scene.tick()
+  test.same(scene.lost(), [1, 2])
+  test.equal(scene.cluster()?.replacementPausedSince, undefined, 'and then two are no mass')
   test.end()
 })
 

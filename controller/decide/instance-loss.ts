@@ -11,6 +11,12 @@ export const lostAfterMsMax = 86_400_000
 /** Silence of an instance that is still connected which makes it a suspect: a heartbeat and a half. */
 export const suspectAfterMs = 7500
 
+/**
+ * For so long an instance whose agent is back still counts as lost: first the agent tells which of its tasks ended
+ * meanwhile. Otherwise tasks that died with their host would count again, and healthy replacements be stopped for them.
+ */
+export const returnSettleMs = 5000
+
 /** Instances that fall silent within this time of each other vanish together, milliseconds. */
 export const massWindowMs = 60_000
 /** Fewer than this are never a mass... */

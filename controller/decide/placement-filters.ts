@@ -45,9 +45,18 @@ const agentConnected = definePlacementFilter({
   name: 'agentConnected',
   reason: 'AGENT',
   isOfRow: true,
-  take: () => true,
-  judge: (_want, { instance }) => instance.agentConnected,
-  explain: (_want, failed) => count(failed.length, 'has a disconnected agent', 'have disconnected agents'),
+  take: ({ group }) => ({ isOfService: group.startsWith('service:') }),
+  // On an instance that has just come back a service's task may still run: it is not to be started there anew.
+  judge: ({ isOfService }, { instance }) =>
+    instance.agentConnected && !(isOfService && instance.lostSince !== undefined),
+  explain: (_want, failed) => {
+    const returning = failed.filter(({ instance }) => instance.agentConnected).length
+    const away = failed.length - returning
+    const parts: string[] = []
+    if (away > 0) parts.push(count(away, 'has a disconnected agent', 'have disconnected agents'))
+    if (returning > 0) parts.push(count(returning, 'has just come back', 'have just come back'))
+    return parts.join(', ')
+  },
 })
 
 const launchType = definePlacementFilter({

@@ -238,6 +238,7 @@ function isAlike(before: InstanceRow, after: InstanceRow): boolean {
     before === after ||
     (before.status === after.status &&
       before.agentConnected === after.agentConnected &&
+      before.lostSince === after.lostSince &&
       before.launchType === after.launchType &&
       before.attributes === after.attributes &&
       before.attributeChanges === after.attributeChanges)

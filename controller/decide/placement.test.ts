@@ -279,6 +279,9 @@ await t.test('each filter in its own words', async (test) => {
     'no instance matched: 1 lacks CPU (want 4096 units, most free 2048)',
   )
   test.equal(sentenceFor(hosts(2, { agentConnected: false })), 'no instance matched: 2 have disconnected agents')
+  const returned = hosts(1, { lostSince: 1, returnedAt: 2 })
+  test.equal(sentenceFor(returned, { group: 'service:web' }), 'no instance matched: 1 has just come back')
+  test.not(sentenceFor(returned), sentenceFor(returned, { group: 'service:web' }), 'standalone tasks need not wait')
   const eni = aTaskDefinition({
     requiresAttributes: [{ name: 'ecs.capability.task-eni' }, { name: 'ecs.os-type', value: 'linux' }],
   })

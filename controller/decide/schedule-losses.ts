@@ -5,7 +5,7 @@
 import type { World } from '../../proto/world.ts'
 import type { ClusterRow, InstanceRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
-import { type InstanceSight, lostAfterMsDefault, type MassLoss, massLossOf } from './instance-loss.ts'
+import { type InstanceSight, lostAfterMsDefault, type MassLoss, massLossOf, returnSettleMs } from './instance-loss.ts'
 import { announcePause } from './pause-events.ts'
 import { startGraceMs } from './session.ts'
 
@@ -25,12 +25,13 @@ export function scheduleLosses(
   now: number,
   world: World,
 ): number {
+  // First, so that no pause ends while tasks that are back still count as lost, and would be replaced.
+  let written = takeBack(tx, now)
   const due = tx.find('instance', 'away', 'away').filter((row) => isDue(tx, row, readyAt, now))
   const names = new Set([
     ...due.map(({ clusterName }) => clusterName),
     ...tx.find('cluster', 'paused', 'paused').map(({ clusterName }) => clusterName),
   ])
-  let written = 0
   for (const name of names) {
     const cluster = tx.get('cluster', name)
     if (cluster === undefined) continue
@@ -43,6 +44,17 @@ export function scheduleLosses(
     if (mass !== undefined) written += announcePause(tx, name, mass, rowsMax - written, now, world)
   }
   return written
+}
+
+/** Instances that came back have told by now what became of their tasks: what runs there counts again. */
+function takeBack(tx: Transaction, now: number): number {
+  const settled = tx
+    .find('instance', 'returned', 'returned')
+    .filter(({ returnedAt = now }) => returnedAt + returnSettleMs <= now)
+  for (const row of settled) {
+    tx.put('instance', row.instanceId, { ...row, lostSince: undefined, silentSince: undefined, returnedAt: undefined })
+  }
+  return settled.length
 }
 
 /** Lost is who was there once and has been silent for longer than the cluster bears; a restart gives everyone a minute. */
@@ -66,7 +78,10 @@ function sightsOf(
     .find('instance', 'byCluster', clusterName)
     .filter(({ status, connectivityAt }) => status === 'ACTIVE' && connectivityAt !== undefined)
     .map((row) => ({
-      silentSince: row.agentConnected ? silences.get(row.instanceId) : (row.silentSince ?? row.connectivityAt),
+      silentSince:
+        row.agentConnected && row.returnedAt === undefined
+          ? silences.get(row.instanceId)
+          : (row.silentSince ?? row.connectivityAt),
       isDue: due.has(row),
     }))
 }

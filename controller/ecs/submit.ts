@@ -79,18 +79,20 @@ export interface AgentFacts {
  * The instance's agent has opened its channel. Gives the number that the manifest of this connection carries: greater
  * than any sent before, else the agent throws it away. It may have been sent numbers that this store has never seen, by
  * a controller whose data was lost or is restored from a backup: seconds since 1970 are above what that one counted to. One that was deregistered meanwhile stays as it is: its
- * channel finds that out itself. Throws for an instance that does not exist.
+ * channel finds that out itself. One that counts as lost goes on to for a moment (`schedule-losses.ts`). Throws for an
+ * instance that does not exist.
  */
 export function agentConnected(tx: Transaction, instanceId: string, facts: AgentFacts, now: number): InstanceRow {
   const instance = requireInstance(tx, instanceId)
   if (instance.status === 'INACTIVE') return instance
   const versionInfo: VersionInfo = { ...instance.versionInfo, ...filled(facts) }
+  const isLost = instance.lostSince !== undefined
   const next: InstanceRow = {
     ...instance,
     agentConnected: true,
     connectivityAt: instance.agentConnected ? instance.connectivityAt : now,
-    silentSince: undefined,
-    lostSince: undefined,
+    silentSince: isLost ? instance.silentSince : undefined,
+    returnedAt: isLost ? now : undefined,
     versionInfo,
     seqNum: Math.max(instance.seqNum + 1, Math.floor(now / 1000)),
     version: instance.version + (instance.agentConnected && sameRow(versionInfo, instance.versionInfo) ? 0 : 1),
@@ -111,6 +113,7 @@ export function agentDisconnected(tx: Transaction, instanceId: string, now: numb
     agentConnected: false,
     connectivityAt: now,
     silentSince,
+    returnedAt: undefined,
     version: instance.version + 1,
   })
 }

@@ -92,7 +92,7 @@ export interface InstanceRow
   readonly seqNum: number
   /** When agentConnected last changed. */
   readonly connectivityAt?: number | undefined
-  /** While the agent is disconnected: when it was last heard, or when its channel closed. */
+  /** While the agent is disconnected, or the instance lost: when it was last heard, or when its channel closed. */
   readonly silentSince?: number | undefined
   /** True where the agent speaks Gantry's extensions. */
   readonly gantryProtocol: boolean
@@ -104,6 +104,8 @@ export interface InstanceRow
   readonly inactiveSince?: number | undefined
   /** Since when the instance counts as lost: disconnected for longer than the cluster's patience. Epoch milliseconds. */
   readonly lostSince?: number | undefined
+  /** When the agent of a lost instance came back: a little later, once it has told what ended meanwhile, it isn't lost. */
+  readonly returnedAt?: number | undefined
   /** RegisterContainerInstance's clientToken, so that a repeat answers the same instance. */
   readonly clientToken?: string | undefined
 }
@@ -230,6 +232,7 @@ export const indexes = {
     byClientToken: (row: InstanceRow) => row.clientToken,
     /** Instances that are registered and whose agent is away: those that may come to count as lost. */
     away: (row: InstanceRow) => (row.status === 'INACTIVE' || row.agentConnected ? undefined : 'away'),
+    returned: (row: InstanceRow) => (row.returnedAt === undefined ? undefined : 'returned'),
   },
   task: {
     byCluster: (row: TaskRow) => row.clusterName,
