@@ -156,7 +156,7 @@ function proofFact(primary: DeploymentRow, healthy: number, now: number): readon
   return [`Its new tasks have to stay up for ${ageText(provenAt - now)} more before healthy old ones go.`]
 }
 
-function starting(scene: ServiceScene, { retryAt }: DeploymentRow): Reason | undefined {
+function starting(scene: ServiceScene, { retryAt, rolloutState }: DeploymentRow): Reason | undefined {
   const { service, ofPrimary: tasks, now } = scene
   if (tasks.healthy >= service.desiredCount && tasks.unhealthy === 0) return undefined
   const parts: string[] = []
@@ -167,7 +167,8 @@ function starting(scene: ServiceScene, { retryAt }: DeploymentRow): Reason | und
   const leaving = tasks.leaving + tasks.leavingUnready
   if (leaving > 0) parts.push(`the replacement of ${count(leaving, 'task', 'tasks')} on draining instances`)
   // What holds the missing ones up is told already.
-  if (parts.length === 0 && (scene.waiting !== undefined || (retryAt ?? 0) > now)) return undefined
+  const isHeldUp = rolloutState === 'FAILED' || scene.waiting !== undefined || (retryAt ?? 0) > now
+  if (parts.length === 0 && isHeldUp) return undefined
   return {
     state: 'starting',
     summary:

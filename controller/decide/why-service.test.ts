@@ -134,6 +134,7 @@ await t.test('failures: the pause, the cause, and where its log lines are', asyn
   const failed = why({}, { cause, rolloutState: 'FAILED', rolloutStateReason: reason })
   test.equal(failed.state, 'failed')
   test.match(failed.summary, /has failed, and starts nothing any more: ECS deployment failed: tasks failed to start\.$/)
+  test.notMatch(failed.facts.join(' '), /about to start/)
 })
 
 await t.test('a pause of replacement, percentages and protection that hold it', async (test) => {
