@@ -74,11 +74,15 @@ export async function ensureEngine(directory: string): Promise<FoundEngine> {
   return startEngine(directory, { isolated: false })
 }
 
-/**
- * Installs what lacks, starts dockerd detached and waits until it answers. `isolated` gives it a network namespace of
- * its own (loopback only), so that nothing of the host's network is touched: what tests want.
- */
-export async function startEngine(directory: string, options: { isolated: boolean }): Promise<FoundEngine> {
+export interface EngineOptions {
+  /** In a network namespace of its own (loopback only), so that nothing of the host's is touched: what tests want. */
+  readonly isolated: boolean
+  /** False: containers end with it. Swarm refuses an engine whose containers outlive it. */
+  readonly liveRestore?: boolean | undefined
+}
+
+/** Installs what lacks, starts dockerd detached and waits until it answers. */
+export async function startEngine(directory: string, options: EngineOptions): Promise<FoundEngine> {
   if (directory.length > longestDirectory) {
     throw new ScriptError(
       `${directory} is too long a path for an engine: its sockets would pass the kernel's 107 bytes. ` +
@@ -98,7 +102,9 @@ export async function startEngine(directory: string, options: { isolated: boolea
     : { name: 'gantry0', address: await makeBridge('gantry0', before?.bridge?.address) }
   if (!options.isolated) warnOfOtherEngines(runningDockerd(directory))
   const absentBefore = before === undefined ? absentTraces() : before.absentBefore
-  const pid = runningDockerd(directory) ?? spawnDockerd(directory, path, bridge?.name)
+  const pid =
+    runningDockerd(directory) ??
+    spawnDockerd(directory, { path, bridge: bridge?.name, liveRestore: options.liveRestore ?? true })
   const record: EngineRecord = { pid, boot: bootId(), bridge, networkBefore, absentBefore }
   writeRecord(join(directory, 'engine.json'), record)
   const version = await waitForAnswer(directory, pid)
@@ -142,11 +148,19 @@ function isProcessOf(directory: string, pid: number): boolean {
   return Number.isInteger(pid) && isRunning(pid) && commandLineOf(pid).includes(`${directory}/`)
 }
 
-function spawnDockerd(directory: string, path: string, bridge: string | undefined): number {
+interface DockerdStart {
+  readonly path: string
+  /** The host's bridge; absent for an engine with a network namespace of its own. */
+  readonly bridge: string | undefined
+  readonly liveRestore: boolean
+}
+
+function spawnDockerd(directory: string, { path, bridge, liveRestore }: DockerdStart): number {
   forgetFormerRun(directory)
   const dockerd = findProgram('dockerd') ?? 'dockerd'
   const args = ['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec')]
-  args.push('--pidfile', join(directory, 'dockerd.pid'), '-H', socketOf(directory), '--live-restore')
+  args.push('--pidfile', join(directory, 'dockerd.pid'), '-H', socketOf(directory))
+  if (liveRestore) args.push('--live-restore')
   // The machine's /etc/docker/daemon.json is for the machine's engine: its hosts or data-root would clash with ours.
   const config = join(directory, 'daemon.json')
   writeFileSync(config, '{}')
