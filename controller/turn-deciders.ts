@@ -28,12 +28,15 @@ interface DueKey {
   readonly key: string
 }
 
+/** The name of a keyed decider -> its keys, in order. */
+type DueKeys = Map<string, Set<string>>
+
 /** What waits for its decision: it outlives the turn where a bound left it over, or the commit failed. */
 export interface Undecided {
   /** Rows still to be looked at, in order, each with what it was before it changed. By table and key. */
   readonly rows: Map<string, DirtyRow>
-  /** What changed rows concern, in order. By the decider's name and its key. */
-  readonly due: Map<string, DueKey>
+  /** What changed rows concern. */
+  readonly due: DueKeys
 }
 
 export function nothingUndecided(): Undecided {
@@ -41,11 +44,11 @@ export function nothingUndecided(): Undecided {
 }
 
 export function copyOf({ rows, due }: Undecided): Undecided {
-  return { rows: new Map(rows), due: new Map(due) }
+  return { rows: new Map(rows), due: new Map([...due].map(([name, keys]) => [name, new Set(keys)])) }
 }
 
 export function countOf({ rows, due }: Undecided): number {
-  return rows.size + due.size
+  return [...due.values()].reduce((sum, keys) => sum + keys.size, rows.size)
 }
 
 /** Adds changed rows; one that is already waiting keeps the oldest `before`, so that no difference is lost. */
@@ -61,6 +64,7 @@ export interface Deciding {
   /** Emptied as it is decided; what a bound leaves over stays in it. */
   readonly undecided: Undecided
   readonly deciders: readonly Decider[]
+  /** While one has keys, none behind it is asked: a service goes by what instances mean for its tasks. */
   readonly keyedDeciders: readonly KeyedDecider[]
   readonly now: number
   readonly world: World
@@ -78,7 +82,7 @@ export interface DecidingLimits {
 export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRowsMax }: DecidingLimits): number {
   const { undecided } = deciding
   /** Keys that have more to do in the next turn. */
-  const again = new Map<string, DueKey>()
+  const again: DueKey[] = []
   let decisions = 0
   let rowsWritten = 0
   while (decisions < decisionsMax) {
@@ -89,14 +93,14 @@ export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRows
       rowsWritten += written
       continue
     }
-    const due = rowsWritten < decidedRowsMax ? firstOf(undecided.due) : undefined
+    const due = rowsWritten < decidedRowsMax ? firstDue(deciding) : undefined
     if (due === undefined) break
     decisions += 1
     const { outcome, written } = decideKey(due, deciding)
     rowsWritten += written
-    if (outcome === 'more' && written > 0) again.set(`${due.decider.name}/${due.key}`, due)
+    if (outcome === 'more' && written > 0) again.push(due)
   }
-  for (const [name, due] of again) undecided.due.set(name, due)
+  for (const { decider, key } of again) markDue(undecided, decider, key)
   return countOf(undecided)
 }
 
@@ -120,7 +124,7 @@ function decideRow({ table, key, before }: DirtyRow, deciding: Deciding): { made
     const { value: keys = [] } = decideOnce(deciding, { decider: decider.name, table, key }, () =>
       decider.concerns(overlay, table, key, before),
     )
-    for (const concerned of keys) undecided.due.set(`${decider.name}/${concerned}`, { decider, key: concerned })
+    for (const concerned of keys) markDue(undecided, decider, concerned)
   }
   return { made, written }
 }
@@ -152,6 +156,23 @@ function decideOnce<T>(
     log.error({ ...facts, err: error }, 'a decider threw; what it looked at stays as is')
     return { changes: [] }
   }
+}
+
+function markDue({ due }: Undecided, { name }: KeyedDecider, key: string): void {
+  const keys = due.get(name) ?? new Set()
+  due.set(name, keys.add(key))
+}
+
+/** Takes the next key, of the first decider that has one. */
+function firstDue({ undecided, keyedDeciders }: Deciding): DueKey | undefined {
+  for (const decider of keyedDeciders) {
+    const keys = undecided.due.get(decider.name)
+    const next = keys?.values().next()
+    if (keys === undefined || next === undefined || next.done === true) continue
+    keys.delete(next.value)
+    return { decider, key: next.value }
+  }
+  return undefined
 }
 
 /** Takes the first entry out of a map. */

@@ -1,12 +1,22 @@
 import * as fc from 'fast-check'
 import t from 'tap'
-import { aCall, anInstance, aState, aTask, aTaskDefinition, aWorld, testNow } from '../../test/support/builders.ts'
+import {
+  aCall,
+  aCluster,
+  anInstance,
+  aState,
+  aTask,
+  aTaskDefinition,
+  aWorld,
+  testNow,
+} from '../../test/support/builders.ts'
 import { aMemoryStore } from '../../test/support/memory-store.ts'
 import { instanceHandlers } from '../ecs/instances.ts'
 import { acknowledgePayload, agentConnected, agentDisconnected, applyTaskStateChange } from '../ecs/submit.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { startTurn, type TurnInput } from '../turn.ts'
-import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
+import { copyOf, countOf, decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
+import type { KeyedDecider } from './decider.ts'
 import { writesOf } from '../state/store.ts'
 import { instanceDecider } from './instance.ts'
 import { retain, retentionDefaults } from './retention.ts'
@@ -181,3 +191,37 @@ await t.test('the invariants can fail', async (test) => {
   test.equal(violation(aState({ instance: instance === undefined ? [] : [instance], task: [live] })), undefined)
   test.not(changedByDecidingAgain(aState({ instance: instances, task: [{ ...live, seqNum: 0 }] }), testNow).length, 0)
 })
+
+const change = (table: 'service' | 'instance', key: string) => ({ table, key, before: undefined, row: undefined })
+
+await t.test(
+  'what instances mean for their tasks is decided before any service, in whatever order rows changed',
+  (test) => {
+    const overlay = aState({ instance: instances }).begin()
+    const asked: string[] = []
+    const keyed = (name: 'instance' | 'service'): KeyedDecider => ({
+      name,
+      tables: [name],
+      concerns: (_reader, _table, key) => [key],
+      decide(tx, key, now) {
+        asked.push(`${name} ${key}`)
+        tx.put('cluster', key, aCluster({ clusterName: key, createdAt: now }))
+        return key === 'b' ? 'more' : 'done'
+      },
+    })
+    const undecided = nothingUndecided()
+    markDirty(undecided, [change('service', 'a'), change('instance', 'z'), change('service', 'b')])
+    const keyedDeciders = [keyed('instance'), keyed('service')]
+    const deciding = { overlay, undecided, deciders: [], keyedDeciders, now: testNow, world: aWorld(), log: quietLog }
+    const bounds = { decisionsMax: 1000, decidedRowsMax: 1000 }
+
+    test.equal(decideUntilQuiet(deciding, bounds), 1, 'b has more to do, in the next turn')
+    test.same(asked, ['instance z', 'service a', 'service b'])
+    const asItWas = copyOf(undecided)
+    test.equal(decideUntilQuiet(deciding, bounds), 0, 'whoever writes nothing is done, whatever it says')
+    test.same(asked.slice(3), ['service b'])
+    undecided.due.clear()
+    test.equal(countOf(asItWas), 1, 'what a failed commit goes back to is its own')
+    test.end()
+  },
+)
