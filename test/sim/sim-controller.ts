@@ -111,6 +111,10 @@ export class SimController {
       logTransitions(logger as unknown as Log, changes, revision)
       this.#check(changes, turn.reader)
     })
+    // As the program does it: without its first commit it doesn't start, and is started again.
+    if (turn.status().revision === 0 && !(await this.#createCluster(turn)))
+      return life.isAlive() ? this.kill() : undefined
+    if (!life.isAlive()) return
     const services = {
       turn: watched(turn, this.#parts.log, 'agent'),
       clock,
@@ -123,7 +127,6 @@ export class SimController {
     log.event('controller', `ready, revision ${turn.status().revision}`)
     const found = [...findingsOfState(turn.reader), ...findingsOfServices(turn.reader)]
     for (const { invariant, what } of found) log.violated(invariant, what)
-    if (turn.status().revision === 0) void this.#createCluster(turn)
     const every = (periodMs: number, work: () => void): void => {
       timers.after(periodMs, () => {
         work()
@@ -183,12 +186,16 @@ export class SimController {
     await turn.close()
   }
 
-  async #createCluster(turn: Turn): Promise<void> {
+  /** Whether it is there. */
+  async #createCluster(turn: Turn): Promise<boolean> {
     const input = {
       name: 'createDefaultCluster',
       run: (tx: Transaction, now: number, world: World) => createDefaultCluster(tx, now, world),
     }
-    await turn.submit(input).catch(() => undefined)
+    return turn.submit(input).then(
+      () => true,
+      () => false,
+    )
   }
 
   async #tick(turn: Turn, channels: ControlChannels): Promise<void> {

@@ -95,7 +95,7 @@ class Simulation {
   async run(): Promise<void> {
     const { host: first } = this.#hosts[0] ?? {}
     this.#log.event('simulation', `seed ${this.#options.seed}, ${this.#hosts.length} hosts from ${first?.name}`)
-    await this.#controller.start()
+    void this.#controller.start()
     for (const { host } of this.#hosts) this.#time.after(this.#chaos.random.between(0, 5000), () => host.start())
     this.#time.after(1000, () => this.#workload.begin())
     this.#nemesis.begin()
