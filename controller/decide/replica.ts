@@ -45,7 +45,7 @@ export function decideReplica(
     now,
     world,
   }
-  releaseLost(tx, scene)
+  const isReleaseCutShort = releaseLost(tx, scene)
   const { start } = stepOf(tx, scene, undefined)
   const starts = startTasks(tx, service, primary, Math.min(start, tasksPerDecisionMax), now, world)
   tellStarted(tx, service, starts.started, now, world)
@@ -55,7 +55,7 @@ export function decideReplica(
   noteStuck(tx, service, primary.id, stuckBy(stops, stepOf(tx, scene, refused)), now, world)
   const isCutShort = starts.wait === undefined && starts.started.length < start
   return {
-    more: isCutShort || stops.isCutShort,
+    more: isCutShort || stops.isCutShort || isReleaseCutShort,
     wakeAt: [...grace.ends, ...retries(tx, primary.id), ...proofs(primary, now)],
   }
 }
@@ -90,17 +90,20 @@ function oldDeployments(reader: Reader, { serviceKey }: ServiceRow, primary: Dep
 
 /**
  * Lost tasks of old deployments end when their host is back. Not while fewer than the minimum are healthy without them:
- * then they go on serving once they are back, until they are replaced like any other.
+ * then they go on serving once they are back, until they are replaced like any other. Answers whether there are more of
+ * them than one decision may stop.
  */
-function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): void {
-  if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return
+function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): boolean {
+  if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return false
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const { lower } = rollingBounds(service.desiredCount, minimumHealthyPercent, maximumPercent)
   const counts = countPhases(tx, [primary.id, ...old.map(({ id }) => id)])
-  if (counts.healthy + counts.leaving < lower) return
-  for (const { id } of old) {
-    for (const { taskId } of tasksInPhase(tx, id, 'lost')) stopServiceTask(tx, taskId, now)
-  }
+  if (counts.healthy + counts.leaving < lower) return false
+  const wanted = old
+    .flatMap(({ id }) => tasksInPhase(tx, id, 'lost'))
+    .filter(({ desiredStatus }) => desiredStatus !== 'STOPPED')
+  for (const { taskId } of wanted.slice(0, tasksPerDecisionMax)) stopServiceTask(tx, taskId, now)
+  return wanted.length > tasksPerDecisionMax
 }
 
 function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused'], budget: number): StopsDone {

@@ -673,14 +673,43 @@ await test('a task of a service is told from others', async (t) => {
   await course.close()
 })
 
-await test('a large service is started and stopped in portions', async (t) => {
-  const host = anInstance({
+function aLargeHost(): InstanceRow {
+  return anInstance({
     registeredResources: [
       { name: 'CPU', type: 'INTEGER', integerValue: 1_000_000 },
       { name: 'MEMORY', type: 'INTEGER', integerValue: 1_000_000 },
     ],
   })
-  const course = await aCourse({ hosts: [host] })
+}
+
+await test('however many tasks of a deleted service are lost, none is forgotten', async (t) => {
+  const host = aLargeHost()
+  const course = await steady({ desiredCount: 700 }, { hosts: [host] })
+  await course.lose(host)
+  await course.remove()
+  t.equal(course.service()?.status, 'INACTIVE')
+  await course.bringBack(host)
+  await course.settle()
+  t.equal(course.tasks().filter(({ lastStatus }) => lastStatus !== 'STOPPED').length, 0)
+  await course.close()
+})
+
+await test('lost tasks of old deployments are given up in portions', async (t) => {
+  const old = aDeployment({ status: 'ACTIVE' })
+  const lost = Array.from({ length: 700 }, () =>
+    aTask({ serviceKey: 'default/web', deploymentId: old.id, lastStatus: 'RUNNING', lostSince: testNow }),
+  )
+  const service = aService({ desiredCount: 0 })
+  const state = aState({ service: [service], deployment: [aDeployment(), old], task: lost })
+  const stopped = (): number => state.all('task').filter(({ desiredStatus }) => desiredStatus === 'STOPPED').length
+  for (const expected of [500, 700]) {
+    inTransaction(state, (tx) => serviceDecider.decide(tx, 'default/web', testNow, aWorld()))
+    t.equal(stopped(), expected)
+  }
+})
+
+await test('a large service is started and stopped in portions', async (t) => {
+  const course = await aCourse({ hosts: [aLargeHost()] })
   await course.create({ desiredCount: 1200 })
   t.equal(course.tasks().length, 1200)
   t.equal(counted(course, 'has started 500 tasks'), 2)

@@ -89,9 +89,8 @@ function drain(tx: Transaction, service: ServiceRow, now: number, world: World):
     tx.put('deployment', deployment.id, { ...deployment, waiting: undefined, stuck: undefined })
   }
   drainTaskSets(tx, service, now)
-  if (live.some(({ lostSince }) => lostSince === undefined)) {
-    return { more: wanted.length > stopped.length, wakeAt: [] }
-  }
+  const isCutShort = wanted.length > stopped.length
+  if (isCutShort || live.some(({ lostSince }) => lostSince === undefined)) return { more: isCutShort, wakeAt: [] }
   for (const { id } of deployments) endDeployment(tx, id, now)
   dropTaskSets(tx, service)
   const last = tx.get('service', service.serviceKey) ?? service
