@@ -162,9 +162,11 @@ function stepOf(
   })
 }
 
-/** Lost tasks that nobody wants any more end when their host is back. */
-function releaseLost(tx: Transaction, { service, taskSet, now }: Scene): void {
-  if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return
+/**
+ * Lost tasks that nobody wants any more end when their host is back. Also while replacement is paused: the task set goes
+ * with its last other task, and then nobody would know them.
+ */
+function releaseLost(tx: Transaction, { taskSet, now }: Scene): void {
   for (const { taskId } of tasksInPhase(tx, taskSet.id, 'lost')) stopServiceTask(tx, taskId, now)
 }
 

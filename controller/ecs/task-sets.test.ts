@@ -322,6 +322,23 @@ await test('hosts that drain or are lost: task sets keep their count, and what c
   await course.bringBack(second)
   await course.agents()
   t.ok(standing.every(({ taskId }) => course.tasks().find((task) => task.taskId === taskId)?.lastStatus === 'STOPPED'))
+
+  const other = await sets.create('web:2')
+  await course.agents()
+  await course.lose(second)
+  await course.change('replacement paused', (tx, now) => {
+    const cluster = tx.get('cluster', 'default')
+    if (cluster !== undefined) tx.put('cluster', 'default', { ...cluster, replacementPausedSince: now })
+  })
+  await sets.remove(other, true)
+  await course.agents()
+  t.equal(sets.describe(other), undefined)
+  await course.bringBack(second)
+  await course.agents()
+  t.ok(
+    course.tasks().every(({ lastStatus }) => lastStatus === 'STOPPED'),
+    'what was lost when it was deleted ends as well',
+  )
   await course.close()
 })
 
