@@ -130,6 +130,8 @@ const localSteps: LocalTable = {
   forget({ state, outbox, log }, _task, { taskArn }) {
     for (const sequence of outbox.drop(taskArn)) state.unsaved.delivered.add(sequence)
     forgetTask(state, taskArn)
+    // Should a container of it still turn up, the controller is asked about that one.
+    state.lastManifest?.listed.delete(taskArn)
     log.info({ task: taskArn }, 'task cleaned up')
   },
 }

@@ -142,6 +142,26 @@ await test('a task that is adopted after the manifest, which does not list it, i
   t.not(agent.engine.find('web').status, 'running')
 })
 
+await test('a container that Docker creates after its task was cleaned up is asked about, and removed', async (t) => {
+  const agent = anAgent({ cleanupWaitMs: 60_000 })
+  agent.payload([aPayloadTask()])
+  await running(agent)
+  const of = { clusterArn, containerInstanceArn: instanceArn }
+  const tasks = [{ taskArn: one, taskClusterArn: clusterArn, desiredStatus: 'RUNNING' }]
+  agent.frame('TaskManifestMessage', { ...of, messageId: 'm', generatedAt: 0, timeline: 9, tasks })
+  const late = { ...agent.engine.find('web'), id: 'f'.repeat(64), name: 'late', status: 'created' as const }
+  agent.engine.exit('web', 1)
+  await agent.time.until('the task is forgotten', () => agent.turn.tasks().length === 0, 120_000)
+
+  agent.engine.containers.set(late.id, late)
+  await agent.time.pass(60_000)
+  const asked = agent.sent.filter(({ type }) => type === 'TaskStopVerificationMessage')
+  t.match(asked, [{ message: { messageId: 'm', stopCandidates: [{ taskArn: one }] } }])
+  agent.frame('TaskStopVerificationAck', { messageId: 'm', generatedAt: 0, stopTasks: [{ taskArn: one }] })
+  await agent.time.until('it is gone', () => agent.engine.containers.size === 0, 180_000)
+  t.same(agent.turn.tasks(), [])
+})
+
 await test('a container that Docker lists and does not show holds up its own task alone', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask()])

@@ -43,7 +43,8 @@ export interface TurnState {
 
 export interface LastManifest {
   readonly messageId: string
-  readonly listed: ReadonlySet<string>
+  /** Without those that were cleaned up since: the controller knows that they are STOPPED. */
+  readonly listed: Set<string>
   /** Tasks that the controller was asked about and has not answered on: an answer counts once for each. */
   readonly asked: Set<string>
 }
