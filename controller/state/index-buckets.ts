@@ -6,57 +6,94 @@ import { indexes, type TableName, type Tables } from './tables.ts'
 
 export type AnyRow = Tables[TableName]
 
+/** Index name -> the value under which a row is found there, or undefined where the row is not in that index. */
+type ValuesOf = ReadonlyMap<string, (row: AnyRow) => string | undefined>
+
+const valuesOfTables = new Map<string, ValuesOf>(
+  Object.entries(indexes).map(([table, byName]) => [
+    table,
+    new Map(Object.entries(byName as Record<string, (row: AnyRow) => string | undefined>)),
+  ]),
+)
+
+/** The indexes of one table. */
+export function indexesOf(table: TableName): ValuesOf {
+  const valuesOf = valuesOfTables.get(table)
+  if (valuesOf === undefined) throw new Error(`there is no table ${table}; tables.ts lists them`)
+  return valuesOf
+}
+
+/** The value under which `row` is found in one index of its table. */
+export function indexValueOf(table: TableName, index: string, row: AnyRow): string | undefined {
+  const valueOf = indexesOf(table).get(index)
+  if (valueOf === undefined) throw new Error(`there is no index ${index} on ${table}; tables.ts lists them`)
+  return valueOf(row)
+}
+
 const noKeys: ReadonlySet<string> = new Set()
 
 export class IndexBuckets {
-  readonly #valueOf: ReadonlyMap<string, (row: AnyRow) => string | undefined>
+  readonly #valuesOf: ValuesOf
   readonly #keys = new Map<string, Map<string, Set<string>>>()
 
   constructor(table: TableName) {
-    this.#valueOf = new Map(Object.entries(indexes[table] as Record<string, (row: AnyRow) => string | undefined>))
-    for (const index of this.#valueOf.keys()) this.#keys.set(index, new Map())
+    this.#valuesOf = indexesOf(table)
+    for (const index of this.#valuesOf.keys()) this.#keys.set(index, new Map())
   }
 
   add(key: string, row: AnyRow): void {
-    for (const [index, valueOf] of this.#valueOf) {
+    for (const [index, valueOf] of this.#valuesOf) {
       const value = valueOf(row)
-      if (value === undefined) continue
-      const buckets = this.#bucketsOf(index)
-      const bucket = buckets.get(value)
-      if (bucket === undefined) buckets.set(value, new Set([key]))
-      else bucket.add(key)
+      if (value !== undefined) this.#addTo(index, value, key)
     }
   }
 
   remove(key: string, row: AnyRow): void {
-    for (const [index, valueOf] of this.#valueOf) {
+    for (const [index, valueOf] of this.#valuesOf) {
       const value = valueOf(row)
-      if (value === undefined) continue
-      const buckets = this.#bucketsOf(index)
-      const bucket = buckets.get(value)
-      bucket?.delete(key)
-      // An empty bucket is dropped, else the values of rows long gone would add up.
-      if (bucket?.size === 0) buckets.delete(value)
+      if (value !== undefined) this.#removeFrom(index, value, key)
     }
   }
 
-  /** Each index that the row is in, with the value under which it is found there. */
-  valuesOf(row: AnyRow): readonly (readonly [string, string])[] {
-    const values: (readonly [string, string])[] = []
-    for (const [index, valueOf] of this.#valueOf) {
-      const value = valueOf(row)
-      if (value !== undefined) values.push([index, value])
+  /**
+   * Puts `row` in the place of `before`, either of which may not be there, and tells `touched` of each value under which
+   * one of them is or was: most changes of a row leave it under the values that it had, and move nothing.
+   */
+  replace(
+    key: string,
+    before: AnyRow | undefined,
+    row: AnyRow | undefined,
+    touched: (index: string, value: string, key: string) => void,
+  ): void {
+    for (const [index, valueOf] of this.#valuesOf) {
+      const from = before === undefined ? undefined : valueOf(before)
+      const to = row === undefined ? undefined : valueOf(row)
+      if (from !== to) {
+        if (from !== undefined) this.#removeFrom(index, from, key)
+        if (to !== undefined) this.#addTo(index, to, key)
+        if (from !== undefined) touched(index, from, key)
+      }
+      if (to !== undefined) touched(index, to, key)
     }
-    return values
-  }
-
-  /** The values of an index under which there are rows. */
-  valuesIn(index: string): Iterable<string> {
-    return this.#bucketsOf(index).keys()
   }
 
   keys(index: string, value: string): ReadonlySet<string> {
     return this.#bucketsOf(index).get(value) ?? noKeys
+  }
+
+  #addTo(index: string, value: string, key: string): void {
+    const buckets = this.#bucketsOf(index)
+    const bucket = buckets.get(value)
+    if (bucket === undefined) buckets.set(value, new Set([key]))
+    else bucket.add(key)
+  }
+
+  #removeFrom(index: string, value: string, key: string): void {
+    const buckets = this.#bucketsOf(index)
+    const bucket = buckets.get(value)
+    bucket?.delete(key)
+    // An empty bucket is dropped, else the values of rows long gone would add up.
+    if (bucket?.size === 0) buckets.delete(value)
   }
 
   #bucketsOf(index: string): Map<string, Set<string>> {

@@ -5,7 +5,7 @@
 import { sameRow } from './equal.ts'
 import { type ChangeLog, ChangeLogs } from './change-logs.ts'
 import { FoundLists, type KeyedList, patched } from './found-lists.ts'
-import { type AnyRow, compareKeys, IndexBuckets } from './index-buckets.ts'
+import { type AnyRow, compareKeys, IndexBuckets, indexesOf, indexValueOf } from './index-buckets.ts'
 import { type IndexName, type TableName, tableNames, type Tables } from './tables.ts'
 import type { Change, History, Reader, Transaction } from './transaction.ts'
 
@@ -35,17 +35,32 @@ export function beginOverlay(base: Base): Overlay {
   return new LayeredOverlay(base)
 }
 
+/** One row that an overlay wrote. */
+interface Written {
+  /** Undefined is a deletion. */
+  row: AnyRow | undefined
+  /** What stands underneath, hidden by this. */
+  readonly below: AnyRow | undefined
+}
+
 /** What one overlay wrote into one table. */
 interface Layer {
-  /** Undefined is a deletion. */
-  readonly rows: Map<string, AnyRow | undefined>
-  /** Indexes of the rows written here. */
-  readonly written: IndexBuckets
-  /** Indexes of the rows underneath that are hidden by a write here, so that `count` need not build the list. */
-  readonly hidden: IndexBuckets
+  readonly rows: Map<string, Written>
+  /** Made once something is looked for among many rows: most overlays write a row or two, and nobody looks. */
+  indexes: LayerIndexes | undefined
   /** What `find` gave of both together. */
   readonly found: FoundLists
 }
+
+interface LayerIndexes {
+  /** Of the rows written here. */
+  readonly written: IndexBuckets
+  /** Of the rows underneath that are hidden by a write here, so that `count` need not build the list. */
+  readonly hidden: IndexBuckets
+}
+
+/** Up to so many rows are looked through for those under a value. */
+const scanMax = 6
 
 class LayeredOverlay implements Overlay {
   readonly history: History
@@ -53,6 +68,8 @@ class LayeredOverlay implements Overlay {
   readonly #layers = new Map<TableName, Layer>()
   readonly #logs = new Map<TableName, ChangeLogs>()
   readonly #archived = new Map<string, Tables['task']>()
+  /** What `changes` gave since the last write. */
+  #changes: readonly Change[] | undefined
 
   constructor(base: Base) {
     this.#base = base
@@ -61,8 +78,8 @@ class LayeredOverlay implements Overlay {
 
   get<T extends TableName>(table: T, key: string): Tables[T] | undefined {
     const layer = this.#layers.get(table)
-    if (layer?.rows.has(key) === true) return layer.rows.get(key) as Tables[T] | undefined
-    return this.#base.reader.get(table, key)
+    const written = layer?.rows.get(key)
+    return written === undefined ? this.#base.reader.get(table, key) : (written.row as Tables[T] | undefined)
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
@@ -73,7 +90,8 @@ class LayeredOverlay implements Overlay {
     const below = this.#base.reader.count(table, index, value)
     const layer = this.#layers.get(table)
     if (layer === undefined) return below
-    return below - layer.hidden.keys(index, value).size + layer.written.keys(index, value).size
+    const { written, hidden } = keysUnder(table, layer, index, value)
+    return below - hidden.size + written.size
   }
 
   all<T extends TableName>(table: T): readonly Tables[T][] {
@@ -84,15 +102,12 @@ class LayeredOverlay implements Overlay {
   }
 
   put<T extends TableName>(table: T, key: string, row: Tables[T]): void {
-    const layer = this.#prepare(table, key)
-    layer.rows.set(key, row)
-    layer.written.add(key, row)
-    this.#noteChange(table, layer, key, row)
+    this.#write(table, key, row)
     if (table === 'task') this.#archived.delete(key)
   }
 
   delete(table: TableName, key: string): void {
-    this.#prepare(table, key).rows.set(key, undefined)
+    this.#write(table, key, undefined)
   }
 
   archiveTask(taskId: string): void {
@@ -103,13 +118,14 @@ class LayeredOverlay implements Overlay {
   }
 
   changes(): readonly Change[] {
+    if (this.#changes !== undefined) return this.#changes
     const changes: Change[] = []
-    for (const table of tableNames) {
-      for (const [key, row] of this.#layers.get(table)?.rows ?? []) {
-        const before = this.#base.reader.get(table, key)
-        if (!sameRow(before, row)) changes.push({ table, key, before, row })
+    for (const table of this.#layers.size === 0 ? [] : tableNames) {
+      for (const [key, { row, below }] of this.#layers.get(table)?.rows ?? []) {
+        if (!sameRow(below, row)) changes.push({ table, key, before: below, row })
       }
     }
+    this.#changes = changes
     return changes
   }
 
@@ -140,17 +156,16 @@ class LayeredOverlay implements Overlay {
   *#entries(table: TableName): Iterable<readonly [string, AnyRow]> {
     const layer = this.#layers.get(table)
     for (const entry of this.#base.entries(table)) if (layer?.rows.has(entry[0]) !== true) yield entry
-    for (const [key, row] of layer?.rows ?? []) if (row !== undefined) yield [key, row]
+    for (const [key, { row }] of layer?.rows ?? []) if (row !== undefined) yield [key, row]
   }
 
   #list(table: TableName, index: string, value: string): KeyedList {
     const below = this.#base.list(table, index, value)
     const layer = this.#layers.get(table)
     if (layer === undefined) return below
-    const written = layer.written.keys(index, value)
-    const hidden = layer.hidden.keys(index, value)
+    const { written, hidden } = keysUnder(table, layer, index, value)
     if (written.size + hidden.size === 0) return below
-    const rowOf = (key: string): AnyRow | undefined => (written.has(key) ? layer.rows.get(key) : undefined)
+    const rowOf = (key: string): AnyRow | undefined => (written.has(key) ? layer.rows.get(key)?.row : undefined)
     return layer.found.read(index, value, rowOf, () => patched(below, new Set([...hidden, ...written]), rowOf))
   }
 
@@ -162,48 +177,78 @@ class LayeredOverlay implements Overlay {
       this.#logs.set(table, logs)
     }
     const own = logs.of(index, () =>
-      layer === undefined ? [] : [...layer.written.valuesIn(index), ...layer.hidden.valuesIn(index)],
+      [...(layer?.rows.values() ?? [])].flatMap(({ row, below }) =>
+        [row, below].flatMap((each) => (each === undefined ? [] : (indexValueOf(table, index, each) ?? []))),
+      ),
     )
     return [...this.#base.reader.changeLogs(table, index), own]
   }
 
+  #write(table: TableName, key: string, row: AnyRow | undefined): void {
+    this.#changes = undefined
+    let layer = this.#layers.get(table)
+    if (layer === undefined) {
+      layer = { rows: new Map(), indexes: undefined, found: new FoundLists() }
+      this.#layers.set(table, layer)
+    }
+    const { rows, indexes } = layer
+    const known = rows.get(key)
+    const below = known === undefined ? this.#base.reader.get(table, key) : known.below
+    const earlier = known === undefined ? below : known.row
+    if (known === undefined) {
+      rows.set(key, { row, below })
+      if (below !== undefined) indexes?.hidden.add(key, below)
+    } else {
+      if (known.row !== undefined) indexes?.written.remove(key, known.row)
+      known.row = row
+    }
+    if (row !== undefined) indexes?.written.add(key, row)
+    this.#noteChange(table, layer, key, earlier)
+    this.#noteChange(table, layer, key, row)
+  }
+
   /** To whom it matters that this row is or was under its values. */
-  #noteChange(table: TableName, layer: Layer, key: string, row: AnyRow): void {
+  #noteChange(table: TableName, layer: Layer, key: string, row: AnyRow | undefined): void {
     const logs = this.#logs.get(table)
-    if (logs === undefined && layer.found.isEmpty()) return
-    for (const [index, value] of layer.written.valuesOf(row)) {
+    if (row === undefined || (logs === undefined && layer.found.isEmpty())) return
+    for (const [index, valueOf] of indexesOf(table)) {
+      const value = valueOf(row)
+      if (value === undefined) continue
       layer.found.touch(index, value, key)
       logs?.note(index, value)
     }
   }
+}
 
-  /** Makes ready for a write under `key`: hides the row underneath, and takes an earlier write out of the indexes. */
-  #prepare(table: TableName, key: string): Layer {
-    let layer = this.#layers.get(table)
-    if (layer === undefined) {
-      layer = {
-        rows: new Map(),
-        written: new IndexBuckets(table),
-        hidden: new IndexBuckets(table),
-        found: new FoundLists(),
-      }
-      this.#layers.set(table, layer)
-    }
-    if (layer.rows.has(key)) {
-      const earlier = layer.rows.get(key)
-      if (earlier !== undefined) {
-        layer.written.remove(key, earlier)
-        this.#noteChange(table, layer, key, earlier)
-      }
-      return layer
-    }
-    const below = this.#base.reader.get(table, key)
-    if (below !== undefined) {
-      layer.hidden.add(key, below)
-      this.#noteChange(table, layer, key, below)
-    }
-    return layer
+/** The keys of the rows that a layer wrote and hides under a value of an index. */
+function keysUnder(
+  table: TableName,
+  layer: Layer,
+  index: string,
+  value: string,
+): { readonly written: ReadonlySet<string>; readonly hidden: ReadonlySet<string> } {
+  if (layer.indexes === undefined && layer.rows.size > scanMax) layer.indexes = indexesOfLayer(table, layer)
+  if (layer.indexes !== undefined) {
+    const { written, hidden } = layer.indexes
+    return { written: written.keys(index, value), hidden: hidden.keys(index, value) }
   }
+  const written = new Set<string>()
+  const hidden = new Set<string>()
+  for (const [key, { row, below }] of layer.rows) {
+    if (row !== undefined && indexValueOf(table, index, row) === value) written.add(key)
+    if (below !== undefined && indexValueOf(table, index, below) === value) hidden.add(key)
+  }
+  return { written, hidden }
+}
+
+function indexesOfLayer(table: TableName, layer: Layer): LayerIndexes {
+  const written = new IndexBuckets(table)
+  const hidden = new IndexBuckets(table)
+  for (const [key, { row, below }] of layer.rows) {
+    if (row !== undefined) written.add(key, row)
+    if (below !== undefined) hidden.add(key, below)
+  }
+  return { written, hidden }
 }
 
 /** The history with what this transaction is about to add to it, so that it reads its own writes here too. */

@@ -41,6 +41,22 @@ interface Table {
   /** What `find` gave. */
   readonly found: FoundLists
   readonly logs: ChangeLogs
+  /** Told of each value of an index under which the row of `key` is or was, once the buckets say so. */
+  readonly touched: (index: string, value: string, key: string) => void
+}
+
+function emptyTable(name: TableName, changesKept: number): Table {
+  const buckets = new IndexBuckets(name)
+  const found = new FoundLists()
+  const logs = new ChangeLogs(changesKept)
+  const touched = (index: string, value: string, key: string): void => {
+    logs.note(index, value)
+    // Only what an index holds is kept, so there are never more lists than values in use.
+    if (found.isEmpty()) return
+    if (buckets.keys(index, value).size === 0) found.drop(index, value)
+    else found.touch(index, value, key)
+  }
+  return { rows: new Map(), buckets, found, logs, touched }
 }
 
 class CommittedState implements State {
@@ -49,17 +65,7 @@ class CommittedState implements State {
 
   constructor(history: History, changesKept: number) {
     this.history = history
-    this.#tables = new Map(
-      tableNames.map((name) => [
-        name,
-        {
-          rows: new Map(),
-          buckets: new IndexBuckets(name),
-          found: new FoundLists(),
-          logs: new ChangeLogs(changesKept),
-        },
-      ]),
-    )
+    this.#tables = new Map(tableNames.map((name) => [name, emptyTable(name, changesKept)]))
   }
 
   get<T extends TableName>(table: T, key: string): Tables[T] | undefined {
@@ -89,20 +95,11 @@ class CommittedState implements State {
 
   apply(changes: readonly Change[]): void {
     for (const { table, key, row } of changes) {
-      const { rows, buckets, found, logs } = this.#table(table)
+      const { rows, buckets, touched } = this.#table(table)
       const before = rows.get(key)
-      if (before !== undefined) buckets.remove(key, before)
       if (row === undefined) rows.delete(key)
-      else {
-        rows.set(key, row)
-        buckets.add(key, row)
-      }
-      for (const [index, value] of [...valuesOf(buckets, before), ...valuesOf(buckets, row)]) {
-        // Only what an index holds is kept, so there are never more lists than values in use.
-        if (buckets.keys(index, value).size === 0) found.drop(index, value)
-        else found.touch(index, value, key)
-        logs.note(index, value)
-      }
+      else rows.set(key, row)
+      buckets.replace(key, before, row, touched)
     }
   }
 
@@ -139,7 +136,3 @@ class CommittedState implements State {
 }
 
 const emptyList: KeyedList = { keys: [], rows: [] }
-
-function valuesOf(buckets: IndexBuckets, row: AnyRow | undefined): readonly (readonly [string, string])[] {
-  return row === undefined ? [] : buckets.valuesOf(row)
-}
