@@ -7,7 +7,7 @@ import { chooseIptables } from '../../scripts/engine-network.ts'
 import { askEngine, busyboxImage } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
 import { controlGroupOfLabs } from './leftovers.ts'
-import { type Machine, type Program, systemPath } from './machine.ts'
+import { labNetwork, type Machine, type Program, systemPath } from './machine.ts'
 
 /** A container as its engine tells it. */
 export interface LabContainer {
@@ -43,7 +43,8 @@ export class Engine {
   async start(): Promise<void> {
     const { disk } = this.#machine
     const config = join(disk, 'daemon.json')
-    writeFileSync(config, '{}')
+    // A registry of the lab speaks no TLS.
+    writeFileSync(config, JSON.stringify({ 'insecure-registries': [labNetwork] }))
     const group = `/${controlGroupOfLabs}/${basename(dirname(disk))}/${basename(disk)}`
     const places = ['--data-root', join(disk, 'data'), '--exec-root', join(disk, 'exec')]
     const files = ['--pidfile', join(disk, 'dockerd.pid'), '--config-file', config, '-H', this.host]

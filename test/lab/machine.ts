@@ -12,6 +12,7 @@ import { ip } from './own-network.ts'
 
 export const bridge = 'lab0'
 export const bridgeAddress = '10.77.0.1'
+export const labNetwork = '10.77.0.0/24'
 
 /** A program on a machine. */
 export interface Program {
@@ -38,6 +39,7 @@ export class Machine {
   readonly #cable: string
   #holder: ChildProcess | undefined
   #init = 0
+  #isCut = false
 
   constructor(directory: string, number: number, name: string) {
     this.name = name
@@ -49,6 +51,11 @@ export class Machine {
 
   get isOn(): boolean {
     return this.#holder !== undefined
+  }
+
+  /** On, and its cable is in. */
+  get isReachable(): boolean {
+    return this.isOn && !this.#isCut
   }
 
   async powerOn(): Promise<void> {
@@ -69,6 +76,7 @@ export class Machine {
     writeFileSync(join(this.disk, 'machine.json'), JSON.stringify(identify(this.#init)))
     ip('link', 'add', this.#cable, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(this.#init))
     ip('link', 'set', this.#cable, 'master', bridge, 'up')
+    this.#isCut = false
     const setUp = ['ip link set lo up', `ip address add ${this.address}/24 dev eth0`, 'ip link set eth0 up']
     // What programs keep in /run is of one boot and of one machine.
     const script = ['mount -t tmpfs run /run', `hostname ${this.name}`, ...setUp].join(' && ')
@@ -93,10 +101,12 @@ export class Machine {
   /** The cable is out: what is sent is lost, in both directions, and nobody is told. */
   cut(): void {
     ip('link', 'set', this.#cable, 'down')
+    this.#isCut = true
   }
 
   heal(): void {
     ip('link', 'set', this.#cable, 'up')
+    this.#isCut = false
   }
 
   /** Starts a program here, with this environment and no other. */

@@ -1,4 +1,4 @@
-/** Debian's docker-registry on a free port of the loopback address, which engines trust without TLS. */
+/** Debian's docker-registry, by default on a free port of the loopback address, which engines trust without TLS. */
 import { execFile, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -16,14 +16,15 @@ export interface Registry {
   end(): Promise<void>
 }
 
-export async function startRegistry(): Promise<Registry> {
+/** On another address than loopback, engines have to be told to trust it. */
+export async function startRegistry(address = '127.0.0.1'): Promise<Registry> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-registry-'))
   const port = await freePort()
   const config = { version: 0.1, storage: { filesystem: { rootdirectory: join(directory, 'images') } } }
-  writeFileSync(join(directory, 'config.yml'), JSON.stringify({ ...config, http: { addr: `127.0.0.1:${port}` } }))
+  writeFileSync(join(directory, 'config.yml'), JSON.stringify({ ...config, http: { addr: `${address}:${port}` } }))
   const child = spawn('docker-registry', ['serve', join(directory, 'config.yml')], { stdio: 'ignore' })
   const ended = new Promise((resolve) => child.once('close', resolve))
-  await eventually(async () => fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined), 'the registry answers')
+  await eventually(async () => fetch(`http://${address}:${port}/v2/`).catch(() => undefined), 'the registry answers')
   return {
     port,
     push,
