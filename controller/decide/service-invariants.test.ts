@@ -7,6 +7,7 @@ import {
   aState,
   aTask,
   aTaskDefinition,
+  aTaskSet,
   aWorld,
   inTransaction,
   type Rows,
@@ -87,6 +88,14 @@ await t.test('a service as it stands', (test) => {
   const daemon = aService({ schedulingStrategy: 'DAEMON' })
   const broken: readonly (readonly [string, Rows])[] = [
     ['activeServicesHaveOnePrimary', { deployment: [{ ...deployment, status: 'ACTIVE' }] }],
+    ['onlyExternalServicesHaveTaskSets', { taskSet: [aTaskSet()] }],
+    [
+      'onlyExternalServicesHaveTaskSets',
+      {
+        service: [aService({ deploymentController: { type: 'EXTERNAL' } })],
+        taskSet: [aTaskSet({ status: 'PRIMARY' }), aTaskSet({ status: 'PRIMARY' })],
+      },
+    ],
     ['serviceTasksAreOfADeployment', { task: [first, { ...second, group: 'family:web' }] }],
     [
       'serviceTasksAreOfADeployment',
@@ -137,7 +146,7 @@ await t.test('what a turn did to a service', (test) => {
   const ended = { ...started, stopCode: 'EssentialContainerExited' } as const
   test.same(change([ofTask(first, ended)], { task: [ended, second] }), [], 'it ended by itself')
   test.same(change([ofTask(first, started)], { task: [started, ...tasks] }), [], 'enough are left')
-  const guarded = { ...started, protectedUntil: testNow + 1 }
+  const guarded = { ...started, stoppingAt: testNow, protectedUntil: testNow + 1 }
   test.same(change([ofTask(first, guarded)], { task: [guarded, ...tasks] }), ['protectedTasksAreNotStopped'])
 
   const inactive = aService({ status: 'INACTIVE' })

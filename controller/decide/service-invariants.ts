@@ -9,6 +9,7 @@ import type { Change, Reader } from '../state/transaction.ts'
 import { type Finding, named } from './invariants.ts'
 import { rollingBounds } from './rolling.ts'
 import { serviceEventsMax } from './service-events.ts'
+import { isProtected } from './task-protection.ts'
 
 /** One service with its deployments that are not INACTIVE and its tasks that are not STOPPED. */
 interface ServiceView {
@@ -69,6 +70,16 @@ const serviceInvariants = {
     if (service.status !== 'ACTIVE' || service.deploymentController.type !== 'ECS') return []
     const primaries = deployments.filter(({ status }) => status === 'PRIMARY')
     return primaries.length === 1 ? [] : [`service ${service.serviceKey} has ${primaries.length} PRIMARY deployments`]
+  },
+
+  onlyExternalServicesHaveTaskSets({ service, reader }) {
+    const taskSets = reader.find('taskSet', 'byService', service.serviceKey)
+    const isAllowed = service.deploymentController.type !== 'ECS' && service.status !== 'INACTIVE'
+    const primaries = taskSets.filter(({ status }) => status === 'PRIMARY').length
+    return [
+      ...(taskSets.length > 0 && !isAllowed ? [`service ${service.serviceKey} has ${taskSets.length} task sets`] : []),
+      ...(primaries > 1 ? [`service ${service.serviceKey} has ${primaries} PRIMARY task sets`] : []),
+    ]
   },
 
   serviceTasksAreOfADeployment({ service, tasks, reader }) {
@@ -169,7 +180,7 @@ const serviceMoves = {
   protectedTasksAreNotStopped({ service, taskChanges }) {
     return taskChanges
       .filter(({ before, row }) => before?.desiredStatus === 'RUNNING' && row.desiredStatus === 'STOPPED')
-      .filter(({ row }) => row.stopCode === 'ServiceSchedulerInitiated' && row.protectedUntil !== undefined)
+      .filter(({ row }) => row.stopCode === 'ServiceSchedulerInitiated' && isProtected(row, row.stoppingAt ?? 0))
       .filter(() => service.status === 'ACTIVE')
       .map(({ row }) => `task ${row.taskId} is protected, and its scheduler stopped it`)
   },

@@ -7,6 +7,7 @@
  */
 import type { World } from '../../proto/world.ts'
 import type { ServiceRow, TaskSetRow } from '../state/service-tables.ts'
+import type { TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { longPauseMs, pauseAfter } from './deployment-backoff.ts'
 import { tellImpaired } from './deployment-outcome.ts'
@@ -18,6 +19,7 @@ import { nextWait, placementRetryMs, refusalOf, startTasks, tellWait } from './s
 import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { stuckBy, type StuckBy, tellStuck } from './service-stuck.ts'
 import { countPhases, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
+import { isProtected } from './task-protection.ts'
 import { afterTaskSetProof, mayStartInTaskSet } from './task-set-failures.ts'
 import { computedDesiredCount, inOrder } from './task-set-scale.ts'
 
@@ -97,21 +99,21 @@ function decideTaskSet(
   const scene = beginScene(tx, service, id, now, world)
   if (scene === undefined) return { acted: 0, more: false, wakeAt: [] }
   const { taskSet, grace } = scene
-  if (taskSet.status === 'DRAINING') releaseLost(tx, scene)
+  const released = taskSet.status === 'DRAINING' ? releaseLost(tx, scene, budget) : 0
   const { start } = stepOf(tx, scene, undefined)
   const starts = startTasks(tx, service, taskSet, Math.min(start, budget), now, world)
   tellStarted(tx, service, starts.started, now, world)
   const { waiting, isNews } = nextWait(taskSet.waiting, starts.wait, now)
   if (isNews) tellWait(tx, service, { id, subject: scene.subject }, waiting, now, world)
   const refused = refusalOf(starts.wait)
-  const stops = stopTasks(tx, scene, refused, budget - starts.started.length)
+  const stops = stopTasks(tx, scene, refused, budget - released - starts.started.length)
   const stuck = stuckAfter(tx, scene, stuckBy(stops, stepOf(tx, scene, refused)))
   put(tx, { ...taskSet, waiting, stuck })
   endDecision(tx, scene)
   const isCutShort = starts.wait === undefined && starts.started.length < start
   return {
-    acted: starts.started.length + stops.stopped,
-    more: isCutShort || stops.isCutShort,
+    acted: released + starts.started.length + stops.stopped,
+    more: isCutShort || stops.isCutShort || (released > 0 && released === budget),
     wakeAt: [...grace.ends, ...retries(tx, id)],
   }
 }
@@ -163,11 +165,15 @@ function stepOf(
 }
 
 /**
- * Lost tasks that nobody wants any more end when their host is back. Also while replacement is paused: the task set goes
- * with its last other task, and then nobody would know them.
+ * Lost tasks of a deleted task set end when their host is back; protected ones not before their protection does. Also while
+ * replacement is paused: nothing is started in their place. Answers how many were released.
  */
-function releaseLost(tx: Transaction, { taskSet, now }: Scene): void {
-  for (const { taskId } of tasksInPhase(tx, taskSet.id, 'lost')) stopServiceTask(tx, taskId, now)
+function releaseLost(tx: Transaction, { taskSet, now }: Scene, budget: number): number {
+  const released = tasksInPhase(tx, taskSet.id, 'lost')
+    .filter((task) => isWanted(task) && !isProtected(task, now))
+    .slice(0, budget)
+  for (const { taskId } of released) stopServiceTask(tx, taskId, now)
+  return released.length
 }
 
 function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused'], budget: number): StopsDone {
@@ -198,7 +204,9 @@ function endDecision(tx: Transaction, { service, taskSet: { id }, desired, subje
   if (taskSet === undefined) return
   const counts = countPhases(tx, [id])
   if (taskSet.status === 'DRAINING') {
-    if (totalOf(counts) === 0) tx.delete('taskSet', id)
+    // Without its row, lost tasks that are still wanted would be nobody's once their host is back.
+    const isDone = totalOf(counts) === 0 && !tasksInPhase(tx, id, 'lost').some(isWanted)
+    if (isDone) tx.delete('taskSet', id)
     return
   }
   const running = tx.count('task', 'byDeploymentStatus', `${id}/RUNNING`)
@@ -211,6 +219,10 @@ function endDecision(tx: Transaction, { service, taskSet: { id }, desired, subje
   if (!isSteady) return
   const news = { eventType: 'INFO', eventName: 'TASKSET_STEADY_STATE', deploymentId: id } as const
   addServiceEvent(tx, service.serviceKey, `${subject} has reached a steady state.`, now, world, news)
+}
+
+function isWanted({ desiredStatus }: TaskRow): boolean {
+  return desiredStatus !== 'STOPPED'
 }
 
 function put(tx: Transaction, next: TaskSetRow): void {

@@ -92,7 +92,7 @@ function makePrimary(tx: Transaction, service: ServiceRow, taskSet: TaskSetRow, 
   }
   const primary: TaskSetRow = { ...taskSet, status: 'PRIMARY', updatedAt: now }
   tx.put('taskSet', primary.id, primary)
-  tx.put('service', service.serviceKey, { ...service, ...shownOf(primary) })
+  tx.put('service', service.serviceKey, { ...service, ...shownOf(service, primary) })
   return primary
 }
 
@@ -102,10 +102,10 @@ type Shown = Pick<
 >
 
 /** "When you call DescribeServices, it returns all fields specified for a primary task set"; none without a primary one. */
-function shownOf(primary: TaskSetRow | undefined): Shown {
+function shownOf({ launchType }: ServiceRow, primary: TaskSetRow | undefined): Shown {
   return {
     taskDefinition: primary?.taskDefinition,
-    launchType: primary?.launchType,
+    launchType: primary?.launchType ?? launchType,
     platformVersion: primary?.platformVersion,
     networkConfiguration: primary?.networkConfiguration,
     loadBalancers: primary?.loadBalancers ?? [],
@@ -125,7 +125,8 @@ function deleteTaskSet(
   if (!force) checkDeletable(service, taskSet)
   const draining = drainedTaskSet(taskSet, now)
   tx.put('taskSet', draining.id, draining)
-  if (taskSet.status === 'PRIMARY') tx.put('service', service.serviceKey, { ...service, ...shownOf(undefined) })
+  if (taskSet.status === 'PRIMARY')
+    tx.put('service', service.serviceKey, { ...service, ...shownOf(service, undefined) })
   return draining
 }
 
