@@ -13,6 +13,7 @@ import { noteWait, refusalOf, startTasks } from './service-starts.ts'
 import { beginStops, type Stops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { noteStuck, stuckBy } from './service-stuck.ts'
 import { countPhases, doneWithTasks, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
+import { isProtected } from './task-protection.ts'
 
 interface Scene {
   readonly service: ServiceRow
@@ -89,9 +90,9 @@ function oldDeployments(reader: Reader, { serviceKey }: ServiceRow, primary: Dep
 }
 
 /**
- * Lost tasks of old deployments end when their host is back. Not while fewer than the minimum are healthy without them:
- * then they go on serving once they are back, until they are replaced like any other. Answers whether there are more of
- * them than one decision may stop.
+ * Lost tasks of old deployments end when their host is back, protected ones once their protection does. Not while fewer
+ * than the minimum are healthy without them: then they go on serving once they are back, until they are replaced like any
+ * other. Answers whether there are more of them than one decision may stop.
  */
 function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): boolean {
   if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return false
@@ -101,7 +102,7 @@ function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): bo
   if (counts.healthy + counts.leaving < lower) return false
   const wanted = old
     .flatMap(({ id }) => tasksInPhase(tx, id, 'lost'))
-    .filter(({ desiredStatus }) => desiredStatus !== 'STOPPED')
+    .filter((task) => task.desiredStatus !== 'STOPPED' && !isProtected(task, now))
   for (const { taskId } of wanted.slice(0, tasksPerDecisionMax)) stopServiceTask(tx, taskId, now)
   return wanted.length > tasksPerDecisionMax
 }

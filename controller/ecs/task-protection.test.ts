@@ -272,6 +272,32 @@ await test('a draining host keeps its protected task until the end of its protec
   await course.close()
 })
 
+await test('a protected task whose host was lost goes on when that is back, though its deployment is done', async (t) => {
+  const course = await steady(3)
+  const [first] = hostsOf(1)
+  if (first === undefined) throw new Error('there is no host')
+  const there = course.tasks().filter(({ instanceId }) => instanceId === first.instanceId)
+  await protect(course, there, 5)
+  await course.lose(first)
+  await course.agents()
+  await course.update({ taskDefinition: 'web:2' })
+  await course.settle()
+  await course.pass(10_000)
+  await course.settle()
+  course.lines.splice(0)
+  await course.bringBack(first)
+  await course.pass(10_000)
+  await course.pass(5 * minuteMs)
+  await course.agents()
+  t.same(course.lines, [
+    'host one back | web:1 1 healthy, web:2 3 healthy',
+    '10 s | web:1 1 healthy, web:2 3 healthy',
+    '300 s | stops 1 of web:1 | web:1 1 stopping, web:2 3 healthy',
+    'agents | web:2 3 healthy',
+  ])
+  await course.close()
+})
+
 await test('a daemon is not updated where its task is protected', async (t) => {
   const course = await steady(0, { schedulingStrategy: 'DAEMON', desiredCount: undefined })
   await protect(course, course.tasks().slice(0, 1), 1)
