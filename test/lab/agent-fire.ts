@@ -4,7 +4,7 @@
  */
 import { DescribeTasksCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
 import { eventually } from '../support/lab.ts'
-import { Violation } from './fire-checks.ts'
+import { Violation } from './fire-violation.ts'
 import type { Host } from './host.ts'
 import { type Lab, startLab } from './lab.ts'
 import type { SeededRandom } from './seeded-random.ts'

@@ -14,15 +14,9 @@ import { join } from 'node:path'
 import { type RunningController, eventually, region, startController } from '../support/controller.ts'
 import { FireAgent } from './fire-agent.ts'
 import { type FireCall, type FireState, callUntilGone, definitionOf, families } from './fire-calls.ts'
-import {
-  type FireCounts,
-  type KnownState,
-  Violation,
-  checkCalls,
-  checkDatabase,
-  checkTold,
-  describeTasks,
-} from './fire-checks.ts'
+import { checkCalls, checkDatabase, checkTold, describeTasks } from './fire-checks.ts'
+import { FireServices, type ServiceCall } from './fire-services.ts'
+import { type FireCounts, type KnownState, Violation } from './fire-violation.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
 export interface ControllerFireOptions {
@@ -34,6 +28,7 @@ export interface ControllerFireOptions {
 export interface ControllerFireResult extends FireCounts {
   readonly kills: number
   readonly tasks: number
+  readonly services: number
 }
 
 /** After so many kills the data directory is checked as a whole and a fresh one follows, so that a run can be long. */
@@ -45,6 +40,7 @@ export async function controllerUnderFire(options: ControllerFireOptions): Promi
   const counts: FireCounts = { answered: 0, unansweredDone: 0, unansweredUndone: 0, checks: 0 }
   let kills = 0
   let tasks = 0
+  let services = 0
   while (kills < options.kills) {
     const life = await Life.begin(options.random, counts)
     try {
@@ -55,12 +51,13 @@ export async function controllerUnderFire(options: ControllerFireOptions): Promi
         options.onKill?.(kills, counts)
       }
       tasks += await life.settle()
+      services += life.services
     } catch (error) {
       throw await life.explained(error)
     }
     await life.end()
   }
-  return { kills, tasks, ...counts }
+  return { kills, tasks, services, ...counts }
 }
 
 /** One data directory, from its first start. */
@@ -74,7 +71,7 @@ class Life {
   readonly #calls: FireCall[] = []
 
   private constructor(random: SeededRandom, counts: FireCounts, controller: RunningController) {
-    this.#state = { random, nextId: 0, stoppable: [] }
+    this.#state = { random, nextId: 0, stoppable: [], services: new FireServices() }
     this.#known = { revisions: new Map(), counts }
     this.#controller = controller
     this.#client = clientOf(controller)
@@ -86,6 +83,10 @@ class Life {
     const life = new Life(random, counts, controller)
     await life.#populate()
     return life
+  }
+
+  get services(): number {
+    return this.#state.services.known.size
   }
 
   /** Two agents and one revision of each family, so that every call finds what it needs. */
@@ -120,6 +121,8 @@ class Life {
     this.#calls.push(...calls)
     await this.#restart()
     await checkCalls(this.#client, calls, this.#known)
+    const { services } = this.#state
+    await services.check(this.#client, calls.filter(isServiceCall), this.#known)
     const older = Array.from({ length: Math.min(10, this.#calls.length) }, () => random.pick(this.#calls))
     await this.#checkOlder(older)
     checkDatabase(this.#controller.dataDir, 'quick_check', this.#known)
@@ -145,6 +148,7 @@ class Life {
 
   /** The whole directory at its end: everything stops, and nothing is held any more. Gives the number of tasks. */
   async settle(): Promise<number> {
+    await this.#state.services.end(this.#client)
     for (const agent of this.#agents) await checkTold(this.#client, agent.told, this.#known)
     const arns = [...new Set(this.#calls.flatMap((call) => (call.kind === 'run' ? (call.arns ?? []) : [])))]
     const live = (await describeTasks(this.#client, arns)).filter(({ desiredStatus }) => desiredStatus === 'RUNNING')
@@ -185,6 +189,10 @@ class Life {
       `${what}\nthe data directory is kept: ${this.#controller.dataDir}\nthe controller said:\n${log}`,
     )
   }
+}
+
+function isServiceCall(call: FireCall): call is ServiceCall {
+  return call.kind === 'createService' || call.kind === 'updateService'
 }
 
 /** One attempt for each call: what became of it is the very question. */

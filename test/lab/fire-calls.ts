@@ -9,6 +9,7 @@ import {
   RunTaskCommand,
   StopTaskCommand,
 } from '@aws-sdk/client-ecs'
+import type { FireServices, ServiceCall } from './fire-services.ts'
 import type { SeededRandom } from './seeded-random.ts'
 
 export interface RegisterCall {
@@ -36,7 +37,7 @@ export interface StopCall {
   isAnswered?: boolean
 }
 
-export type FireCall = RegisterCall | RunCall | StopCall
+export type FireCall = RegisterCall | RunCall | StopCall | ServiceCall
 
 export const families = ['fire-a', 'fire-b', 'fire-c']
 export const markerVariable = 'MADE_BY'
@@ -49,6 +50,7 @@ export interface FireState {
   nextId: number
   /** Tasks that run, as far as was answered, and that no call has tried to stop. */
   readonly stoppable: string[]
+  readonly services: FireServices
 }
 
 export function definitionOf(call: RegisterCall) {
@@ -84,12 +86,13 @@ export async function callUntilGone(client: ECSClient, state: FireState): Promis
 }
 
 function chooseCall(state: FireState): FireCall {
-  const { random, stoppable } = state
+  const { random, stoppable, services } = state
   state.nextId += 1
   const id = `call-${state.nextId}`
   const dice = random.next()
-  if (dice < 0.25) return { kind: 'register', id, family: random.pick(families), containers: random.between(1, 3) }
-  if (dice < 0.5 && stoppable.length > 0) {
+  if (dice < 0.2) return services.choose(random, state.nextId, families)
+  if (dice < 0.4) return { kind: 'register', id, family: random.pick(families), containers: random.between(1, 3) }
+  if (dice < 0.6 && stoppable.length > 0) {
     const [arn = ''] = stoppable.splice(random.between(0, stoppable.length - 1), 1)
     return { kind: 'stop', id, arn }
   }
@@ -107,9 +110,11 @@ async function make(client: ECSClient, call: FireCall, state: FireState): Promis
       if (failures.length > 0) throw new Error(`RunTask ${call.id} was not placed: ${JSON.stringify(failures)}`)
       call.arns = tasks.map(({ taskArn = '' }) => taskArn)
       state.stoppable.push(...call.arns)
-    } else {
+    } else if (call.kind === 'stop') {
       await client.send(new StopTaskCommand({ task: call.arn, reason: call.id }))
       call.isAnswered = true
+    } else {
+      await state.services.make(client, call)
     }
     return true
   } catch (error) {

@@ -18,34 +18,7 @@ import {
   inputOf,
   markerVariable,
 } from './fire-calls.ts'
-
-export interface FireCounts {
-  answered: number
-  /** Calls that got no answer, of which some had been committed and the others not. */
-  unansweredDone: number
-  unansweredUndone: number
-  /** Single facts that were looked at after a restart. */
-  checks: number
-}
-
-/** What the checks know from earlier restarts. */
-export interface KnownState {
-  /** The newest revision of each family. */
-  readonly revisions: Map<string, number>
-  readonly counts: FireCounts
-}
-
-export class Violation extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'Violation'
-  }
-}
-
-function hold(known: KnownState, isTrue: boolean, otherwise: () => string): void {
-  known.counts.checks += 1
-  if (!isTrue) throw new Violation(otherwise())
-}
+import { type KnownState, count, hold } from './fire-violation.ts'
 
 /** Checks all calls of the last round. Throws the first Violation. */
 export async function checkCalls(client: ECSClient, calls: readonly FireCall[], known: KnownState): Promise<void> {
@@ -100,11 +73,6 @@ async function describeRevision(client: ECSClient, taskDefinition: string) {
     if (error instanceof Error && error.name === 'ClientException') return undefined
     throw error
   }
-}
-
-function count(known: KnownState, isDone: boolean): void {
-  if (isDone) known.counts.unansweredDone += 1
-  else known.counts.unansweredUndone += 1
 }
 
 /** All of its tasks or none; and the same token gives the same tasks, and never more of them. */

@@ -11,6 +11,7 @@ await tap.test('the controller, killed during concurrent calls', async (t) => {
   const result = await controllerUnderFire({ kills: 20, random: seededRandom(1) })
   t.equal(result.kills, 20)
   t.ok(result.answered > 20 && result.checks > 200, `${result.answered} answered calls, ${result.checks} checks`)
+  t.ok(result.services > 2, `${result.services} services`)
   t.ok(result.unansweredDone + result.unansweredUndone > 0, 'kills came in the midst of calls')
 })
 
