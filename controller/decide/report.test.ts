@@ -285,3 +285,21 @@ await t.test('retention archives old stopped tasks and drops what nobody can ask
     ['a'],
   )
 })
+
+await t.test('of many stopped tasks those that ended first are archived first, in portions', async (test) => {
+  const minutes = [9, 3, 7, 3, 1, 8, 3, 2, 6, 0]
+  const stopped = minutes.map((minute) => aTask({ lastStatus: 'STOPPED', stoppedAt: testNow + minute * 60_000 }))
+  const state = aState({ instance: [instance], task: stopped })
+  const limits = { ...retentionDefaults, rowsMax: 3 }
+  const left = (): readonly number[] => state.all('task').map(({ stoppedAt = 0 }) => (stoppedAt - testNow) / 60_000)
+  const now = testNow + limits.stoppedTaskKeepMs + 6 * 60_000
+  for (const expected of [
+    [3, 3, 3, 6, 7, 8, 9],
+    [6, 7, 8, 9],
+    [7, 8, 9],
+    [7, 8, 9],
+  ]) {
+    inTransaction(state, (tx) => retain(tx, limits, now))
+    test.strictSame([...left()].sort(), expected)
+  }
+})

@@ -41,8 +41,8 @@ export interface RetentionResult {
 
 export function retain(tx: Transaction, limits: RetentionLimits, now: number): RetentionResult {
   const stopped = tx.find('task', 'stopped', 'STOPPED')
-  const expired = expiredOf(stopped, endOf, now - limits.stoppedTaskKeepMs, limits.stoppedTasksMax)
-  const archived = expired.slice(0, limits.rowsMax)
+  const until = now - limits.stoppedTaskKeepMs
+  const archived = expiredOf(stopped, endOf, until, limits.stoppedTasksMax, limits.rowsMax)
   for (const task of archived) tx.archiveTask(task.taskId)
   const droppedServiceRows = retainServices(tx, limits, now, limits.rowsMax - archived.length)
   const left = limits.rowsMax - archived.length - droppedServiceRows
@@ -51,7 +51,8 @@ export function retain(tx: Transaction, limits: RetentionLimits, now: number): R
 }
 
 function dropExpired(tx: Transaction, limits: RetentionLimits, now: number, rowsMax: number): number {
-  const tokens = expiredOf(tx.all('idempotency'), (row) => row.createdAt, now - limits.tokenKeepMs, limits.tokensMax)
+  const until = now - limits.tokenKeepMs
+  const tokens = expiredOf(tx.all('idempotency'), (row) => row.createdAt, until, limits.tokensMax, rowsMax)
   const instances = tx.all('instance').filter((row) => isForgotten(tx, row, now - limits.inactiveKeepMs))
   const clusters = tx
     .all('cluster')
@@ -65,11 +66,25 @@ function dropExpired(tx: Transaction, limits: RetentionLimits, now: number, rows
   return drops.length
 }
 
-/** The oldest rows: those not younger than `until`, and those beyond `keptMax`. */
-function expiredOf<Row>(rows: readonly Row[], instantOf: (row: Row) => number, until: number, keptMax: number): Row[] {
+/**
+ * The oldest rows, oldest first: those not younger than `until`, and those beyond `keptMax`; at most `most` of them. Only
+ * those are put in order: after a large deployment there are as many rows as it had tasks, and each input asks again.
+ */
+function expiredOf<Row>(
+  rows: readonly Row[],
+  instantOf: (row: Row) => number,
+  until: number,
+  keptMax: number,
+  most: number,
+): readonly Row[] {
   const excess = rows.length - keptMax
+  const instants = new Float64Array(rows.length)
+  for (const [at, row] of rows.entries()) instants[at] = instantOf(row)
+  const youngest = instants.toSorted()[Math.min(most, rows.length) - 1] ?? Number.NEGATIVE_INFINITY
   return rows
-    .toSorted((left, right) => instantOf(left) - instantOf(right))
+    .filter((_row, at) => (instants[at] ?? 0) <= youngest)
+    .sort((left, right) => instantOf(left) - instantOf(right))
+    .slice(0, Math.max(0, most))
     .filter((row, at) => at < excess || instantOf(row) <= until)
 }
 
