@@ -1,4 +1,5 @@
 /** A host as the rest of the simulation sees it, whatever agent runs on it. */
+import type { FakeContainer } from '../support/fake-engine.ts'
 import type { SimEngine } from './sim-engine.ts'
 
 export interface Host {
@@ -18,6 +19,11 @@ export interface Host {
   readonly isConnected: boolean
   /** False where its containers may go and its journal may not: a host loses one of the two, never both. */
   readonly mayLoseJournal: boolean
+  /**
+   * Its disk holds that this container was made. The journal syncs that a moment later, since Docker tells it again: until
+   * then a crash and the container's loss together are the loss of both, after which nobody could know that it ran.
+   */
+  hasNoted(container: FakeContainer): boolean
   start(): void
   /** As `kill -9` of the agent, which is started again by whoever keeps it. */
   kill(silently?: boolean): void

@@ -1,4 +1,5 @@
 /** The faults that come on their own time: cuts, kills, power, engines, disks, clocks. Each ends after a while. */
+import type { FakeContainer } from '../support/fake-engine.ts'
 import type { Chaos } from './chaos.ts'
 import type { SimController } from './sim-controller.ts'
 import type { ControllerDisk } from './sim-disk.ts'
@@ -91,6 +92,10 @@ const later = ({ time, chaos }: NemesisParts, mostMs: number, work: () => void):
   return `for ${afterMs} ms`
 }
 
+function mayLose(host: Host, container: FakeContainer): boolean {
+  return !host.mayLoseJournal && (container.status === 'created' || host.hasNoted(container))
+}
+
 const faults: Readonly<Record<Fault, Strike>> = {
   cutUp(parts, _host, route) {
     route.upCut = true
@@ -148,7 +153,8 @@ const faults: Readonly<Record<Fault, Strike>> = {
   },
   engineRestarted(parts, host) {
     if (!host.powered) return undefined
-    const containers = parts.chaos.random.weighted({ kept: 3, ended: 3, gone: host.mayLoseJournal ? 0 : 0.5 })
+    const mayGo = [...host.engine.raw.containers.values()].every((container) => mayLose(host, container))
+    const containers = parts.chaos.random.weighted({ kept: 3, ended: 3, gone: mayGo ? 0.5 : 0 })
     host.engine.stop(containers)
     const lasts = later(parts, 60_000, () => {
       if (host.powered) host.engine.start()
@@ -164,8 +170,9 @@ const faults: Readonly<Record<Fault, Strike>> = {
     return container.name
   },
   containerRemoved({ chaos }, host) {
-    const containers = [...host.engine.raw.containers.values()].filter(({ status }) => status === 'running')
-    if (containers.length === 0 || host.engine.raw.down || host.mayLoseJournal) return undefined
+    const running = [...host.engine.raw.containers.values()].filter(({ status }) => status === 'running')
+    const containers = running.filter((container) => mayLose(host, container))
+    if (containers.length === 0 || host.engine.raw.down) return undefined
     const { id, name } = chaos.random.pick(containers)
     void host.engine.raw
       .stopContainer(id, 0)

@@ -142,6 +142,11 @@ export class HostDisk {
     return this.#journal.taskArns()
   }
 
+  /** The journal holds that this container was made, or that it has ended. */
+  hasContainer(taskArn: string, name: string): boolean {
+    return this.#journal.hasContainer(taskArn, name)
+  }
+
   /** Reports that nobody has acknowledged. */
   outbox(): readonly OutboxEntry[] {
     return this.#journal.outbox()
@@ -191,6 +196,13 @@ class JournalFile {
 
   taskArns(): readonly string[] {
     return [...this.#payloads.keys()]
+  }
+
+  hasContainer(taskArn: string, name: string): boolean {
+    const text = this.#facts.get(taskArn)
+    const facts = text === undefined ? undefined : (JSON.parse(text) as JournalTask['facts'])
+    const container = facts?.containers[name]
+    return container !== undefined && (container.dockerId !== undefined || container.knownStatus !== 'PENDING')
   }
 
   outbox(): readonly OutboxEntry[] {

@@ -7,6 +7,7 @@ import { readConfig } from '../../agent/config.ts'
 import type { AgentConfig } from '../../agent/config.ts'
 import { ApiCallError } from '../../agent/ecs-api.ts'
 import type { CallApi } from '../../agent/ecs-api.ts'
+import { labels } from '../../agent/engine.ts'
 import type { Engine, EngineInfo } from '../../agent/engine.ts'
 import type { HostFacts } from '../../agent/host-facts.ts'
 import { startHostPortsReporter } from '../../agent/host-ports.ts'
@@ -19,6 +20,7 @@ import type { Timers } from '../../agent/timers.ts'
 import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn } from '../../agent/turn.ts'
 import { isApiError } from '../../proto/errors.ts'
+import type { FakeContainer } from '../support/fake-engine.ts'
 import type { Chaos } from './chaos.ts'
 import type { Host } from './host.ts'
 import type { Random } from './random.ts'
@@ -103,6 +105,10 @@ export class SimHost implements Host {
 
   loseJournal(): void {
     this.disk.loseJournal()
+  }
+
+  hasNoted({ labels: its }: FakeContainer): boolean {
+    return this.disk.hasContainer(its[labels.taskArn] ?? '', its[labels.containerName] ?? '')
   }
 
   knownTaskArns(): readonly string[] {

@@ -78,6 +78,10 @@ export class OfficialHost implements Host {
     throw new Error('The official agent keeps its journal here.')
   }
 
+  hasNoted(): boolean {
+    return true
+  }
+
   knownTaskArns(): readonly string[] {
     return this.#agent === undefined ? [] : [...this.#disk.tasks.keys()]
   }
