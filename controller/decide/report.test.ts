@@ -300,6 +300,9 @@ await t.test('of many stopped tasks those that ended first are archived first, i
     [7, 8, 9],
   ]) {
     inTransaction(state, (tx) => retain(tx, limits, now))
-    test.strictSame([...left()].sort(), expected)
+    test.strictSame(
+      [...left()].sort((one, other) => one - other),
+      expected,
+    )
   }
 })
