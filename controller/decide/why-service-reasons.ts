@@ -138,6 +138,12 @@ function deploying({ service, ofPrimary, ofOthers, now }: ServiceScene, primary:
   const old = Object.values(held).reduce((sum, each) => sum + each, 0)
   if (primary.rolloutState !== 'IN_PROGRESS' && old === 0) return undefined
   const ofLost = lost === 0 ? '' : `, and ${lost} on lost instances`
+  if (primary.rolloutState === 'FAILED') {
+    return {
+      state: 'failed',
+      summary: `Of its tasks ${ofPrimary.healthy} are healthy; ${old} of older deployments go on${ofLost}.`,
+    }
+  }
   return {
     state: 'deploying',
     summary:
@@ -162,12 +168,13 @@ function starting(scene: ServiceScene, { retryAt, rolloutState }: DeploymentRow)
   const parts: string[] = []
   if (tasks.starting > 0) parts.push(`${count(tasks.starting, 'task', 'tasks')} to become healthy`)
   if (tasks.stopping > 0) parts.push(`${count(tasks.stopping, 'task', 'tasks')} to end`)
-  if (tasks.unhealthy > 0)
+  const isFailed = rolloutState === 'FAILED'
+  if (tasks.unhealthy > 0 && !isFailed)
     parts.push(`the replacement of ${count(tasks.unhealthy, 'unhealthy task', 'unhealthy tasks')}`)
-  const leaving = tasks.leaving + tasks.leavingUnready
+  const leaving = isFailed ? 0 : tasks.leaving + tasks.leavingUnready
   if (leaving > 0) parts.push(`the replacement of ${count(leaving, 'task', 'tasks')} on draining instances`)
   // What holds the missing ones up is told already.
-  const isHeldUp = rolloutState === 'FAILED' || scene.waiting !== undefined || (retryAt ?? 0) > now
+  const isHeldUp = isFailed || scene.waiting !== undefined || (retryAt ?? 0) > now
   if (parts.length === 0 && isHeldUp) return undefined
   return {
     state: 'starting',

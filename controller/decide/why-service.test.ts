@@ -135,6 +135,16 @@ await t.test('failures: the pause, the cause, and where its log lines are', asyn
   test.equal(failed.state, 'failed')
   test.match(failed.summary, /has failed, and starts nothing any more: ECS deployment failed: tasks failed to start\.$/)
   test.notMatch(failed.facts.join(' '), /about to start/)
+
+  const old = aDeployment({ status: 'ACTIVE', rolloutState: 'COMPLETED' })
+  const task = [
+    member({ hasHealthCheck: true, healthStatus: 'UNHEALTHY' }),
+    member({ deploymentId: old.id }),
+    member({ deploymentId: old.id }),
+  ]
+  const left = why({ task, deployment: [{ ...deployment, rolloutState: 'FAILED' }, old] })
+  test.ok(left.facts.includes('Of its tasks 0 are healthy; 2 of older deployments go on.'))
+  test.notMatch(left.facts.join(' '), /going on for|replacement/)
 })
 
 await t.test('a pause of replacement, percentages and protection that hold it', async (test) => {
