@@ -26,18 +26,25 @@ export function mayStartInTaskSet(taskSet: TaskSetRow, now: number): boolean {
   return mayStart(paced(taskSet), now)
 }
 
-/**
- * The task set without its failures where a task of it has proved itself since the last round of them: by its health
- * check, or by having run for long enough.
- */
+/** The task set without its failures where a task of it has proved itself since the last round of them. */
 export function afterTaskSetProof(reader: Reader, taskSet: TaskSetRow, now: number): TaskSetRow {
-  if (taskSet.failuresInRow === 0) return taskSet
-  const since = taskSet.pause?.at ?? 0
-  const isProven = tasksInPhase(reader, taskSet.id, 'healthy').some(
-    ({ healthyAt, hasHealthCheck }) =>
-      healthyAt !== undefined && healthyAt > since && (hasHealthCheck === true || healthyAt + provingMs <= now),
-  )
-  return isProven ? { ...taskSet, failuresInRow: 0, retryAt: undefined, pause: undefined } : taskSet
+  const at = proofOf(reader, taskSet)
+  if (at === undefined || at > now) return taskSet
+  return { ...taskSet, failuresInRow: 0, retryAt: undefined, pause: undefined }
+}
+
+/**
+ * When the first of its tasks proves itself after failures, by its health check or by having run for long enough (epoch
+ * milliseconds); undefined where there is nothing to prove, or no task to do so.
+ */
+export function proofOf(reader: Reader, { id, failuresInRow, pause }: TaskSetRow): number | undefined {
+  if (failuresInRow === 0) return undefined
+  const since = pause?.at ?? 0
+  const proofs = tasksInPhase(reader, id, 'healthy').flatMap(({ healthyAt, hasHealthCheck }) => {
+    if (healthyAt === undefined || healthyAt <= since) return []
+    return [hasHealthCheck === true ? healthyAt : healthyAt + provingMs]
+  })
+  return proofs.length === 0 ? undefined : proofs.reduce((first, at) => Math.min(first, at))
 }
 
 /** A task set's rollout is not ours to end. */

@@ -20,7 +20,7 @@ import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { stuckBy, type StuckBy, tellStuck } from './service-stuck.ts'
 import { countPhases, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
 import { isProtected } from './task-protection.ts'
-import { afterTaskSetProof, mayStartInTaskSet } from './task-set-failures.ts'
+import { afterTaskSetProof, mayStartInTaskSet, proofOf } from './task-set-failures.ts'
 import { computedDesiredCount, inOrder } from './task-set-scale.ts'
 
 const pendingStatuses = ['PROVISIONING', 'PENDING', 'ACTIVATING'] as const
@@ -231,11 +231,11 @@ function put(tx: Transaction, next: TaskSetRow): void {
   tx.put('taskSet', next.id, next)
 }
 
-/** A placement is tried again, and so is a task set that pauses after failures. */
+/** A placement is tried again, a task set that pauses after failures goes on, and one of its tasks proves itself. */
 function retries(reader: Reader, id: string): readonly number[] {
-  const { waiting, retryAt } = reader.get('taskSet', id) ?? {}
-  return [
-    ...(waiting === undefined ? [] : [waiting.at + placementRetryMs]),
-    ...(retryAt === undefined ? [] : [retryAt]),
-  ]
+  const taskSet = reader.get('taskSet', id)
+  if (taskSet === undefined) return []
+  const { waiting, retryAt } = taskSet
+  const tryAt = waiting === undefined ? undefined : waiting.at + placementRetryMs
+  return [tryAt, retryAt, proofOf(reader, taskSet)].filter((at) => at !== undefined)
 }

@@ -426,6 +426,38 @@ await test('unhealthy tasks are replaced, the grace period is waited for, and ma
   await course.close()
 })
 
+await test('a deleted task set waits for the protected task on a lost host, and for no other there', async (t) => {
+  const hosts = hostsOf(1)
+  const [host] = hosts
+  if (host === undefined) throw new Error('there is no host')
+  const sets = await external({ desiredCount: 2 }, hosts)
+  const { course } = sets
+  const one = await sets.create('web:1')
+  await course.agents()
+  const [kept] = course.tasks()
+  await course.change('one protected', (tx, now) => {
+    const input = { cluster: 'default', tasks: [kept?.taskId ?? ''], protectionEnabled: true, expiresInMinutes: 5 }
+    taskProtectionHandlers.UpdateTaskProtection.handle(tx, input, aCall({ now }), world)
+  })
+  await course.lose(host)
+  await sets.remove(one, true)
+  await course.agents()
+  t.equal(sets.describe(one)?.status, 'DRAINING')
+  course.lines.splice(0)
+  await course.bringBack(host)
+  await course.agents()
+  await course.pass(300_000)
+  await course.agents()
+  t.same(course.lines, [
+    'host one back | web:1 1 healthy 1 stopping',
+    'agents | web:1 1 healthy',
+    '300 s | stops 1 of web:1 | web:1 1 stopping',
+    'agents | none',
+  ])
+  t.equal(sets.describe(one), undefined)
+  await course.close()
+})
+
 await test('the deletion of the service takes its task sets with it', async (t) => {
   const sets = await external({ desiredCount: 1 })
   const { course } = sets
