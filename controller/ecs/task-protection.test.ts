@@ -3,7 +3,7 @@ import { test } from 'tap'
 import type { Input, Output } from '../../proto/model/types.ts'
 import { aCall, aService, aState, aTask, aWorld, inTransaction, testNow } from '../../test/support/builders.ts'
 import { refusal } from '../../test/support/refusal.ts'
-import { aCourse, type Course, hostsOf } from '../../test/support/service-course.ts'
+import { aCourse, type Behaviour, type Course, hostsOf, obey, revisions } from '../../test/support/service-course.ts'
 import { explainService } from '../decide/why-service.ts'
 import type { State } from '../state/state.ts'
 import type { TaskRow } from '../state/tables.ts'
@@ -27,8 +27,12 @@ function get(reader: Reader, tasks: readonly string[] | undefined, now = testNow
 }
 
 /** A service of `desiredCount` tasks of web:1 that has come to its steady state. */
-async function steady(desiredCount: number, input: Partial<Input<'CreateService'>> = {}): Promise<Course> {
-  const course = await aCourse({ hosts: hostsOf(3) })
+async function steady(
+  desiredCount: number,
+  input: Partial<Input<'CreateService'>> = {},
+  definitions = revisions(3),
+): Promise<Course> {
+  const course = await aCourse({ hosts: hostsOf(3), definitions })
   await course.create({ desiredCount, ...input })
   await course.settle()
   await course.pass(10_000)
@@ -294,6 +298,32 @@ await test('a protected task whose host was lost goes on when that is back, thou
     '10 s | web:1 1 healthy, web:2 3 healthy',
     '300 s | stops 1 of web:1 | web:1 1 stopping, web:2 3 healthy',
     'agents | web:2 3 healthy',
+  ])
+  await course.close()
+})
+
+await test('a protected task that fails its health checks is replaced, and stopped once its protection is over', async (t) => {
+  const healthCheck = { command: ['CMD', 'true'] }
+  const [plain] = revisions(1)
+  const containerDefinitions = (plain?.containerDefinitions ?? []).map((container) => ({ ...container, healthCheck }))
+  const course = await steady(2, {}, revisions(1, { containerDefinitions }))
+  const [sick] = course.tasks()
+  if (sick === undefined) throw new Error('there is no task')
+  await protect(course, [sick], 1)
+  const behave: Behaviour = (task) =>
+    task.taskId === sick.taskId && task.desiredStatus === 'RUNNING' ? 'unhealthy' : obey(task)
+  await course.agents(behave)
+  await course.agents(behave)
+  await course.agents(behave)
+  await course.pass(minuteMs)
+  await course.agents(behave)
+  t.same(course.lines, [
+    '1 protected | web:1 2 healthy',
+    'agents | starts 1 of web:1 | web:1 1 starting 1 healthy 1 unhealthy',
+    'agents | web:1 1 starting 1 healthy 1 unhealthy',
+    'agents | web:1 2 healthy 1 unhealthy',
+    '60 s | stops 1 of web:1 | web:1 2 healthy 1 stopping',
+    'agents | web:1 2 healthy',
   ])
   await course.close()
 })
