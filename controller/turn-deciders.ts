@@ -43,10 +43,6 @@ export function nothingUndecided(): Undecided {
   return { rows: new Map(), due: new Map() }
 }
 
-export function copyOf({ rows, due }: Undecided): Undecided {
-  return { rows: new Map(rows), due: new Map([...due].map(([name, keys]) => [name, new Set(keys)])) }
-}
-
 export function countOf({ rows, due }: Undecided): number {
   return [...due.values()].reduce((sum, keys) => sum + keys.size, rows.size)
 }
@@ -59,11 +55,22 @@ export function markDirty({ rows }: Undecided, changes: readonly Change[]): void
   }
 }
 
+/**
+ * After a commit that failed: what its turn took out is undecided again. What the turn added stays, and comes to nothing:
+ * its rows are as they were. So a turn need not copy what waits, which at a start is every row that there is.
+ */
+export function putBack(undecided: Undecided, taken: Undecided): void {
+  for (const [name, row] of taken.rows) undecided.rows.set(name, row)
+  for (const [name, keys] of taken.due) undecided.due.set(name, new Set([...keys, ...(undecided.due.get(name) ?? [])]))
+}
+
 export interface Deciding {
   readonly overlay: Overlay
   /** Emptied as it is decided; what a bound leaves over stays in it. */
   readonly undecided: Undecided
   readonly deciders: readonly Decider[]
+  /** Noted: what is taken out of `undecided`, so that it can be put back where the commit fails. */
+  readonly taken?: Undecided | undefined
   /** While one has keys, none behind it is asked: a service goes by what instances mean for its tasks. */
   readonly keyedDeciders: readonly KeyedDecider[]
   readonly now: number
@@ -80,14 +87,17 @@ export interface DecidingLimits {
 
 /** Decides until nothing is left or a bound is reached. Answers how many rows and keys are left undecided. */
 export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRowsMax }: DecidingLimits): number {
-  const { undecided } = deciding
+  const { undecided, taken } = deciding
+  const nextRow = takerOf(undecided.rows)
   /** Keys that have more to do in the next turn. */
   const again: DueKey[] = []
   let decisions = 0
   let rowsWritten = 0
   while (decisions < decisionsMax) {
-    const row = firstOf(undecided.rows)
+    const row = nextRow()
     if (row !== undefined) {
+      const name = `${row.table}/${row.key}`
+      if (taken?.rows.has(name) === false) taken.rows.set(name, row)
       const { made, written } = decideRow(row, deciding)
       decisions += made
       rowsWritten += written
@@ -95,6 +105,7 @@ export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRows
     }
     const due = rowsWritten < decidedRowsMax ? firstDue(deciding) : undefined
     if (due === undefined) break
+    if (taken !== undefined) markDue(taken, due.decider, due.key)
     decisions += 1
     const { outcome, written } = decideKey(due, deciding)
     rowsWritten += written
@@ -175,10 +186,21 @@ function firstDue({ undecided, keyedDeciders }: Deciding): DueKey | undefined {
   return undefined
 }
 
-/** Takes the first entry out of a map. */
-function firstOf<T>(map: Map<string, T>): T | undefined {
-  const next = map.entries().next()
-  if (next.done === true) return undefined
-  map.delete(next.value[0])
-  return next.value[1]
+/**
+ * Takes the entries out of a map one by one, those that are added meanwhile after the others. In one walk: each new one
+ * would pass by all that was taken before it, and at a start there are as many rows as the state has.
+ */
+function takerOf<T>(map: Map<string, T>): () => T | undefined {
+  let walk = map.entries()
+  return () => {
+    let next = walk.next()
+    if (next.done === true && map.size > 0) {
+      // A walk that has come to its end sees nothing that is added later.
+      walk = map.entries()
+      next = walk.next()
+    }
+    if (next.done === true) return undefined
+    map.delete(next.value[0])
+    return next.value[1]
+  }
 }

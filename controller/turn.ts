@@ -6,11 +6,11 @@ import { ApiError, isApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
 import type { Decider, KeyedDecider } from './decide/decider.ts'
 import {
-  copyOf,
   countOf,
   decideUntilQuiet,
   markDirty,
   nothingUndecided,
+  putBack,
   type TurnLog,
   type Undecided,
 } from './turn-deciders.ts'
@@ -121,7 +121,7 @@ class TurnLoop implements Turn {
   readonly #state: State
   readonly #inbox: Waiting[] = []
   readonly #listeners: ((changes: readonly Change[], revision: number) => void)[] = []
-  #undecided: Undecided = nothingUndecided()
+  readonly #undecided: Undecided = nothingUndecided()
   /** While the rows of a start are being decided: they may take several turns, and that is no fault. */
   #isCatchingUp = false
   #revision: number
@@ -202,9 +202,9 @@ class TurnLoop implements Turn {
   async #runTurn(): Promise<void> {
     const now = this.#options.clock.now()
     const overlay = this.#state.begin()
-    const undecidedBefore = copyOf(this.#undecided)
+    const taken = nothingUndecided()
     const settled = this.#drain(overlay, now)
-    const leftOver = this.#decide(overlay, now)
+    const leftOver = this.#decide(overlay, taken, now)
     const changes = overlay.changes()
     const archived = overlay.archivedTasks()
     this.#turns += 1
@@ -215,7 +215,7 @@ class TurnLoop implements Turn {
         this.#state.apply(changes)
       }
     } catch (error) {
-      this.#undecided = undecidedBefore
+      putBack(this.#undecided, taken)
       this.#commitFailed(error, settled)
       return
     }
@@ -229,9 +229,9 @@ class TurnLoop implements Turn {
   }
 
   /** Answers what is left undecided. Services that go on in the next turn are no news; rows that don't come to rest are. */
-  #decide(overlay: Overlay, now: number): number {
+  #decide(overlay: Overlay, taken: Undecided, now: number): number {
     const { world, deciders, keyedDeciders = [], log } = this.#options
-    const deciding = { overlay, undecided: this.#undecided, deciders, keyedDeciders, now, world, log }
+    const deciding = { overlay, undecided: this.#undecided, taken, deciders, keyedDeciders, now, world, log }
     const leftOver = decideUntilQuiet(deciding, this.#limits)
     if (this.#undecided.rows.size === 0) this.#isCatchingUp = false
     else if (this.#isCatchingUp) log.info({ leftOver }, 'deciding what was due when the controller ended; going on')

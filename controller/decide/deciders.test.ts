@@ -15,8 +15,8 @@ import { instanceHandlers } from '../ecs/instances.ts'
 import { acknowledgePayload, agentConnected, agentDisconnected, applyTaskStateChange } from '../ecs/submit.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { startTurn, type TurnInput } from '../turn.ts'
-import { copyOf, countOf, decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
-import type { KeyedDecider } from './decider.ts'
+import { countOf, decideUntilQuiet, markDirty, nothingUndecided, putBack } from '../turn-deciders.ts'
+import type { Decider, KeyedDecider } from './decider.ts'
 import { writesOf } from '../state/store.ts'
 import { instanceDecider } from './instance.ts'
 import { retain, retentionDefaults } from './retention.ts'
@@ -217,11 +217,67 @@ await t.test(
 
     test.equal(decideUntilQuiet(deciding, bounds), 1, 'b has more to do, in the next turn')
     test.same(asked, ['instance z', 'service a', 'service b'])
-    const asItWas = copyOf(undecided)
-    test.equal(decideUntilQuiet(deciding, bounds), 0, 'whoever writes nothing is done, whatever it says')
+    const taken = nothingUndecided()
+    test.equal(decideUntilQuiet({ ...deciding, taken }, bounds), 0, 'whoever writes nothing is done, whatever it says')
     test.same(asked.slice(3), ['service b'])
-    undecided.due.clear()
-    test.equal(countOf(asItWas), 1, 'what a failed commit goes back to is its own')
+    putBack(undecided, taken)
+    test.equal(countOf(undecided), 1, 'what a failed commit goes back to')
     test.end()
   },
 )
+
+await t.test('what a failed commit puts back is as it was when it was taken', (test) => {
+  const seen: [string, unknown][] = []
+  const decider: Decider = {
+    name: 'watcher',
+    tables: ['cluster'],
+    decide(tx, _table, key, before, now) {
+      seen.push([key, before])
+      const row = tx.get('cluster', key)
+      if (row !== undefined && row.createdAt !== now) tx.put('cluster', key, { ...row, createdAt: now })
+    },
+  }
+  const [before, row] = [aCluster({ createdAt: 1 }), aCluster({ createdAt: 2 })]
+  const undecided = nothingUndecided()
+  markDirty(undecided, [{ table: 'cluster', key: row.clusterName, before, row }])
+  const turn = () => {
+    const taken = nothingUndecided()
+    const overlay = aState({ cluster: [row] }).begin()
+    const deciding = { overlay, undecided, taken, deciders: [decider], keyedDeciders: [], world: aWorld() }
+    const left = decideUntilQuiet({ ...deciding, now: testNow, log: quietLog }, { decisionsMax: 1, decidedRowsMax: 10 })
+    test.equal(left, 1, 'what it wrote itself is still to be looked at')
+    putBack(undecided, taken)
+  }
+  turn()
+  turn()
+  test.same(seen, [
+    [row.clusterName, before],
+    [row.clusterName, before],
+  ])
+  test.end()
+})
+
+await t.test('as many rows as a large cluster has are decided in one walk', (test) => {
+  const undecided = nothingUndecided()
+  const rows = 1000
+  const overlay = aState({}).begin()
+  markDirty(
+    undecided,
+    Array.from({ length: rows }, (_, index) => ({
+      table: 'cluster' as const,
+      key: String(index),
+      before: undefined,
+      row: undefined,
+    })),
+  )
+  let looks = 0
+  const entries = undecided.rows.entries.bind(undecided.rows)
+  undecided.rows.entries = () => {
+    looks += 1
+    return entries()
+  }
+  const deciding = { overlay, undecided, deciders: [], keyedDeciders: [], now: testNow, world: aWorld(), log: quietLog }
+  test.equal(decideUntilQuiet(deciding, { decisionsMax: rows, decidedRowsMax: 10 }), 0)
+  test.equal(looks, 1)
+  test.end()
+})
