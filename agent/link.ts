@@ -17,7 +17,10 @@ import type { Timers } from './timers.ts'
 const backoffMinMs = 250
 const backoffMaxMs = 120_000
 const backoffFactor = 1.5
-const inactivityMs = 60_000
+/** The controller sends a heartbeat every 5 s. */
+const inactivityMs = 20_000
+/** So that not all agents of a controller that was held up come at once. */
+const inactivityJitterMs = 10_000
 const connectionLifetimeMs = 30 * 60_000
 const lifetimeJitterMs = 5 * 60_000
 const handshakeTimeoutMs = 30_000
@@ -199,8 +202,8 @@ class LinkKeeper implements Link {
   #heard(): void {
     const { timers, random, log } = this.#options
     this.#cancelInactivity()
-    this.#cancelInactivity = timers.after(inactivityMs + random() * inactivityMs, () => {
-      log.warn({}, 'Nothing was heard from the controller for a minute or more; connecting anew.')
+    this.#cancelInactivity = timers.after(inactivityMs + random() * inactivityJitterMs, () => {
+      log.warn({}, 'Nothing was heard from the controller for 20 s or more; connecting anew.')
       this.#socket?.terminate()
     })
   }

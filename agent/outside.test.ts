@@ -28,7 +28,7 @@ import { startLink } from './link.ts'
 import { openLog } from './log.ts'
 import { endpointDiscovery, registerInstance } from './register.ts'
 import type { RegisterOptions } from './register.ts'
-import { realTimers } from './timers.ts'
+import { realTimers, type Timers } from './timers.ts'
 import type { TurnTask } from './turn.ts'
 
 const keys = { accessKeyId: 'GANTRYTEST', secretAccessKey: 'not-a-secret', sessionToken: undefined }
@@ -241,6 +241,13 @@ await tap.test('the channel is signed, carries frames both ways, and comes back'
   )
   const seen: string[] = []
   let registrations = 0
+  let heardNothing: (() => void) | undefined
+  const timers: Timers = {
+    after(delayMs, callback) {
+      if (delayMs === 20_000) heardNothing = callback
+      return realTimers.after(delayMs, callback)
+    },
+  }
   const link = startLink({
     discover: async () => `${origin}/acs`,
     cluster: 'lab',
@@ -252,7 +259,7 @@ await tap.test('the channel is signed, carries frames both ways, and comes back'
     credentials: async () => keys,
     now: Date.now,
     random: () => 0,
-    timers: realTimers,
+    timers,
     log: memoryLog().log,
     onFrame: (frame) => seen.push(frame.type),
     onConnected: () => seen.push('connected'),
@@ -287,6 +294,10 @@ await tap.test('the channel is signed, carries frames both ways, and comes back'
     urls.map((url) => url.searchParams.get('sendCredentials')),
     ['true', 'true', 'true', 'false'],
   )
+
+  heardNothing?.()
+  await until(() => sockets.length === 3)
+  t.pass('after 20 s of silence it connects anew, whatever TCP thinks')
 })
 
 await tap.test('an endpoint is asked for once, and an old answer serves where there is no new one', async (t) => {
