@@ -10,9 +10,9 @@ import type { Reader, Transaction } from '../state/transaction.ts'
 import type { PlacementRequest } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
-import type { RollingInput } from './rolling.ts'
+import { type PhaseCounts, type RollingInput, rollingBounds } from './rolling.ts'
 import { addServiceEvent, subjectOf } from './service-events.ts'
-import { definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from './service-tasks.ts'
+import { countPhases, definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from './service-tasks.ts'
 
 /** Placement is tried again after this long though nothing changed, so that no missed change waits for ever. */
 export const placementRetryMs = 30_000
@@ -87,7 +87,35 @@ export function noteWait(
   const { waiting, isNews } = nextWait(deployment.waiting, wait, now)
   if (waiting === deployment.waiting) return
   tx.put('deployment', deploymentId, { ...deployment, waiting })
-  if (isNews) tellWait(tx, service, { id: deploymentId, subject: subjectOf(service) }, waiting, now, world)
+  if (!isNews) return
+  const live = tx.find('deployment', 'liveByService', service.serviceKey).map(({ id }) => id)
+  const ofOld = countPhases(
+    tx,
+    live.filter((id) => id !== deploymentId),
+  )
+  const advice = minimumInTheWay(service, countPhases(tx, [deploymentId]), ofOld, waiting)
+  tellWait(tx, service, { id: deploymentId, subject: subjectOf(service), advice }, waiting, now, world)
+}
+
+/**
+ * Why the tasks of older deployments do not make room, where it is the minimum that keeps them; undefined where they
+ * do, or where their room would not help.
+ */
+export function minimumInTheWay(
+  { schedulingStrategy, desiredCount, deploymentConfiguration }: ServiceRow,
+  ofPrimary: PhaseCounts,
+  ofOld: PhaseCounts,
+  wait: PlacementWait | undefined,
+): string | undefined {
+  if (schedulingStrategy === 'DAEMON' || ofOld.healthy === 0 || !isForWantOfResources(wait)) return undefined
+  const { minimumHealthyPercent = 100, maximumPercent = 200 } = deploymentConfiguration
+  const { lower } = rollingBounds(desiredCount, minimumHealthyPercent, maximumPercent)
+  const serving = ofOld.healthy + ofOld.leaving + ofPrimary.healthy + ofPrimary.leaving + ofPrimary.starting
+  if (serving > lower) return undefined
+  return (
+    `Tasks of the service's older deployments may hold what is wanting, and minimumHealthyPercent ` +
+    `${minimumHealthyPercent} of ${desiredCount} desired keeps ${lower} healthy: with a lower one, they can end first.`
+  )
 }
 
 interface NextWait {
@@ -114,18 +142,19 @@ export function nextWait(before: PlacementWait | undefined, wait: PlacementWait 
   return { waiting: before !== undefined && sameRow(before, after) ? before : after, isNews }
 }
 
-/** The event that the next task has no place. `subject` is who waits, as events name it. */
+/** The event that the next task has no place. `subject` is who waits, as events name it; `advice` is said at its end. */
 export function tellWait(
   tx: Transaction,
   service: ServiceRow,
-  { id, subject }: { readonly id: string; readonly subject: string },
+  { id, subject, advice }: { readonly id: string; readonly subject: string; readonly advice?: string | undefined },
   wait: PlacementWait | undefined,
   now: number,
   world: World,
 ): void {
   if (wait === undefined) return
   const reason = wait.counts[0]?.reason
-  addServiceEvent(tx, service.serviceKey, sentenceOf(subject, wait), now, world, {
+  const message = [sentenceOf(subject, wait), advice].filter((part) => part !== undefined).join(' ')
+  addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'ERROR',
     eventName: 'SERVICE_TASK_PLACEMENT_FAILURE',
     ...(reason === undefined ? {} : { reason }),

@@ -26,6 +26,7 @@ import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { taskAfterReport } from './report.ts'
 import { serviceDecider } from './service.ts'
+import { explainService } from './why-service.ts'
 
 /** A service `web` of `web:1` that has come to its steady state; the course starts there. */
 async function steady(input: Partial<Input<'CreateService'>>, options: Partial<CourseOptions> = {}): Promise<Course> {
@@ -588,6 +589,22 @@ await test('no place for a task: told once, with the nearest instance, and gone 
     '30 s | web:1 3 healthy 1 stopping, web:2 1 healthy',
     'host two registers | starts 2 of web:2 | web:1 3 healthy 1 stopping, web:2 2 starting 1 healthy',
   ])
+  await course.close()
+})
+
+await test('a full host and a minimum of 100: the event and why name the minimum that keeps the old tasks', async (t) => {
+  const definitions = revisions(2, { cpu: '512' })
+  const course = await steady({ desiredCount: 4 }, { hosts: hostsOf(1), definitions })
+  await course.update({ taskDefinition: 'web:2' })
+  const advice =
+    "Tasks of the service's older deployments may hold what is wanting, and minimumHealthyPercent 100 of 4 desired " +
+    'keeps 4 healthy: with a lower one, they can end first.'
+  t.match(course.events().at(-1), /was unable to place a task .*4 healthy: with a lower one, they can end first\.$/)
+  t.ok(course.events().at(-1)?.endsWith(advice))
+  const { reader } = course.turn()
+  const [service] = reader.all('service')
+  if (service === undefined) throw new Error('there is a service')
+  t.ok(explainService(reader, service, testNow + 60_000, aWorld()).next.includes(advice))
   await course.close()
 })
 

@@ -6,6 +6,7 @@ import { isProving } from './deployment-backoff.ts'
 import { causeSentence } from './deployment-failure.ts'
 import { count } from './placement-filter.ts'
 import { rollingBounds } from './rolling.ts'
+import { minimumInTheWay } from './service-starts.ts'
 import type { ServiceScene, WhyService } from './why-service.ts'
 import { externalReason } from './why-task-sets.ts'
 
@@ -92,8 +93,9 @@ function backoff({ now }: ServiceScene, primary: DeploymentRow): Reason | undefi
   }
 }
 
-function waiting({ waiting: wait, now }: ServiceScene): Reason | undefined {
+function waiting({ waiting: wait, service, ofPrimary, ofOthers, now }: ServiceScene): Reason | undefined {
   if (wait === undefined) return undefined
+  const minimum = minimumInTheWay(service, ofPrimary, ofOthers, wait)
   const nearest = wait.nearest.map(({ instanceId, miss }) => `Nearest: instance ${instanceId} ${miss}.`)
   const [first] = wait.nearest
   return {
@@ -103,7 +105,10 @@ function waiting({ waiting: wait, now }: ServiceScene): Reason | undefined {
     next:
       first === undefined
         ? ['Start an agent on a host, or have it registered in this cluster.']
-        : [`Make room or add a host; nearest is instance ${first.instanceId}, which ${first.miss}.`],
+        : [
+            `Make room or add a host; nearest is instance ${first.instanceId}, which ${first.miss}.`,
+            ...(minimum === undefined ? [] : [minimum]),
+          ],
   }
 }
 
