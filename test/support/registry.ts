@@ -22,7 +22,9 @@ export async function startRegistry(address = '127.0.0.1'): Promise<Registry> {
   const port = await freePort()
   const config = { version: 0.1, storage: { filesystem: { rootdirectory: join(directory, 'images') } } }
   writeFileSync(join(directory, 'config.yml'), JSON.stringify({ ...config, http: { addr: `${address}:${port}` } }))
-  const child = spawn('docker-registry', ['serve', join(directory, 'config.yml')], { stdio: 'ignore' })
+  // It ends with the test, however that ends.
+  const program = ['docker-registry', 'serve', join(directory, 'config.yml')]
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...program], { stdio: 'ignore' })
   const ended = new Promise((resolve) => child.once('close', resolve))
   await eventually(async () => fetch(`http://${address}:${port}/v2/`).catch(() => undefined), 'the registry answers')
   return {
