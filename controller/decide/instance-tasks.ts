@@ -55,9 +55,13 @@ function asItsInstance(task: TaskRow, { lostSince, status, instanceId }: Instanc
   return mustMove && isStillPending(task) ? stoppedForDraining(seen, instanceId, now) : seen
 }
 
-/** Source: ECS developer guide, "Draining container instances": service tasks that are PENDING are stopped immediately. */
-function isStillPending({ lastStatus, desiredStatus }: TaskRow): boolean {
-  return desiredStatus === 'RUNNING' && (lastStatus === 'PROVISIONING' || lastStatus === 'PENDING')
+/**
+ * Source: ECS developer guide, "Draining container instances": service tasks that are PENDING are stopped immediately. Not
+ * those that somebody protected; the tick takes their protection back at its end.
+ */
+function isStillPending({ lastStatus, desiredStatus, protectedUntil }: TaskRow): boolean {
+  if (desiredStatus !== 'RUNNING' || protectedUntil !== undefined) return false
+  return lastStatus === 'PROVISIONING' || lastStatus === 'PENDING'
 }
 
 function stoppedForDraining(task: TaskRow, instanceId: string, now: number): TaskRow {

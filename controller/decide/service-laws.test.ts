@@ -151,8 +151,7 @@ class Cluster {
     )
     const isDaemon = schedulingStrategy === 'DAEMON'
     for (const task of stopped) {
-      const isPending = task.lastStatus !== 'RUNNING'
-      if ((task.protectedUntil ?? 0) > this.now && !isPending) throw new Error('a protected task was stopped')
+      if ((task.protectedUntil ?? 0) > this.now) throw new Error('a protected task was stopped')
     }
     met.protectedKept += here.filter(({ protectedUntil = 0 }) => protectedUntil > this.now).length
     // A daemon that leaves a draining host, or one that it no longer belongs to, is not counted among those desired.
@@ -209,8 +208,10 @@ class Cluster {
     const task = running[step.nth % Math.max(1, running.length)]
     if (step.do === 'crash' && task !== undefined) tx.put('task', task.taskId, ended(task, 1, this.now))
     if (step.do === 'sicken' && task !== undefined) tx.put('task', task.taskId, { ...task, healthStatus: 'UNHEALTHY' })
-    if (step.do === 'protect' && task !== undefined) {
-      tx.put('task', task.taskId, { ...task, protectedUntil: this.now + 30_000 })
+    const wanted = this.tasks.filter(({ desiredStatus }) => desiredStatus !== 'STOPPED')
+    const kept = wanted[step.nth % Math.max(1, wanted.length)]
+    if (step.do === 'protect' && kept !== undefined) {
+      tx.put('task', kept.taskId, { ...kept, protectedUntil: this.now + 30_000 })
     }
     if (host === undefined) return
     if (step.do === 'lose') {
