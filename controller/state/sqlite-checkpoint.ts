@@ -5,7 +5,8 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { isMainThread, workerData } from 'node:worker_threads'
 import { checksum, metaValue, openDatabase, readChecked, setMetaValue } from './sqlite-schema.ts'
-import { CorruptStoreError, readRecord, type RowWrite } from './store.ts'
+import { afterWrite, isPatch, type LoggedWrite, readPatches, type RowPatch } from './row-patches.ts'
+import { CorruptStoreError, type RowWrite } from './store.ts'
 
 /** Log records read at once: this many, or the first that reach this many characters. */
 const batchRecords = 128
@@ -42,7 +43,10 @@ function foldBatch(database: DatabaseSync, path: string, { last, records }: Batc
     'insert into checkpoint values (?, ?, ?, ?) on conflict do update set crc = excluded.crc, row = excluded.row',
   )
   const drop = database.prepare('delete from checkpoint where name = ? and key = ?')
-  const rows = [...last.values()].map(({ table, key, row }) => {
+  const known = database.prepare('select crc, row from checkpoint where name = ? and key = ?')
+  const rows = [...last.values()].map((write) => {
+    const { table, key } = write
+    const row = isPatch(write) ? patchedRow(write, known.get(table, key), path) : write.row
     const text = row === undefined ? undefined : JSON.stringify(row)
     return { table, key, text, characters: text?.length ?? 0, crc: text === undefined ? 0 : checksum(text) }
   })
@@ -65,22 +69,36 @@ function foldBatch(database: DatabaseSync, path: string, { last, records }: Batc
   }
 }
 
+/** A row that the batch only changes, over what the checkpoint has of it. */
+function patchedRow(patch: RowPatch, kept: Record<string, unknown> | undefined, path: string): RowWrite['row'] {
+  const { table, key } = patch
+  const what = `checkpoint row ${table}/${key} of ${path}`
+  if (kept === undefined) throw new CorruptStoreError(`${what} is missing: the log changes it, and can't be folded`)
+  const row = readChecked(what, kept['row'], kept['crc'], (text) => JSON.parse(text) as RowWrite['row'])
+  const whole = afterWrite({ table, key, row }, patch)
+  if (isPatch(whole)) throw new Error(`${what} was read, and is no row`)
+  return whole.row
+}
+
 interface Batch {
   /** The last write to each row. */
-  readonly last: ReadonlyMap<string, RowWrite>
+  readonly last: ReadonlyMap<string, LoggedWrite>
   readonly records: readonly { readonly revision: number; readonly characters: number }[]
 }
 
 function readBatch(database: DatabaseSync, path: string, from: number, limit: number): Batch {
-  const last = new Map<string, RowWrite>()
+  const last = new Map<string, LoggedWrite>()
   const records: { revision: number; characters: number }[] = []
   let characters = 0
   const read = database.prepare(
     'select revision, crc, record from log where revision > ? and revision <= ? order by revision',
   )
   for (const { revision, crc, record } of read.iterate(from, limit)) {
-    const turn = readChecked(`log record ${String(revision)} of ${path}`, record, crc, readRecord)
-    for (const write of turn.writes) last.set(JSON.stringify([write.table, write.key]), write)
+    const turn = readChecked(`log record ${String(revision)} of ${path}`, record, crc, readPatches)
+    for (const write of turn.writes) {
+      const name = `${write.table}/${write.key}`
+      last.set(name, afterWrite(last.get(name), write))
+    }
     records.push({ revision: Number(revision), characters: String(record).length })
     characters += String(record).length
     if (characters >= batchCharacters) break

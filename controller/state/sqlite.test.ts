@@ -12,7 +12,7 @@ import { foldLog } from './sqlite-checkpoint.ts'
 import { openSqliteStore, type SqliteStoreOptions } from './sqlite.ts'
 import { createState } from './state.ts'
 import { CorruptStoreError, type RowWrite, type Store, StoreWriteError } from './store.ts'
-import type { TaskRow } from './tables.ts'
+import type { ClusterRow, TaskRow } from './tables.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'gantry-store-'))
 t.teardown(() => rmSync(root, { recursive: true, force: true }))
@@ -41,6 +41,13 @@ function stopped(taskId: string, ago: number, clusterName = 'default'): TaskRow 
   return aTask({ taskId, clusterName, lastStatus: 'STOPPED', stoppedAt: testNow - ago })
 }
 
+/** `row`, with a member that comes and goes, and the others of `before` where there is one. */
+function withSometimes(before: RowWrite['row'], row: RowWrite['row'], at: number): ClusterRow {
+  const base = { ...(before ?? row), ...row } as ClusterRow
+  const { inactiveSince: _inactiveSince, lostAfterMs: _lostAfterMs, ...always } = base
+  return { ...always, ...(at % 2 === 0 && { inactiveSince: at }), ...(at % 3 === 0 && { lostAfterMs: 7 }) }
+}
+
 const someTurn = fc.array(
   fc.record({ key: fc.constantFrom('a', 'b', 'c', 'd'), createdAt: fc.option(fc.nat(), { nil: undefined }) }),
   { maxLength: 4 },
@@ -58,7 +65,7 @@ await t.test('load(append(x)) = x, across folds and reopening', async (test) => 
         },
       }
       let store = await openSqliteStore(directory, options)
-      const expected = new Map<string, unknown>()
+      const expected = new Map<string, RowWrite['row']>()
       for (const [at, turn] of turns.entries()) {
         if (at === reopenAt) {
           await store.close()
@@ -68,9 +75,15 @@ await t.test('load(append(x)) = x, across folds and reopening', async (test) => 
           if (createdAt === undefined) return { table: 'cluster', key }
           return writeCluster(key, createdAt)
         })
-        for (const { key, row } of writes) {
+        for (const [index, { key, row }] of writes.entries()) {
+          // What a row was before is known as it is to the turn: then only what differs is written down.
+          const before = expected.get(key)
           if (row === undefined) expected.delete(key)
-          else expected.set(key, row)
+          else {
+            const changed = withSometimes(before, row, at + index)
+            writes[index] = { table: 'cluster', key, row: changed, before }
+            expected.set(key, changed)
+          }
         }
         if ((await append(store, writes)) !== at + 1) return false
       }
@@ -95,13 +108,20 @@ await t.test(
   'a fold that is cut off between any two of its transactions leaves a store that loads the same',
   async (test) => {
     // Rows of 40 KB each, so that a fold takes several transactions for them and for the records they came from.
-    const turns = ['a', 'b', 'a', 'c', 'b', 'a', 'd', 'e', 'c'].map((key, at): RowWrite => {
-      if (at === 6) return { table: 'cluster', key: 'b' }
-      return {
-        table: 'cluster',
-        key,
-        row: aCluster({ clusterName: key, createdAt: at, clusterArn: 'x'.repeat(40_000) }),
+    const rows = new Map<string, ClusterRow>()
+    const turns = ['a', 'b', 'a', 'c', 'b', 'a', 'not b', 'e', 'c', 'b'].map((key, at): RowWrite => {
+      if (key === 'not b') {
+        rows.delete('b')
+        return { table: 'cluster', key: 'b' }
       }
+      const before = rows.get(key)
+      const row = {
+        ...(before ?? aCluster({ clusterName: key })),
+        createdAt: at,
+        clusterArn: String(at).repeat(40_000),
+      }
+      rows.set(key, row)
+      return { table: 'cluster', key, row, before }
     })
     let transactions = 0
     const cutsMax = 20
@@ -139,6 +159,25 @@ await t.test(
     test.ok(transactions >= 4, `the whole fold took ${transactions} transactions`)
   },
 )
+
+await t.test('a log that changes a row which is nowhere stops the start, and says which', async (test) => {
+  // given a turn that changes a row, and the row's first record gone
+  const directory = aDirectory()
+  const store = await openSqliteStore(directory)
+  const before = aCluster({ clusterName: 'a' })
+  await append(store, [{ table: 'cluster', key: 'a', row: before }])
+  await append(store, [{ table: 'cluster', key: 'a', row: { ...before, createdAt: 7 }, before }])
+  await store.close()
+  const database = new DatabaseSync(join(directory, 'controller.db'))
+  database.exec("delete from log where revision = 1; update meta set value = 1 where name = 'checkpointRevision'")
+  database.exec("insert or ignore into meta values ('checkpointRevision', 1)")
+  database.close()
+
+  // then
+  const again = await openSqliteStore(directory)
+  await test.rejects(again.load(), { name: 'CorruptStoreError', message: /changes cluster\/a, .*Restore/s })
+  await again.close()
+})
 
 await t.test('what a writer was answered survives its kill -9, wherever it hits', async (test) => {
   const directory = aDirectory()

@@ -6,17 +6,16 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
+import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from './row-patches.ts'
 import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
 import {
   CorruptStoreError,
   type LoadedState,
-  readRecord,
   type RowWrite,
   type Store,
   StoreWriteError,
   type TurnRecord,
   UnknownOutcomeError,
-  writeRecord,
 } from './store.ts'
 import { type TableName, tableNames, type TaskRow } from './tables.ts'
 import type { History } from './transaction.ts'
@@ -105,7 +104,9 @@ class SqliteStore implements Store {
   }
 
   #read(): LoadedState {
-    const writes = [...this.#checkpointRows()]
+    /** The last version of each row. */
+    const last = new Map<string, LoggedWrite>()
+    for (const write of this.#checkpointRows()) last.set(nameOf(write), write)
     let revision = metaValue(this.#database, 'checkpointRevision') ?? 0
     const records = this.#database.prepare('select revision, crc, record from log order by revision').iterate()
     for (const row of records) {
@@ -116,14 +117,25 @@ class SqliteStore implements Store {
         )
       }
       revision += 1
-      const record = readChecked(`log record ${revision} of ${this.#path}`, row['record'], row['crc'], readRecord)
-      for (const write of record.writes) writes.push(write)
+      const record = readChecked(`log record ${revision} of ${this.#path}`, row['record'], row['crc'], readPatches)
+      for (const write of record.writes) {
+        const name = nameOf(write)
+        last.set(name, afterWrite(last.get(name), write))
+      }
     }
-    return { revision, writes }
+    return { revision, writes: [...last.values()].map((write) => this.#whole(write)) }
+  }
+
+  #whole(write: LoggedWrite): RowWrite {
+    if (!isPatch(write)) return write
+    throw new CorruptStoreError(
+      `the log of ${this.#path} changes ${write.table}/${write.key}, of which the checkpoint has no row: rows are lost. ` +
+        'Restore the data directory from a backup.',
+    )
   }
 
   async append(record: TurnRecord): Promise<number> {
-    const text = writeRecord(record)
+    const text = writePatches(record)
     const revision = this.#revision + 1
     try {
       this.#database.exec('begin immediate')
@@ -229,6 +241,10 @@ class SqliteStore implements Store {
       worker.once('exit', () => resolve())
     })
   }
+}
+
+function nameOf({ table, key }: LoggedWrite): string {
+  return `${table}/${key}`
 }
 
 function newestRevision(database: DatabaseSync): number {

@@ -12,6 +12,8 @@ export interface RowWrite {
   readonly table: TableName
   readonly key: string
   readonly row?: Change['row']
+  /** The row as it stood; absent where there was none, or where that isn't known. A store may write down what differs. */
+  readonly before?: Change['before']
 }
 
 /** What one turn committed. */
@@ -59,12 +61,15 @@ export class CorruptStoreError extends Error {
 
 /** The writes of a turn from its changes. */
 export function writesOf(changes: readonly Change[]): readonly RowWrite[] {
-  return changes.map(({ table, key, row }) => (row === undefined ? { table, key } : { table, key, row }))
+  return changes.map(({ table, key, row, before }) =>
+    row === undefined ? { table, key } : before === undefined ? { table, key, row } : { table, key, row, before },
+  )
 }
 
-/** One turn as text. */
-export function writeRecord(record: TurnRecord): string {
-  return JSON.stringify({ at: record.at, writes: record.writes, archived: record.archived })
+/** One turn as text, each row whole. */
+export function writeRecord({ at, writes, archived }: TurnRecord): string {
+  const whole = writes.map(({ table, key, row }) => (row === undefined ? { table, key } : { table, key, row }))
+  return JSON.stringify({ at, writes: whole, archived })
 }
 
 /** Reads what `writeRecord` wrote; throws plain Error where the text is not that. */
