@@ -60,8 +60,9 @@ export function planRollout(tx: Transaction, serviceKey: string, now: number, wo
       if (outcome === 'done') time += provingMs
       continue
     }
-    const wakeAt = tx.get('service', serviceKey)?.wakeAt
-    if (wakeAt === undefined || skips === skipsMax) {
+    const { wakeAt, steadySince } = tx.get('service', serviceKey) ?? {}
+    // A steady service wakes only to say so again, hours later: the plan's end is now.
+    if (wakeAt === undefined || steadySince !== undefined || skips === skipsMax) {
       isCutShort = false
       break
     }

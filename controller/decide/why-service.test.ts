@@ -243,6 +243,7 @@ await t.test('a plan of an update tells the steps of the rollout, and writes not
     '2 started, 0 stopped',
   ])
   test.equal(atHalf.end.state, 'steady')
+  test.ok((atHalf.end.ages.deployment ?? Infinity) <= 60, 'told as it stands after the last step, not hours later')
   test.equal(atHalf.isCutShort, false)
   test.equal(JSON.stringify(state.all('task')), before)
 
