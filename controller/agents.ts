@@ -79,7 +79,8 @@ export function startAgents(services: AgentsServices): Agents {
       webSockets.handleUpgrade(request, socket, head, (webSocket) => {
         sockets.add(webSocket)
         webSocket.on('close', () => sockets.delete(webSocket))
-        connect(webSocket, handshake, handshake.channel === 'acs' ? control : telemetry, log)
+        const channels = handshake.channel === 'acs' ? control : telemetry
+        connect({ webSocket, socket }, handshake, channels, log)
       })
     },
     lastHeardAt: (instanceId) => control.heardAt(instanceId),
@@ -115,9 +116,16 @@ interface Channels {
   closed(instanceId: string, peer: Peer, code: number): void
 }
 
-function connect(webSocket: WebSocket, handshake: Handshake, channels: Channels, log: Log): void {
+/** A WebSocket, and the connection that it speaks on. */
+interface Wire {
+  readonly webSocket: WebSocket
+  readonly socket: Duplex
+}
+
+function connect(wire: Wire, handshake: Handshake, channels: Channels, log: Log): void {
   const { instanceId } = handshake
-  const peer = peerOf(webSocket, log)
+  const { webSocket } = wire
+  const peer = peerOf(wire, log)
   webSocket.on('error', (error) => log.warn({ err: error, instance: instanceId, peer: peer.id }, 'channel failed'))
   webSocket.on('close', (code) => channels.closed(instanceId, peer, code))
   webSocket.on('message', (data) => {
@@ -127,8 +135,19 @@ function connect(webSocket: WebSocket, handshake: Handshake, channels: Channels,
   channels.open(handshake, peer)
 }
 
-function peerOf(webSocket: WebSocket, log: Log): Peer {
+function peerOf({ webSocket, socket }: Wire, log: Log): Peer {
   const id = randomUUID().slice(0, 8)
+  let isHeld = false
+  // All that one turn has for an agent leaves in one write: a write costs more than what it carries.
+  const holdForThisTurn = (): void => {
+    if (isHeld) return
+    isHeld = true
+    socket.cork()
+    process.nextTick(() => {
+      isHeld = false
+      socket.uncork()
+    })
+  }
   return {
     id,
     send(text) {
@@ -138,6 +157,7 @@ function peerOf(webSocket: WebSocket, log: Log): Peer {
         webSocket.terminate()
         return
       }
+      holdForThisTurn()
       webSocket.send(text)
     },
     close(code, reason) {

@@ -14,6 +14,7 @@ import {
   type TurnLog,
   type Undecided,
 } from './turn-deciders.ts'
+import { loggedCharacters } from './state/row-patches.ts'
 import { createState, type Overlay, type State } from './state/state.ts'
 import { type Store, StoreWriteError, writesOf } from './state/store.ts'
 import type { Change, Reader, Transaction } from './state/transaction.ts'
@@ -255,7 +256,7 @@ class TurnLoop implements Turn {
       overlay.merge(inner)
       markDirty(this.#undecided, changes)
       rows += changes.length
-      for (const { row } of changes) bytes += row === undefined ? 0 : JSON.stringify(row).length
+      for (const change of changes) bytes += loggedCharacters(change)
     }
     return settled
   }

@@ -33,12 +33,15 @@ export interface DuePayloads {
 
 /** In the order of their sequence numbers, at most ten tasks a message; undefined where nothing is due. */
 export function duePayloads(instance: InstanceRow, known: SentTasks, view: SessionView): DuePayloads | undefined {
-  const due = view.reader
-    .find('task', 'liveByInstance', instance.instanceId)
-    .filter((task) => isDue(task, known, view.now))
-    .toSorted((one, other) => one.seqNum - other.seqNum)
+  const untold = view.reader.find('task', 'untoldByInstance', instance.instanceId)
+  if (untold.length === 0) return undefined
+  const due = untold.filter((task) => isDue(task, known, view.now)).toSorted((one, other) => one.seqNum - other.seqNum)
   if (due.length === 0) return undefined
-  const sent = new Map([...known].filter(([taskId]) => isLive(view.reader.get('task', taskId))))
+  const sent = new Map<string, { readonly seqNum: number; readonly at: number }>()
+  for (const { taskId } of untold) {
+    const last = known.get(taskId)
+    if (last !== undefined) sent.set(taskId, last)
+  }
   const payloads: DuePayloads['payloads'][number][] = []
   const failures: DuePayloads['failures'][number][] = []
   for (let at = 0; at < due.length; at += payloadTasksMax) {
@@ -74,13 +77,8 @@ export function manifestFor(instance: InstanceRow, { reader, world, now }: Sessi
 }
 
 function isDue(task: TaskRow, known: SentTasks, now: number): boolean {
-  if (task.seqNum <= task.acknowledgedSeqNum) return false
   const sent = known.get(task.taskId)
   return sent === undefined || sent.seqNum < task.seqNum || now - sent.at >= resendAfterMs
-}
-
-function isLive(task: TaskRow | undefined): boolean {
-  return task !== undefined && task.lastStatus !== 'STOPPED'
 }
 
 /** A row that can't be told fails alone: the others of its message still go out. */

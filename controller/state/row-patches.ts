@@ -56,6 +56,11 @@ export function afterWrite(earlier: LoggedWrite | undefined, write: LoggedWrite)
   return { table, key, set: without({ ...earlier.set, ...set }, unset), unset: [...earlierUnset, ...unset] }
 }
 
+/** How many characters a change of a row takes in the log. */
+export function loggedCharacters(change: RowWrite): number {
+  return JSON.stringify(loggedWrite(change)).length
+}
+
 function loggedWrite({ table, key, row, before }: RowWrite): LoggedWrite {
   if (row === undefined) return { table, key }
   if (before === undefined) return { table, key, row }

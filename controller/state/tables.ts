@@ -239,6 +239,9 @@ export const indexes = {
     /** Tasks that hold resources: everything that is not STOPPED. */
     liveByInstance: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.instanceId),
     liveByCluster: (row: TaskRow) => (row.lastStatus === 'STOPPED' ? undefined : row.clusterName),
+    /** Tasks that an agent is to be told of, or told of again until it acknowledges. */
+    untoldByInstance: (row: TaskRow) =>
+      row.lastStatus === 'STOPPED' || row.seqNum <= row.acknowledgedSeqNum ? undefined : row.instanceId,
     /** `default/EC2/RUNNING`: what a cluster's counts are read from. */
     liveByClusterCount: (row: TaskRow) =>
       row.lastStatus === 'STOPPED' ? undefined : `${row.clusterName}/${row.launchType}/${row.lastStatus}`,
