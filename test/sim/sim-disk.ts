@@ -2,6 +2,7 @@
  * Disks: what was synced outlives its process, nothing else does. Rows pass through text, as on a real one. They can be
  * slow, full, or fail with or without having written.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type {
   Journal,
   JournalChanges,
@@ -10,13 +11,13 @@ import type {
   OutboxEntry,
 } from '../../agent/decide/journal-records.ts'
 import type { Identity } from '../../agent/identity.ts'
+import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from '../../controller/state/row-patches.ts'
 import {
-  readRecord,
   type RowWrite,
   type Store,
   StoreWriteError,
+  type TurnRecord,
   UnknownOutcomeError,
-  writeRecord,
 } from '../../controller/state/store.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Chaos } from './chaos.ts'
@@ -35,9 +36,11 @@ export class ControllerDisk {
   full = false
   /** The bug that a test can switch on: what was said to be synced was not. */
   readonly #forgets: boolean
-  readonly #checkpoint = new Map<string, RowWrite>()
+  readonly #checkpoint = new Map<string, LoggedWrite>()
   #log: LoggedTurn[] = []
   #revision = 0
+  /** Each row that is there as text, whole, to hold against what is read. */
+  readonly #given = new Map<string, string>()
   readonly #history = new Map<string, TaskRow>()
   readonly #chaos: Chaos
   readonly #time: SimTime
@@ -51,11 +54,8 @@ export class ControllerDisk {
   /** The store as one process opens it. */
   open(life: Life): Store {
     return {
-      load: async () => {
-        const tail = this.#log.flatMap(writesIn)
-        return { revision: this.#revision, writes: [...this.#checkpoint.values(), ...tail] }
-      },
-      append: (record) => this.#append(writeRecord(record), record.archived, life),
+      load: async () => ({ revision: this.#revision, writes: this.#rows() }),
+      append: (record) => this.#append(record, life),
       history: {
         task: (taskId) => this.#history.get(taskId),
         tasksOfCluster: (clusterName, limit) =>
@@ -65,8 +65,9 @@ export class ControllerDisk {
     }
   }
 
-  async #append(text: string, archived: readonly TaskRow[], life: Life): Promise<number> {
+  async #append(record: TurnRecord, life: Life): Promise<number> {
     const chaos = this.#chaos
+    const text = writePatches(record)
     await this.#time.sleep(
       chaos.strikes('controller', 'diskSlow') ? chaos.random.between(200, 8000) : chaos.random.between(1, 8),
     )
@@ -74,46 +75,65 @@ export class ControllerDisk {
     if (!life.isAlive()) return never()
     if (this.full || chaos.strikes('controller', 'commitFails')) throw new StoreWriteError('the disk is full')
     if (chaos.strikes('controller', 'commitUnknown')) {
-      if (chaos.random.chance(0.5)) this.#write(text, archived)
+      if (chaos.random.chance(0.5)) this.#write(text, record)
       throw new UnknownOutcomeError('the disk failed while it synced')
     }
-    this.#write(text, archived)
+    this.#write(text, record)
     if (chaos.strikes('controller', 'controllerKilledAtCommit', 'between commit and send')) life.kill()
     if (!life.isAlive()) return never()
     return this.#revision
   }
 
-  #write(text: string, archived: readonly TaskRow[]): void {
+  #write(text: string, { writes, archived }: TurnRecord): void {
     this.#revision += 1
     this.#log.push({ text: this.#forgets && this.#chaos.random.chance(0.2) ? emptyRecord : text, writes: undefined })
+    for (const { table, key, row } of writes) {
+      if (row === undefined) this.#given.delete(`${table}/${key}`)
+      else this.#given.set(`${table}/${key}`, JSON.stringify(row))
+    }
     for (const task of archived) this.#history.set(task.taskId, JSON.parse(JSON.stringify(task)) as TaskRow)
     if (this.#log.length >= foldAfterRecords) this.#fold()
   }
 
   #fold(): void {
-    for (const turn of this.#log) {
-      for (const write of writesIn(turn)) {
-        const name = `${write.table}/${write.key}`
-        if (write.row === undefined) this.#checkpoint.delete(name)
-        else this.#checkpoint.set(name, write)
-      }
+    for (const turn of this.#log) takeWrites(this.#checkpoint, turn)
+    for (const [name, write] of this.#checkpoint) {
+      if (!isPatch(write) && write.row === undefined) this.#checkpoint.delete(name)
     }
     this.#log = []
+  }
+
+  /** The last version of each row, as the real store makes it of patches: it has to be the row that was given. */
+  #rows(): readonly RowWrite[] {
+    const last = new Map(this.#checkpoint)
+    for (const turn of this.#log) takeWrites(last, turn)
+    const whole = [...last.values()].flatMap((write) => (isPatch(write) ? [] : [write]))
+    if (this.#forgets) return whole
+    const read = new Map(whole.map(({ table, key, row }) => [`${table}/${key}`, row]))
+    for (const name of new Set([...this.#given.keys(), ...read.keys()])) {
+      const given = this.#given.get(name)
+      const isSame = isDeepStrictEqual(read.get(name), given === undefined ? undefined : JSON.parse(given))
+      if (!isSame) this.#chaos.log.violated('rowsAreReadAsTheyWereWritten', name)
+    }
+    return whole
   }
 }
 
 /** One turn as it is on the disk, and what a read of it gave: the text never changes, so one read will do. */
 interface LoggedTurn {
   readonly text: string
-  writes: readonly RowWrite[] | undefined
+  writes: readonly LoggedWrite[] | undefined
 }
 
-function writesIn(turn: LoggedTurn): readonly RowWrite[] {
-  turn.writes ??= readRecord(turn.text).writes
-  return turn.writes
+function takeWrites(last: Map<string, LoggedWrite>, turn: LoggedTurn): void {
+  turn.writes ??= readPatches(turn.text).writes
+  for (const write of turn.writes) {
+    const name = `${write.table}/${write.key}`
+    last.set(name, afterWrite(last.get(name), write))
+  }
 }
 
-const emptyRecord = writeRecord({ at: 0, writes: [], archived: [] })
+const emptyRecord = writePatches({ at: 0, writes: [], archived: [] })
 
 /** A promise of a process that is no more. */
 export function never<T>(): Promise<T> {
