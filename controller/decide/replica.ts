@@ -12,7 +12,15 @@ import { type Grace, graceOf, startingTasks, withGrace } from './service-grace.t
 import { noteWait, refusalOf, startTasks } from './service-starts.ts'
 import { beginStops, type Stops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { noteStuck, stuckBy } from './service-stuck.ts'
-import { countPhases, doneWithTasks, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
+import {
+  countHeldLost,
+  countPhases,
+  doneWithTasks,
+  hasReturned,
+  stopServiceTask,
+  tasksInPhase,
+  tellStarted,
+} from './service-tasks.ts'
 import { isProtected } from './task-protection.ts'
 
 interface Scene {
@@ -65,7 +73,6 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
   const { service, primary, grace } = scene
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const counts = countPhases(tx, [primary.id])
-  const isHeld = tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined
   return rollingStep({
     desired: service.desiredCount,
     minimumHealthyPercent,
@@ -75,7 +82,7 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
       tx,
       scene.old.map(({ id }) => id),
     ),
-    lostHeld: isHeld ? counts.lost : 0,
+    lostHeld: countHeldLost(tx, service.clusterName, primary.id),
     mayStart: scene.mayStart,
     isProving: isProving(primary, scene.now),
     refused,

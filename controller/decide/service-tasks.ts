@@ -121,6 +121,17 @@ export function tasksInPhase(reader: Reader, deploymentId: string, phase: Servic
   return reader.find('task', 'byDeploymentPhase', `${deploymentId}/${phase}`)
 }
 
+/**
+ * How many lost tasks of a deployment or a task set are not to be replaced, since too many instances were lost at once: those
+ * of instances that were lost with them. What was lost before has its replacement, or is to get it.
+ */
+export function countHeldLost(reader: Reader, clusterName: string, ownerId: string): number {
+  const cluster = reader.get('cluster', clusterName)
+  if (cluster?.replacementPausedSince === undefined) return 0
+  const { lossWindowSince = Number.NEGATIVE_INFINITY } = cluster
+  return tasksInPhase(reader, ownerId, 'lost').filter(({ lostSince = 0 }) => lostSince >= lossWindowSince).length
+}
+
 /** True where lost tasks of theirs are on an instance that is back: their rows will say so later in the same turn. */
 export function hasReturned(reader: Reader, ownerIds: readonly string[]): boolean {
   const withLost = ownerIds.filter((id) => reader.count('task', 'byDeploymentPhase', `${id}/lost`) > 0)

@@ -383,6 +383,23 @@ await test('nothing is replaced while the cluster holds back after a mass loss',
   await course.close()
 })
 
+await test('a host that was lost before does not keep a crashed task from its replacement during a pause', async (t) => {
+  const hosts = hostsOf(3)
+  const course = await steady({ desiredCount: 6 }, { hosts })
+  await course.lose(hostOf(hosts, 0))
+  await course.settle()
+  await course.pass(600_000)
+  await course.change('replacement is paused', (tx, now) => {
+    tx.put('cluster', 'default', { ...aCluster(), replacementPausedSince: now, lossWindowSince: now })
+  })
+  await course.lose(hostOf(hosts, 1))
+  course.lines.splice(0)
+  const [crashed] = course.tasks().filter((task) => task.lastStatus === 'RUNNING' && task.lostSince === undefined)
+  await course.agents((task) => (task.taskId === crashed?.taskId ? 'fails' : obey(task)))
+  t.same(course.lines, ['agents | starts 1 of web:1 | web:1 1 starting 2 healthy 5 lost'])
+  await course.close()
+})
+
 await test('lost tasks of an old deployment end when their host is back', async (t) => {
   const hosts = hostsOf(3)
   const course = await steady({ desiredCount: 3 }, { hosts })

@@ -18,7 +18,7 @@ import { type Grace, graceOf, startingTasks, withGrace } from './service-grace.t
 import { nextWait, placementRetryMs, refusalOf, startTasks, tellWait } from './service-starts.ts'
 import { beginStops, type StopsDone, unhealthyReason } from './service-stops.ts'
 import { stuckBy, type StuckBy, tellStuck } from './service-stuck.ts'
-import { countPhases, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
+import { countHeldLost, countPhases, hasReturned, stopServiceTask, tasksInPhase, tellStarted } from './service-tasks.ts'
 import { isProtected } from './task-protection.ts'
 import { afterTaskSetProof, mayStartInTaskSet, proofOf } from './task-set-failures.ts'
 import { computedDesiredCount, inOrder } from './task-set-scale.ts'
@@ -151,14 +151,13 @@ function stepOf(
 ): RollingStep {
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const counts = countPhases(reader, [taskSet.id])
-  const isHeld = reader.get('cluster', service.clusterName)?.replacementPausedSince !== undefined
   return rollingStep({
     desired,
     minimumHealthyPercent,
     maximumPercent,
     primary: withGrace(counts, grace),
     old: countPhases(reader, []),
-    lostHeld: isHeld ? counts.lost : 0,
+    lostHeld: countHeldLost(reader, service.clusterName, taskSet.id),
     mayStart: mayStartInTaskSet(taskSet, now),
     refused,
   })
