@@ -16,9 +16,8 @@ export function logTransitions(log: Log, changes: readonly Change[], revision: n
   for (const { table, before, row } of changes) {
     // A row that leaves memory has told its end before: tasks go to the history, the others were INACTIVE.
     if (row === undefined) continue
-    // Most changed rows are no move, so a child logger is made only for one that is.
     for (const { level, message, facts } of movesOf(table, before, row)) {
-      log.child({ turn: revision, ...subjectOf(table, row) })[level ?? 'info'](facts, message)
+      log[level ?? 'info']({ turn: revision, ...subjectOf(table, row), ...facts }, message)
     }
   }
 }
