@@ -43,7 +43,7 @@ export async function startControllerProcess(
   closeSync(output)
   const exited = new Promise<void>((done) => child.once('exit', () => done()))
   const isGone = (): boolean => child.exitCode !== null || child.signalCode !== null
-  const endpoint = await untilReady(logFile, isGone)
+  const endpoint = await untilReady(logFile, isGone, () => `exit code ${child.exitCode}, signal ${child.signalCode}`)
   const readyMs = performance.now() - begun
   const keyIn = (file: string): ClientKey => parseSharedCredentials(readFileSync(join(dataDir, file), 'utf8'), file)
   return {
@@ -61,7 +61,7 @@ export async function startControllerProcess(
   }
 }
 
-async function untilReady(logFile: string, isGone: () => boolean): Promise<string> {
+async function untilReady(logFile: string, isGone: () => boolean, told: () => string): Promise<string> {
   const until = performance.now() + readyTimeoutMs
   while (performance.now() < until && !isGone()) {
     const address = linesOf(logFile)
@@ -70,7 +70,7 @@ async function untilReady(logFile: string, isGone: () => boolean): Promise<strin
     if (address !== undefined) return address
     await sleep(20)
   }
-  throw new Error(`the controller did not get ready:\n${linesOf(logFile).slice(-20).join('\n')}`)
+  throw new Error(`the controller (${told()}) did not get ready:\n${linesOf(logFile).slice(-20).join('\n')}`)
 }
 
 function linesOf(logFile: string): readonly string[] {
