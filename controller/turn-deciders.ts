@@ -117,7 +117,7 @@ export function decideUntilQuiet(deciding: Deciding, { decisionsMax, decidedRows
 
 /** Shows one row to the deciders of rows, and notes what it concerns. */
 function decideRow({ table, key, before }: DirtyRow, deciding: Deciding): { made: number; written: number } {
-  const { undecided, overlay, deciders, keyedDeciders, now, world } = deciding
+  const { undecided, deciders, keyedDeciders, now, world } = deciding
   let made = 0
   let written = 0
   for (const decider of deciders) {
@@ -132,12 +132,25 @@ function decideRow({ table, key, before }: DirtyRow, deciding: Deciding): { made
   for (const decider of keyedDeciders) {
     if (!decider.tables.includes(table)) continue
     made += 1
-    const { value: keys = [] } = decideOnce(deciding, { decider: decider.name, table, key }, () =>
-      decider.concerns(overlay, table, key, before),
-    )
-    for (const concerned of keys) markDue(undecided, decider, concerned)
+    for (const concerned of concernsOf(decider, { table, key, before }, deciding)) {
+      markDue(undecided, decider, concerned)
+    }
   }
   return { made, written }
+}
+
+/** What a row concerns is only asked, so there is nothing to take back where the answer is an error. */
+function concernsOf(
+  decider: KeyedDecider,
+  { table, key, before }: DirtyRow,
+  { overlay, log }: Deciding,
+): readonly string[] {
+  try {
+    return decider.concerns(overlay, table, key, before)
+  } catch (error) {
+    log.error({ decider: decider.name, table, key, err: error }, 'a decider threw; what it looked at stays as is')
+    return []
+  }
 }
 
 function decideKey(

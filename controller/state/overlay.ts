@@ -62,48 +62,56 @@ interface LayerIndexes {
 /** Up to so many rows are looked through for those under a value. */
 const scanMax = 6
 
-class LayeredOverlay implements Overlay {
-  readonly history: History
+/** One is begun for each input and each decision, and most of them write little: what it may not need is made later. */
+class LayeredOverlay implements Overlay, Base {
   readonly #base: Base
-  readonly #layers = new Map<TableName, Layer>()
-  readonly #logs = new Map<TableName, ChangeLogs>()
-  readonly #archived = new Map<string, Tables['task']>()
+  #layers: Map<TableName, Layer> | undefined
+  #logs: Map<TableName, ChangeLogs> | undefined
+  #archived: Map<string, Tables['task']> | undefined
   /** What `changes` gave since the last write. */
   #changes: readonly Change[] | undefined
 
   constructor(base: Base) {
     this.#base = base
-    this.history = historyOver(base.reader.history, this.#archived)
+  }
+
+  get history(): History {
+    const below = this.#base.reader.history
+    return this.#archived === undefined ? below : historyOver(below, this.#archived)
+  }
+
+  /** As the base of a transaction within this one. */
+  get reader(): Reader {
+    return this
   }
 
   get<T extends TableName>(table: T, key: string): Tables[T] | undefined {
-    const layer = this.#layers.get(table)
-    const written = layer?.rows.get(key)
+    const written = this.#layers?.get(table)?.rows.get(key)
     return written === undefined ? this.#base.reader.get(table, key) : (written.row as Tables[T] | undefined)
   }
 
   find<T extends TableName>(table: T, index: IndexName<T>, value: string): readonly Tables[T][] {
-    return this.#list(table, index, value).rows as readonly Tables[T][]
+    return this.list(table, index, value).rows as readonly Tables[T][]
   }
 
   count<T extends TableName>(table: T, index: IndexName<T>, value: string): number {
     const below = this.#base.reader.count(table, index, value)
-    const layer = this.#layers.get(table)
+    const layer = this.#layers?.get(table)
     if (layer === undefined) return below
     const { written, hidden } = keysUnder(table, layer, index, value)
     return below - hidden.size + written.size
   }
 
   all<T extends TableName>(table: T): readonly Tables[T][] {
-    if (!this.#layers.has(table)) return this.#base.reader.all(table)
-    return [...this.#entries(table)]
+    if (this.#layers?.has(table) !== true) return this.#base.reader.all(table)
+    return [...this.entries(table)]
       .sort(([left], [right]) => compareKeys(left, right))
       .map(([, row]) => row as Tables[T])
   }
 
   put<T extends TableName>(table: T, key: string, row: Tables[T]): void {
     this.#write(table, key, row)
-    if (table === 'task') this.#archived.delete(key)
+    if (table === 'task') this.#archived?.delete(key)
   }
 
   delete(table: TableName, key: string): void {
@@ -114,14 +122,14 @@ class LayeredOverlay implements Overlay {
     const row = this.get('task', taskId)
     if (row === undefined) throw new Error(`task ${taskId} can't be archived: it is not in memory`)
     this.delete('task', taskId)
-    this.#archived.set(taskId, row)
+    this.#keepArchived(row)
   }
 
   changes(): readonly Change[] {
     if (this.#changes !== undefined) return this.#changes
     const changes: Change[] = []
-    for (const table of this.#layers.size === 0 ? [] : tableNames) {
-      for (const [key, { row, below }] of this.#layers.get(table)?.rows ?? []) {
+    for (const table of this.#layers === undefined ? [] : tableNames) {
+      for (const [key, { row, below }] of this.#layers?.get(table)?.rows ?? []) {
         if (!sameRow(below, row)) changes.push({ table, key, before: below, row })
       }
     }
@@ -130,19 +138,15 @@ class LayeredOverlay implements Overlay {
   }
 
   archivedTaskIds(): readonly string[] {
-    return [...this.#archived.keys()]
+    return [...(this.#archived?.keys() ?? [])]
   }
 
   archivedTasks(): readonly Tables['task'][] {
-    return [...this.#archived.values()]
+    return [...(this.#archived?.values() ?? [])]
   }
 
   begin(): Overlay {
-    return beginOverlay({
-      reader: this,
-      entries: (table) => this.#entries(table),
-      list: (table, index, value) => this.#list(table, index, value),
-    })
+    return beginOverlay(this)
   }
 
   merge(inner: Overlay): void {
@@ -150,18 +154,18 @@ class LayeredOverlay implements Overlay {
       if (row === undefined) this.delete(table, key)
       else this.put(table, key, row)
     }
-    for (const row of inner.archivedTasks()) this.#archived.set(row.taskId, row)
+    for (const row of inner.archivedTasks()) this.#keepArchived(row)
   }
 
-  *#entries(table: TableName): Iterable<readonly [string, AnyRow]> {
-    const layer = this.#layers.get(table)
+  *entries(table: TableName): Iterable<readonly [string, AnyRow]> {
+    const layer = this.#layers?.get(table)
     for (const entry of this.#base.entries(table)) if (layer?.rows.has(entry[0]) !== true) yield entry
     for (const [key, { row }] of layer?.rows ?? []) if (row !== undefined) yield [key, row]
   }
 
-  #list(table: TableName, index: string, value: string): KeyedList {
+  list(table: TableName, index: string, value: string): KeyedList {
     const below = this.#base.list(table, index, value)
-    const layer = this.#layers.get(table)
+    const layer = this.#layers?.get(table)
     if (layer === undefined) return below
     const { written, hidden } = keysUnder(table, layer, index, value)
     if (written.size + hidden.size === 0) return below
@@ -170,10 +174,11 @@ class LayeredOverlay implements Overlay {
   }
 
   changeLogs<T extends TableName>(table: T, index: IndexName<T>): readonly ChangeLog[] {
-    const layer = this.#layers.get(table)
-    let logs = this.#logs.get(table)
+    const layer = this.#layers?.get(table)
+    let logs = this.#logs?.get(table)
     if (logs === undefined) {
       logs = new ChangeLogs()
+      this.#logs ??= new Map()
       this.#logs.set(table, logs)
     }
     const own = logs.of(index, () =>
@@ -184,11 +189,17 @@ class LayeredOverlay implements Overlay {
     return [...this.#base.reader.changeLogs(table, index), own]
   }
 
+  #keepArchived(row: Tables['task']): void {
+    this.#archived ??= new Map()
+    this.#archived.set(row.taskId, row)
+  }
+
   #write(table: TableName, key: string, row: AnyRow | undefined): void {
     this.#changes = undefined
-    let layer = this.#layers.get(table)
+    let layer = this.#layers?.get(table)
     if (layer === undefined) {
       layer = { rows: new Map(), indexes: undefined, found: new FoundLists() }
+      this.#layers ??= new Map()
       this.#layers.set(table, layer)
     }
     const { rows, indexes } = layer
@@ -209,7 +220,7 @@ class LayeredOverlay implements Overlay {
 
   /** To whom it matters that this row is or was under its values. */
   #noteChange(table: TableName, layer: Layer, key: string, row: AnyRow | undefined): void {
-    const logs = this.#logs.get(table)
+    const logs = this.#logs?.get(table)
     if (row === undefined || (logs === undefined && layer.found.isEmpty())) return
     for (const [index, valueOf] of indexesOf(table)) {
       const value = valueOf(row)
