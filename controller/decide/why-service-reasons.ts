@@ -167,8 +167,9 @@ function proofFact(primary: DeploymentRow, healthy: number, now: number): readon
   return [`Its new tasks have to stay up for ${ageText(provenAt - now)} more before healthy old ones go.`]
 }
 
-function starting(scene: ServiceScene, { retryAt, rolloutState }: DeploymentRow): Reason | undefined {
+function starting(scene: ServiceScene, primary: DeploymentRow): Reason | undefined {
   const { service, ofPrimary: tasks, now } = scene
+  const { retryAt, rolloutState } = primary
   if (tasks.healthy >= service.desiredCount && tasks.unhealthy === 0) return undefined
   const parts: string[] = []
   if (tasks.starting > 0) parts.push(`${count(tasks.starting, 'task', 'tasks')} to become healthy`)
@@ -179,7 +180,8 @@ function starting(scene: ServiceScene, { retryAt, rolloutState }: DeploymentRow)
   const leaving = isFailed ? 0 : tasks.leaving + tasks.leavingUnready
   if (leaving > 0) parts.push(`the replacement of ${count(leaving, 'task', 'tasks')} on draining instances`)
   // What holds the missing ones up is told already.
-  const isHeldUp = isFailed || scene.waiting !== undefined || (retryAt ?? 0) > now
+  const isPaused = paused(scene) !== undefined || primary.stuck !== undefined || (retryAt ?? 0) > now
+  const isHeldUp = isFailed || isPaused || scene.waiting !== undefined
   if (parts.length === 0 && isHeldUp) return undefined
   return {
     state: 'starting',
@@ -189,9 +191,17 @@ function starting(scene: ServiceScene, { retryAt, rolloutState }: DeploymentRow)
   }
 }
 
-function steady({ service, now }: ServiceScene): Reason {
+function steady({ service, primary, now }: ServiceScene): Reason {
   const since = service.steadySince === undefined ? '' : `, announced ${ageText(now - service.steadySince)} ago`
-  return { state: 'steady', summary: `The service is in a steady state${since}; it waits for nothing.` }
+  const summary = `The service is in a steady state${since}; it waits for nothing.`
+  const undone = primary?.rollbackOf
+  if (undone === undefined) return { state: 'steady', summary }
+  return {
+    state: 'steady',
+    summary,
+    facts: [`It runs what ran before deployment ${undone}, which was rolled back.`],
+    next: ['ListServiceDeployments tells why it was rolled back; with the cause mended, update the service again.'],
+  }
 }
 
 function causeFact(cause: NonNullable<DeploymentRow['cause']>, now: number): string {

@@ -75,6 +75,11 @@ await t.test('a service in its steady state waits for nothing', async (test) => 
   test.same(told.facts, ['2 tasks are desired, and there are 2: 2 healthy.'])
   test.same(told.next, [])
   test.match(told, { desired: 2, tasks: { healthy: 2 }, ages: { created: 3600, deployment: 60 } })
+
+  const undone = { rolloutState: 'COMPLETED', rollbackOf: 'ecs-svc/9' } as const
+  const back = why({ task: [member(), member()] }, undone, { steadySince: testNow })
+  test.equal(back.facts[0], 'It runs what ran before deployment ecs-svc/9, which was rolled back.')
+  test.match(back.next[0], /^ListServiceDeployments tells why/)
 })
 
 await t.test('a rollout tells how far it is', async (test) => {
@@ -155,6 +160,7 @@ await t.test('a pause of replacement, percentages and protection that hold it', 
   )
   test.equal(paused.state, 'paused')
   test.match(paused.summary, /^1 task is on instances that fell silent, and not replaced for 30 s now/)
+  test.notMatch(paused.facts.join(' '), /about to start/)
   test.match(paused.next[1], '/v1/clusters/default/resume-replacement')
 
   const deploymentConfiguration = { minimumHealthyPercent: 100, maximumPercent: 100 }
