@@ -360,6 +360,24 @@ await t.test('a pause does not end before the tasks of those that came back coun
   test.end()
 })
 
+await t.test('those that come back one after the other are waited for: nothing of them starts twice', (test) => {
+  const scene = new Scene({}, 3)
+  scene.cut(0, 1, 2)
+  scene.tick()
+  scene.back(0)
+  scene.now += 2 * second
+  scene.back(1, 2)
+  scene.now += 3 * second
+  scene.tick()
+  test.same(scene.lost(), [1, 2], 'the first has told, the others are back and have not')
+  test.not(scene.cluster()?.replacementPausedSince, undefined)
+  scene.now += 2 * second
+  scene.tick()
+  test.same(scene.lost(), [])
+  test.equal(scene.cluster()?.replacementPausedSince, undefined)
+  test.end()
+})
+
 await t.test('an operator says that they are gone: they never pause it again, three more do', (test) => {
   const scene = new Scene({}, 8)
   scene.cut(0, 1, 2)

@@ -37,7 +37,7 @@ export function scheduleLosses(
     if (cluster === undefined) continue
     const mine = due.filter(({ clusterName }) => clusterName === name)
     const mass = massLossOf(sightsOf(tx, name, new Set(mine), silences), cluster)
-    written += pauseFor(tx, cluster, mass, now)
+    if (mass !== undefined || !isComingBack(tx, cluster)) written += pauseFor(tx, cluster, mass, now)
     // All at once, however many: those that are left for later would be replaced in between.
     for (const row of mine) tx.put('instance', row.instanceId, { ...row, lostSince: now })
     written += mine.length
@@ -84,6 +84,15 @@ function sightsOf(
           : (row.silentSince ?? row.connectivityAt),
       isDue: due.has(row),
     }))
+}
+
+/**
+ * True while instances of a paused cluster are back and have yet to tell: they come one after the other, and what runs on
+ * the later ones would be started again when the first of them count.
+ */
+function isComingBack(tx: Transaction, { clusterName, replacementPausedSince }: ClusterRow): boolean {
+  if (replacementPausedSince === undefined) return false
+  return tx.find('instance', 'returned', 'returned').some((row) => row.clusterName === clusterName)
 }
 
 function pauseFor(tx: Transaction, cluster: ClusterRow, mass: MassLoss | undefined, now: number): number {
