@@ -85,12 +85,38 @@ function payloadContainer(
     })),
     ...payloadOrder(container),
     ...payloadFetched(container, definition, region),
-    dockerConfig: {
-      version: remoteApiVersion(definition),
-      config: JSON.stringify(dockerConfig(container)),
-      hostConfig: JSON.stringify(dockerHostConfig(container, definition.networkMode, memory, task.logDriverMode)),
-    },
+    dockerConfig: dockerConfigOf(container, definition, memory, task.logDriverMode),
   }
+}
+
+type DockerConfig = PayloadContainer['dockerConfig']
+
+/**
+ * By container definition, which is never changed in place, then by what a task adds to it: the tasks of a service are
+ * alike, and there may be thousands.
+ */
+const dockerConfigs = new WeakMap<ContainerDefinition, Map<string, DockerConfig>>()
+const dockerConfigsKept = 16
+
+function dockerConfigOf(
+  container: ContainerDefinition,
+  definition: TaskDefinitionRow,
+  memory: { readonly memory: number | undefined; readonly memoryReservation: number | undefined },
+  logDriverMode: TaskRow['logDriverMode'],
+): DockerConfig {
+  const { networkMode, taskDefinitionArn } = definition
+  const key = [taskDefinitionArn, networkMode, memory.memory, memory.memoryReservation, logDriverMode].join(' ')
+  const known = dockerConfigs.get(container) ?? new Map<string, DockerConfig>()
+  const kept = known.get(key)
+  if (kept !== undefined) return kept
+  const config = {
+    version: remoteApiVersion(definition),
+    config: JSON.stringify(dockerConfig(container)),
+    hostConfig: JSON.stringify(dockerHostConfig(container, networkMode, memory, logDriverMode)),
+  }
+  if (known.size >= dockerConfigsKept) known.clear()
+  dockerConfigs.set(container, known.set(key, config))
+  return config
 }
 
 /** A task has a container row for each definition from the moment it is placed; another state of things is a bug. */
