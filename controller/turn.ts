@@ -91,7 +91,7 @@ export interface TurnOptions {
 
 const defaultLimits: TurnLimits = {
   inboxMax: 10_000,
-  rowsMax: 1000,
+  rowsMax: 4000,
   bytesMax: 4 * 1024 * 1024,
   decisionsMax: 50_000,
   decidedRowsMax: 4000,
