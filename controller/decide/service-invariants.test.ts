@@ -218,6 +218,8 @@ await t.test(
           serviceDeploymentArn: `d${at}`,
           deploymentId: '',
           status: 'SUCCESSFUL',
+          // Only the newest but one says what was there before it.
+          ...(at === 2 && { sourceServiceRevisions: [{ arn: 'r3' }] }),
         } as const
         tx.put('serviceDeployment', `d${at}`, { ...common, ...carried })
       }
@@ -236,9 +238,9 @@ await t.test(
       [
         [1, 9],
         [1, 2, 9],
-        [1, 2, 4, 9],
+        [1, 2, 3, 4, 9],
       ],
-      'the newest stay, what a lost task came from, and where a rollback would go',
+      'the newest stay, what they name, what a lost task came from, and where a rollback would go',
     )
     inTransaction(state, (tx) => retain(tx, few, testNow + few.serviceHistoryKeepMs))
     test.same(

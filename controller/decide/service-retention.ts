@@ -3,7 +3,7 @@
  * history of deployments for 90 days; here each has a bound in age and in count.
  */
 import { servicePhases } from '../state/service-phase.ts'
-import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
+import type { DeploymentRow, ServiceDeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { eventKey } from './service-events.ts'
 
@@ -102,9 +102,11 @@ function dropsOfHistory(
   const serviceDeployments = tx.find('serviceDeployment', 'byService', serviceKey)
   const oldServiceDeployments = expired(serviceDeployments).filter(({ id }) => !neededDeployments.has(id))
   const neededRevisions = new Set(kept.map(({ serviceRevisionId }) => serviceRevisionId))
+  const gonePast = new Set(oldServiceDeployments.map(({ id }) => id))
+  const named = new Set(serviceDeployments.filter(({ id }) => !gonePast.has(id)).flatMap(revisionsNamedBy))
   const lastCompleted = tx.get('service', serviceKey)?.lastCompletedRevisionId
   const oldRevisions = expired(tx.find('serviceRevision', 'byService', serviceKey)).filter(
-    ({ id }) => id !== lastCompleted && !neededRevisions.has(id),
+    ({ id, serviceRevisionArn }) => id !== lastCompleted && !neededRevisions.has(id) && !named.has(serviceRevisionArn),
   )
   return [
     ...oldDeployments.map(
@@ -123,6 +125,17 @@ function dropsOfHistory(
           tx.delete('serviceRevision', id),
     ),
   ]
+}
+
+/** What a service deployment that can be described leads to, so that it can be described as well. */
+function revisionsNamedBy(row: ServiceDeploymentRow): readonly string[] {
+  const { targetServiceRevision, sourceServiceRevisions = [], rollback } = row
+  const arns = [
+    targetServiceRevision?.arn,
+    ...sourceServiceRevisions.map(({ arn }) => arn),
+    rollback?.serviceRevisionArn,
+  ]
+  return arns.filter((arn) => arn !== undefined)
 }
 
 function hasTasks(reader: Reader, { id }: DeploymentRow): boolean {
