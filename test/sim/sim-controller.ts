@@ -29,6 +29,7 @@ import type { OperationName } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { Chaos } from './chaos.ts'
 import type { Random } from './random.ts'
+import { restCalls } from './rest-calls.ts'
 import type { ControllerDisk, Life } from './sim-disk.ts'
 import type { SimLog } from './sim-log.ts'
 import { type Route, type Server, serverDied } from './sim-network.ts'
@@ -240,6 +241,11 @@ export class SimController {
     now: number,
   ): Promise<Readonly<Record<string, unknown>>> {
     const { operations } = this.#parts
+    const restCall = restCalls.get(operation)
+    if (restCall !== undefined) {
+      const run = (tx: Transaction, at: number) => ({ ...restCall(tx, body, at) })
+      return watched(turn, this.#parts.log, 'operator').submit({ name: operation, run })
+    }
     const handler: AnyHandler | undefined = operations[operation]
     if (handler === undefined) throw new ApiError('UnsupportedFeatureException', `${operation} is not built`)
     const input = readInput(operation, JSON.parse(JSON.stringify(body)))

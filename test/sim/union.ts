@@ -9,6 +9,7 @@ import type { Reader } from '../../controller/state/transaction.ts'
 import { idOf } from '../../proto/arn.ts'
 import type { FakeContainer } from '../support/fake-engine.ts'
 import type { Host } from './host.ts'
+import { unmendedTaskSets, unsettledTaskSets } from './task-set-union.ts'
 
 interface Union {
   readonly reader: Reader
@@ -114,9 +115,11 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
  * Undisturbed a service comes to rest: as many healthy tasks as desired and one deployment, or a deployment that FAILED with
  * its reason, or one that waits and says for what.
  */
-function unsettledService(reader: Reader, { serviceKey, status, desiredCount }: ServiceRow): readonly string[] {
+function unsettledService(reader: Reader, service: ServiceRow): readonly string[] {
+  const { serviceKey, status, desiredCount, deploymentController } = service
   if (status === 'INACTIVE') return []
   if (status === 'DRAINING') return [`service ${serviceKey} is still DRAINING`]
+  if (deploymentController.type === 'EXTERNAL') return unsettledTaskSets(reader, service)
   const deployments = reader.find('deployment', 'liveByService', serviceKey)
   const primary = deployments.find((row) => row.status === 'PRIMARY')
   if (primary === undefined) return [`service ${serviceKey} has no PRIMARY deployment`]
@@ -153,6 +156,7 @@ export function unmended({ reader }: Union): readonly string[] {
     const { rolloutState, waiting } = primary ?? {}
     if (service.status === 'ACTIVE' && rolloutState === 'COMPLETED' && waiting === undefined) return []
     if (service.status === 'INACTIVE') return []
+    if (service.deploymentController.type === 'EXTERNAL') return unmendedTaskSets(reader, service)
     return [`service ${service.serviceKey} is ${service.status}, ${rolloutState}: ${waiting?.sentence ?? ''}`]
   })
 }

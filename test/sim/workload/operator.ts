@@ -28,7 +28,24 @@ export interface Answer {
   readonly taskDefinitions?: readonly { readonly taskDefinitionArn: string }[]
   readonly containerInstances?: readonly { readonly containerInstanceArn: string }[]
   readonly service?: { readonly status?: string; readonly desiredCount?: number }
-  readonly services?: readonly { readonly status?: string }[]
+  readonly services?: readonly {
+    readonly serviceArn?: string
+    readonly status?: string
+    readonly createdAt?: number
+    readonly taskSets?: readonly { readonly id: string; readonly status: string }[]
+  }[]
+  readonly protectedTasks?: readonly {
+    readonly taskArn: string
+    readonly protectionEnabled: boolean
+    readonly expirationDate?: number
+  }[]
+  readonly serviceDeployments?: readonly {
+    readonly serviceDeploymentArn: string
+    readonly status: string
+    readonly targetServiceRevisionArn?: string
+  }[]
+  readonly serviceRevisions?: readonly { readonly serviceRevisionArn: string }[]
+  readonly taskSet?: { readonly id: string; readonly status: string }
 }
 
 export interface OperatorParts {
@@ -45,6 +62,7 @@ export class Operator {
   readonly hosts: readonly Host[]
   readonly #log: SimLog
   readonly #route: Route
+  readonly #deletions = new Map<string, number>()
   #names = 0
 
   constructor({ time, random, log, route, hosts }: OperatorParts) {
@@ -57,6 +75,34 @@ export class Operator {
 
   /** Undefined where it was refused or not answered. */
   async call(operation: string, input: object): Promise<Answer | undefined> {
+    if (operation !== 'DeleteService' || !('service' in input)) return this.#call(operation, input)
+    // Counted before and after it: a call beside it is before the deletion or after, and nobody knows which.
+    this.#countDeletion(String(input.service))
+    const answer = await this.#call(operation, input)
+    this.#countDeletion(String(input.service))
+    return answer
+  }
+
+  /** While this stays the same, nothing has deleted the service, nor is about to. */
+  deletionsOf(serviceName: string): number {
+    return this.#deletions.get(serviceName) ?? 0
+  }
+
+  /** Until it is answered or refused too often: for the end of a history, when nothing fails any more. */
+  async callSurely(operation: string, input: object): Promise<Answer | undefined> {
+    for (let attempts = 20; attempts > 0; attempts -= 1) {
+      const answer = await this.call(operation, input)
+      if (answer !== undefined) return answer
+      await this.time.sleep(1000)
+    }
+    return undefined
+  }
+
+  #countDeletion(serviceName: string): void {
+    this.#deletions.set(serviceName, this.deletionsOf(serviceName) + 1)
+  }
+
+  async #call(operation: string, input: object): Promise<Answer | undefined> {
     const log = this.#log
     try {
       const answer: Answer = await this.#route.call(operation, input)
@@ -107,14 +153,20 @@ export class LastWord {
     this.#overlapped.delete(thing)
   }
 
+  /** Undefined where it is not certain. */
+  last(thing: string): string | undefined {
+    return this.#said.get(thing)
+  }
+
   all(): readonly (readonly [thing: string, word: string])[] {
     return [...this.#said]
   }
 }
 
-function summaryOf({ tasks = [], failures = [], taskDefinition, taskDefinitions = [] }: Answer): string {
+function summaryOf({ tasks = [], failures = [], taskDefinition, taskDefinitions = [], taskSet }: Answer): string {
   const ids = tasks.map(({ taskArn }) => idOf(taskArn).slice(0, 8))
   const refused = failures.map(({ reason }) => reason)
   const definitions = [...(taskDefinition === undefined ? [] : [taskDefinition]), ...taskDefinitions]
-  return [...ids, ...refused, ...definitions.map((each) => idOf(each.taskDefinitionArn))].join(' ')
+  const sets = taskSet === undefined ? [] : [`${taskSet.id} ${taskSet.status}`]
+  return [...ids, ...refused, ...definitions.map((each) => idOf(each.taskDefinitionArn)), ...sets].join(' ')
 }

@@ -5,12 +5,17 @@
 import type { Finding } from '../../../controller/decide/invariants.ts'
 import type { Reader } from '../../../controller/state/transaction.ts'
 import { DefinitionActor } from './definition-actor.ts'
+import { DeploymentActor, tunedService } from './deployment-actor.ts'
 import { InstanceActor } from './instance-actor.ts'
 import { LabelActor } from './label-actor.ts'
 import { LookActor } from './look-actor.ts'
+import { LossActor } from './loss-actor.ts'
 import { type Actor, Operator, type OperatorParts } from './operator.ts'
-import { ServiceActor } from './service-actor.ts'
+import { ProtectionActor } from './protection-actor.ts'
+import { ServiceActor, serviceNames } from './service-actor.ts'
+import { ServiceLabelActor } from './service-label-actor.ts'
 import { TaskActor } from './task-actor.ts'
+import { outsideService, TaskSetActor } from './task-set-actor.ts'
 
 const callsUnderwayMax = 20
 
@@ -20,6 +25,10 @@ export class Workload {
   readonly #tasks: TaskActor
   readonly #instances: InstanceActor
   readonly #services: ServiceActor
+  readonly #deployments: DeploymentActor
+  readonly #taskSets: TaskSetActor
+  readonly #protection: ProtectionActor
+  readonly #losses: LossActor
   readonly #acts: ReadonlyMap<string, () => Promise<void>>
   readonly #weights: Readonly<Record<string, number>>
   #underway = 0
@@ -32,9 +41,28 @@ export class Workload {
     this.#tasks = new TaskActor(operator, definitions)
     this.#instances = new InstanceActor(operator)
     this.#services = new ServiceActor(operator, definitions)
+    const rolling = [...serviceNames, tunedService]
+    const all = [...rolling, outsideService]
+    this.#deployments = new DeploymentActor(operator, definitions, rolling)
+    this.#taskSets = new TaskSetActor(operator, definitions)
+    this.#protection = new ProtectionActor(operator, all)
+    this.#losses = new LossActor(operator)
+    const serviceLabels = new ServiceLabelActor(operator, all)
     const labels = new LabelActor(operator, this.#tasks, definitions)
     const look = new LookActor(operator, this.#tasks)
-    this.#actors = [definitions, this.#tasks, this.#services, this.#instances, labels, look]
+    this.#actors = [
+      definitions,
+      this.#tasks,
+      this.#services,
+      this.#instances,
+      labels,
+      look,
+      this.#deployments,
+      this.#taskSets,
+      this.#protection,
+      this.#losses,
+      serviceLabels,
+    ]
     const acts = this.#actors.flatMap((actor) => Object.entries(actor.acts))
     this.#acts = new Map(acts.map(([name, doing]) => [name, () => doing.act()]))
     this.#weights = Object.fromEntries(acts.map(([name, { weight }]) => [name, weight]))
@@ -57,15 +85,21 @@ export class Workload {
   /** Standalone tasks make room, and services get what they can reach. */
   mend(): Promise<void> {
     return this.#counted(async () => {
+      await this.#losses.mend()
       await this.#instances.mend()
+      await this.#protection.mend()
       await this.#tasks.stopEverything()
       await this.#services.mend()
+      await this.#deployments.mend()
+      await this.#taskSets.mend()
     })
   }
 
   stopEverything(): Promise<void> {
     return this.#counted(async () => {
       await this.#services.deleteEverything()
+      await this.#deployments.deleteEverything()
+      await this.#taskSets.deleteEverything()
       await this.#tasks.stopEverything()
     })
   }
