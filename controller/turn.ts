@@ -94,7 +94,7 @@ const defaultLimits: TurnLimits = {
   rowsMax: 4000,
   bytesMax: 4 * 1024 * 1024,
   decisionsMax: 50_000,
-  decidedRowsMax: 4000,
+  decidedRowsMax: 12_000,
   probeMs: 5000,
 }
 
