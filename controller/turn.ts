@@ -14,7 +14,7 @@ import {
   type TurnLog,
   type Undecided,
 } from './turn-deciders.ts'
-import { loggedCharacters } from './state/row-patches.ts'
+import { loggedCharacters } from './state/store-patches.ts'
 import { createState, type Overlay, type State } from './state/state.ts'
 import { type Store, StoreWriteError, writesOf } from './state/store.ts'
 import type { Change, Reader, Transaction } from './state/transaction.ts'

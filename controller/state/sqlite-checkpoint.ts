@@ -5,7 +5,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { isMainThread, workerData } from 'node:worker_threads'
 import { checksum, metaValue, openDatabase, readChecked, setMetaValue } from './sqlite-schema.ts'
-import { afterWrite, isPatch, type LoggedWrite, readPatches, type RowPatch } from './row-patches.ts'
+import { afterWrite, isPatch, type LoggedWrite, readPatches, type RowPatch } from './store-patches.ts'
 import { CorruptStoreError, type RowWrite } from './store.ts'
 
 /** Log records read at once: this many, or the first that reach this many characters. */

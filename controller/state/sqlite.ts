@@ -6,7 +6,7 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
-import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from './row-patches.ts'
+import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from './store-patches.ts'
 import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
 import {
   CorruptStoreError,
