@@ -11,7 +11,13 @@ import type {
   OutboxEntry,
 } from '../../agent/decide/journal-records.ts'
 import type { Identity } from '../../agent/identity.ts'
-import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from '../../controller/state/store-patches.ts'
+import {
+  afterWrite,
+  isPatch,
+  type LoggedWrite,
+  readPatches,
+  writePatches,
+} from '../../controller/state/store-patches.ts'
 import {
   type RowWrite,
   type Store,
