@@ -93,7 +93,7 @@ const defaultLimits: TurnLimits = {
   inboxMax: 10_000,
   rowsMax: 4000,
   bytesMax: 4 * 1024 * 1024,
-  decisionsMax: 50_000,
+  decisionsMax: 200_000,
   decidedRowsMax: 12_000,
   probeMs: 5000,
 }
