@@ -62,6 +62,8 @@ export class ProtectionActor implements Actor {
     // An answer tells whole milliseconds.
     const protectedUntil = task.protectedUntil === undefined ? undefined : Math.round(task.protectedUntil)
     if (asked.minutes === undefined) {
+      // What has stopped keeps what it had, whatever is asked of it.
+      if (task.lastStatus === 'STOPPED') return []
       return protectedUntil === undefined ? [] : [`task ${taskId} was unprotected, and is until ${protectedUntil}`]
     }
     const until = this.#until.get(`${word}/${taskId}`)
