@@ -18,9 +18,10 @@ import type { State } from '../state/state.ts'
 import type { ClusterRow, InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Change } from '../state/transaction.ts'
 import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
-import { type InstanceSight, type LossMemory, massLossOf, massWindowMs } from './instance-loss.ts'
+import { type InstanceSight, isHeld, type LossMemory, massLossOf, massWindowMs } from './instance-loss.ts'
 import { instanceTasksDecider } from './instance-tasks.ts'
 import { schedule } from './schedule.ts'
+import { countHeldLost } from './service-tasks.ts'
 import { connectInput, disconnectInput } from './session.ts'
 
 const second = 1000
@@ -151,11 +152,13 @@ class Scene {
   readonly world = aWorld()
   readonly instances: readonly InstanceRow[]
   readonly state: State
+  readonly deploymentId: string
   readyAt = readyLongAgo
   readonly silences = new Map<string, number>()
 
   constructor(cluster: Partial<ClusterRow> = {}, hosts = 5) {
     const deployment = aDeployment()
+    this.deploymentId = deployment.id
     this.instances = Array.from({ length: hosts }, (_each, at) => anInstance({ ec2InstanceId: `i-${at}` }))
     const tasks = this.instances.flatMap(({ instanceId }) => [
       aTask({ instanceId, lastStatus: 'RUNNING', serviceKey: 'default/web', deploymentId: deployment.id }),
@@ -377,6 +380,83 @@ await t.test('those that come back one after the other are waited for: nothing o
   test.equal(scene.cluster()?.replacementPausedSince, undefined)
   test.end()
 })
+
+await t.test('after a pause those still away have their time: neither is replaced before it is over', (test) => {
+  const scene = new Scene({}, 4)
+  const held = (): number => countHeldLost(scene.state, 'default', scene.deploymentId)
+  scene.cut(0, 1, 2)
+  scene.tick()
+  scene.tick()
+  test.equal(held(), 3)
+  scene.back(0)
+  scene.now += 5 * second
+  scene.tick()
+  const endedAt = scene.now
+  test.match(scene.cluster(), { replacementPausedSince: undefined, returnsAwaited: { until: endedAt + 150_000 } })
+  test.match(scene.events().at(-1), /again: enough of .* the others are waited for 150 seconds more/i)
+  test.equal(held(), 2)
+  scene.now += 60 * second
+  scene.cut(3)
+  scene.tick()
+  test.same(scene.lost(), [1, 2, 3])
+  test.equal(held(), 2, 'one that falls silent after the pause is replaced at once')
+  scene.back(1)
+  scene.now += 40 * second
+  scene.tick()
+  test.equal(held(), 1, 'one that comes in time was not replaced')
+  scene.now = endedAt + 149_999
+  scene.tick()
+  test.equal(held(), 1)
+  scene.now += 1
+  scene.tick()
+  test.equal(held(), 0, 'and the other is')
+  test.equal(scene.cluster()?.returnsAwaited, undefined)
+  test.end()
+})
+
+await t.test('the time of those still away ends when all are back, or an operator says so', (test) => {
+  for (const end of ['all are back', 'an operator'] as const) {
+    const scene = new Scene({}, 3)
+    scene.cut(0, 1, 2)
+    scene.tick()
+    scene.back(0)
+    scene.now += 5 * second
+    scene.tick()
+    test.not(scene.cluster()?.returnsAwaited, undefined)
+    if (end === 'an operator') scene.run((tx) => resumeReplacement(tx, 'default', scene.now))
+    else {
+      scene.back(1, 2)
+      scene.tick()
+      test.not(scene.cluster()?.returnsAwaited, undefined, 'not before they have told')
+      scene.now += 5 * second
+      scene.tick()
+    }
+    test.equal(scene.cluster()?.returnsAwaited, undefined, end)
+    test.equal(countHeldLost(scene.state, 'default', scene.deploymentId), 0)
+    scene.tick()
+    test.equal(scene.cluster()?.replacementPausedSince, undefined)
+  }
+  test.end()
+})
+
+await t.test(
+  'laws of held losses: of those silent from the window to the end of the pause, and of no others',
+  (test) => {
+    const instant = fc.integer({ min: 0, max: 100 })
+    fc.assert(
+      fc.property(instant, instant, instant, instant, (since, length, silentSince, patience) => {
+        const loss = { silentSince, lostSince: silentSince + patience }
+        const pausedUntil = since + length
+        const isOfThem = loss.lostSince >= since && silentSince <= pausedUntil
+        if (isHeld(loss, {})) throw new Error('held though nothing was paused')
+        if (isHeld(loss, { returnsAwaited: { since, pausedUntil } }) !== isOfThem) throw new Error('another is held')
+        const paused = { replacementPausedSince: since + 15, lossWindowSince: since }
+        if (isHeld(loss, paused) !== loss.lostSince >= since) throw new Error('the pause holds another')
+      }),
+    )
+    test.end()
+  },
+)
 
 await t.test('an operator says that they are gone: they never pause it again, three more do', (test) => {
   const scene = new Scene({}, 8)

@@ -17,6 +17,12 @@ export const suspectAfterMs = 7500
  */
 export const returnSettleMs = 5000
 
+/**
+ * For so long after a pause has ended by itself, the instances that were lost with the others and are still away are waited
+ * for, milliseconds: an agent that was cut off for long tries again after pauses of up to two minutes, and then some.
+ */
+export const returnPatienceMs = 150_000
+
 /** Instances that fall silent within this time of each other vanish together, milliseconds. */
 export const massWindowMs = 60_000
 /** Fewer than this are never a mass... */
@@ -37,6 +43,26 @@ export interface LossMemory {
   readonly replacementPausedSince?: number | undefined
   readonly lossWindowSince?: number | undefined
   readonly lossesAcceptedAt?: number | undefined
+}
+
+/** A loss that may be held: `silentSince` is absent where nobody knows better than when it came to count as lost. */
+export interface Loss {
+  readonly lostSince: number
+  readonly silentSince?: number | undefined
+}
+
+/** True where what ran there is not to be started elsewhere: it was lost with many others, and may yet come back. */
+export function isHeld(
+  { lostSince, silentSince = lostSince }: Loss,
+  { replacementPausedSince, lossWindowSince = Number.NEGATIVE_INFINITY, returnsAwaited }: LossMemory & Awaiting,
+): boolean {
+  if (replacementPausedSince !== undefined && lostSince >= lossWindowSince) return true
+  if (returnsAwaited === undefined) return false
+  return lostSince >= returnsAwaited.since && silentSince <= returnsAwaited.pausedUntil
+}
+
+interface Awaiting {
+  readonly returnsAwaited?: { readonly since: number; readonly pausedUntil: number } | undefined
 }
 
 export interface MassLoss {

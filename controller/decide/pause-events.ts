@@ -2,7 +2,7 @@
 import type { World } from '../../proto/world.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import type { MassLoss } from './instance-loss.ts'
+import { type MassLoss, returnPatienceMs } from './instance-loss.ts'
 import { addServiceEvent } from './service-events.ts'
 
 /** Each event writes the service and the event, and may drop the oldest event. */
@@ -53,12 +53,16 @@ export function announcePauseEnds(tx: Transaction, rowsMax: number, now: number,
 }
 
 function endMessage(reader: Reader, { serviceName, clusterName, pauseAnnouncedAt = 0 }: ServiceRow): string {
-  const { lossesAcceptedAt = -1 } = reader.get('cluster', clusterName) ?? {}
+  const { lossesAcceptedAt = -1, returnsAwaited } = reader.get('cluster', clusterName) ?? {}
   const cause =
     lossesAcceptedAt >= pauseAnnouncedAt
       ? 'an operator said that it shall'
       : 'enough of those that fell silent are back or deregistered'
-  return `(service ${serviceName}) replaces its tasks on lost container instances again: ${cause}.`
+  const patience =
+    returnsAwaited === undefined
+      ? ''
+      : ` The others are waited for ${returnPatienceMs / 1000} seconds more before their tasks are replaced.`
+  return `(service ${serviceName}) replaces its tasks on lost container instances again: ${cause}.${patience}`
 }
 
 function hasLostTasks(reader: Reader, serviceKey: string): boolean {

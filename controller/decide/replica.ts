@@ -17,6 +17,7 @@ import {
   countPhases,
   doneWithTasks,
   hasReturned,
+  holdsLosses,
   stopServiceTask,
   tasksInPhase,
   tellStarted,
@@ -102,7 +103,8 @@ function oldDeployments(reader: Reader, { serviceKey }: ServiceRow, primary: Dep
  * other. Answers whether there are more of them than one decision may stop.
  */
 function releaseLost(tx: Transaction, { service, primary, old, now }: Scene): boolean {
-  if (tx.get('cluster', service.clusterName)?.replacementPausedSince !== undefined) return false
+  const cluster = tx.get('cluster', service.clusterName)
+  if (cluster !== undefined && holdsLosses(cluster)) return false
   const { minimumHealthyPercent = 100, maximumPercent = 200 } = service.deploymentConfiguration
   const { lower } = rollingBounds(service.desiredCount, minimumHealthyPercent, maximumPercent)
   const counts = countPhases(tx, [primary.id, ...old.map(({ id }) => id)])

@@ -5,7 +5,14 @@
 import type { World } from '../../proto/world.ts'
 import type { ClusterRow, InstanceRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
-import { type InstanceSight, lostAfterMsDefault, type MassLoss, massLossOf, returnSettleMs } from './instance-loss.ts'
+import {
+  type InstanceSight,
+  lostAfterMsDefault,
+  type MassLoss,
+  massLossOf,
+  returnPatienceMs,
+  returnSettleMs,
+} from './instance-loss.ts'
 import { announcePause } from './pause-events.ts'
 import { startGraceMs } from './session.ts'
 
@@ -26,7 +33,7 @@ export function scheduleLosses(
   world: World,
 ): number {
   // First, so that no pause ends while tasks that are back still count as lost, and would be replaced.
-  let written = takeBack(tx, now)
+  let written = takeBack(tx, now) + endPatience(tx, now)
   const due = tx.find('instance', 'away', 'away').filter((row) => isDue(tx, row, readyAt, now))
   const names = new Set([
     ...due.map(({ clusterName }) => clusterName),
@@ -55,6 +62,21 @@ function takeBack(tx: Transaction, now: number): number {
     tx.put('instance', row.instanceId, { ...row, lostSince: undefined, silentSince: undefined, returnedAt: undefined })
   }
   return settled.length
+}
+
+/** Whoever is away when the patience with them ends is replaced. It ends as well once nobody is away any more. */
+function endPatience(tx: Transaction, now: number): number {
+  const over = tx
+    .find('cluster', 'awaiting', 'awaiting')
+    .filter(({ clusterName, returnsAwaited: { until } = { until: now } }) => until <= now || !hasAway(tx, clusterName))
+  for (const cluster of over) tx.put('cluster', cluster.clusterName, { ...cluster, returnsAwaited: undefined })
+  return over.length
+}
+
+/** Instances that were there once and are not, or that are back and have yet to tell. */
+function hasAway(tx: Transaction, clusterName: string): boolean {
+  const isOurs = (row: InstanceRow): boolean => row.clusterName === clusterName && row.connectivityAt !== undefined
+  return tx.find('instance', 'away', 'away').some(isOurs) || tx.find('instance', 'returned', 'returned').some(isOurs)
 }
 
 /** Lost is who was there once and has been silent for longer than the cluster bears; a restart gives everyone a minute. */
@@ -95,13 +117,18 @@ function isComingBack(tx: Transaction, { clusterName, replacementPausedSince }: 
   return tx.find('instance', 'returned', 'returned').some((row) => row.clusterName === clusterName)
 }
 
+/** Writes the pause, or its end. Then those that are still away get their time: outages heal for one host after the other. */
 function pauseFor(tx: Transaction, cluster: ClusterRow, mass: MassLoss | undefined, now: number): number {
-  const { replacementPausedSince, lossWindowSince } = cluster
+  const { clusterName, replacementPausedSince, lossWindowSince, returnsAwaited } = cluster
   if (mass?.windowSince === lossWindowSince) return 0
-  tx.put('cluster', cluster.clusterName, {
+  const isEnd = mass === undefined && lossWindowSince !== undefined && hasAway(tx, clusterName)
+  tx.put('cluster', clusterName, {
     ...cluster,
     replacementPausedSince: mass === undefined ? undefined : (replacementPausedSince ?? now),
     lossWindowSince: mass?.windowSince,
+    returnsAwaited: isEnd
+      ? { since: lossWindowSince, pausedUntil: now, until: now + returnPatienceMs }
+      : returnsAwaited,
   })
   return 1
 }

@@ -9,6 +9,7 @@ import { newTask } from '../ecs/new-task.ts'
 import { servicePhases, type ServicePhase } from '../state/service-phase.ts'
 import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
+import { isHeld } from './instance-loss.ts'
 import type { Placed } from './placement.ts'
 import { addServiceEvent, type ServiceNews, subjectOf } from './service-events.ts'
 import { type PhaseCounts, totalOf } from './rolling.ts'
@@ -123,13 +124,20 @@ export function tasksInPhase(reader: Reader, deploymentId: string, phase: Servic
 
 /**
  * How many lost tasks of a deployment or a task set are not to be replaced, since too many instances were lost at once: those
- * of instances that were lost with them. What was lost before has its replacement, or is to get it.
+ * of instances that were lost with them, and for a while after the pause those that are still away. What was lost before
+ * has its replacement, or is to get it.
  */
 export function countHeldLost(reader: Reader, clusterName: string, ownerId: string): number {
   const cluster = reader.get('cluster', clusterName)
-  if (cluster?.replacementPausedSince === undefined) return 0
-  const { lossWindowSince = Number.NEGATIVE_INFINITY } = cluster
-  return tasksInPhase(reader, ownerId, 'lost').filter(({ lostSince = 0 }) => lostSince >= lossWindowSince).length
+  if (cluster === undefined || !holdsLosses(cluster)) return 0
+  return tasksInPhase(reader, ownerId, 'lost').filter(({ lostSince = 0, instanceId }) =>
+    isHeld({ lostSince, silentSince: reader.get('instance', instanceId)?.silentSince }, cluster),
+  ).length
+}
+
+/** True while lost tasks of the cluster may be held back from replacement. */
+export function holdsLosses({ replacementPausedSince, returnsAwaited }: ClusterRow): boolean {
+  return replacementPausedSince !== undefined || returnsAwaited !== undefined
 }
 
 /** True where lost tasks of theirs are on an instance that is back: their rows will say so later in the same turn. */

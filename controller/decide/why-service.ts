@@ -121,6 +121,7 @@ function sceneOf(reader: Reader, service: ServiceRow, now: number, world: World)
   const deployments = reader.find('deployment', 'liveByService', service.serviceKey)
   const taskSets = inOrder(reader.find('taskSet', 'byService', service.serviceKey))
   const owners = [...deployments, ...taskSets].map(({ id }) => id)
+  const cluster = reader.get('cluster', service.clusterName)
   const primary = deployments.find(({ status }) => status === 'PRIMARY')
   return {
     service,
@@ -134,7 +135,7 @@ function sceneOf(reader: Reader, service: ServiceRow, now: number, world: World)
     waiting: waitNow(reader, service, primary, now, world),
     taskSets: taskSets.map((row) => ({ row, tasks: countPhases(reader, [row.id]) })),
     protection: protectionOf(reader, service.serviceKey, now),
-    pausedSince: reader.get('cluster', service.clusterName)?.replacementPausedSince,
+    pausedSince: cluster?.replacementPausedSince ?? cluster?.returnsAwaited?.since,
     now,
   }
 }

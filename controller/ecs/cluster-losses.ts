@@ -27,15 +27,16 @@ export function setLostAfter(tx: Transaction, nameOrArn: string, lostAfterMs: nu
 
 /**
  * The instances that are silent now are gone, an operator says: their tasks are replaced however many they are. One that
- * comes back keeps the tasks that were not replaced yet. Said while nothing is paused it changes nothing.
+ * comes back keeps the tasks that were not replaced yet. Said while nothing is held back it changes nothing.
  */
 export function resumeReplacement(tx: Transaction, nameOrArn: string, now: number): ClusterRow {
   const cluster = requireCluster(tx, nameOrArn)
-  if (cluster.replacementPausedSince === undefined) return cluster
+  if (cluster.replacementPausedSince === undefined && cluster.returnsAwaited === undefined) return cluster
   const next: ClusterRow = {
     ...cluster,
     replacementPausedSince: undefined,
     lossWindowSince: undefined,
+    returnsAwaited: undefined,
     lossesAcceptedAt: now,
   }
   tx.put('cluster', cluster.clusterName, next)

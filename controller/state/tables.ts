@@ -47,10 +47,19 @@ export interface ClusterRow
   readonly replacementPausedSince?: number | undefined
   /** While replacement is paused: when the first of the instances went silent that it is paused for. */
   readonly lossWindowSince?: number | undefined
+  /** After a pause that ended by itself: those lost with the others that are still away are not replaced yet. */
+  readonly returnsAwaited?: ReturnsAwaited | undefined
   /** Instances that were silent by then don't pause replacement: an operator said that it shall go on. */
   readonly lossesAcceptedAt?: number | undefined
   /** How long an instance may be silent before its tasks are replaced, milliseconds. Absent: the default of 15 s. */
   readonly lostAfterMs?: number | undefined
+}
+
+/** Instants in epoch milliseconds: those that fell silent from `since` to `pausedUntil` are waited for until `until`. */
+export interface ReturnsAwaited {
+  readonly since: number
+  readonly pausedUntil: number
+  readonly until: number
 }
 
 /** Key: the family's name. Revisions are never given out twice, even after DeleteTaskDefinitions. */
@@ -222,6 +231,7 @@ export type TableName = keyof Tables
 export const indexes = {
   cluster: {
     paused: (row: ClusterRow) => (row.replacementPausedSince === undefined ? undefined : 'paused'),
+    awaiting: (row: ClusterRow) => (row.returnsAwaited === undefined ? undefined : 'awaiting'),
   },
   family: {},
   taskDefinition: {
