@@ -143,6 +143,7 @@ function rowsOf(run: Run): readonly Row[] {
     figureOf('  over the first tenth', '/s', rateOf(run, 0, 10)),
     figureOf('  over the last tenth', '/s', rateOf(run, 90, 100)),
     ...(isWhole ? [] : [figureOf('  a million would need, by the last tenth', 's', millionSeconds)]),
+    ...(isWhole ? [] : [figureOf('  a million would need, by all of it', 's', (million / tasks) * seconds)]),
     figureOf("  the controller's CPU for a task, all threads", 'µs', perTask(cpuSeconds)),
     figureOf("  the agents' CPU for a task", 'µs', perTask(swarmCpuSeconds)),
     figureOf("  the controller's memory, at most", 'MB', peakMb),
@@ -156,6 +157,7 @@ function notesOf({ services, tasks, instances, flags }: Run): readonly string[] 
     `Tasks: ${services} services of ${digits(tasks / services)} tasks on ${instances} instances, created by signed HTTP calls, ${callsAtOnce} at once, while their tasks are placed already.`,
     '  Each task is placed, appended to SQLite with synchronous=FULL, sent in a payload, and counts once its payload is acknowledged and its RUNNING committed: the agent is answered after the commit, and it acknowledges a payload before it reports on it.',
     '  The agents are simulated, in one other process: real links, one signed WebSocket each, no engine behind them. The rate counts from the first CreateService.',
+    '  Of few tasks the last tenth flatters: nothing is placed any more while it is acknowledged.',
     `  The controller ran with ${flags.join(' ')}, its log at level info in a file.`,
   ]
 }
