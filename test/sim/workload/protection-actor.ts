@@ -16,8 +16,8 @@ type ProtectedTask = NonNullable<Answer['protectedTasks']>[number]
 
 /** No history, with all jumps of its clocks, lasts that long. */
 const longMinutes = 2880
-/** More than all jumps back of the controller's clock. */
-const expiryGraceMs = 15 * 60_000
+/** More than all jumps back of the controller's clock, each of which is a minute at most. */
+const expiryGraceMs = 6 * 60_000
 
 export class ProtectionActor implements Actor {
   readonly acts = {
@@ -58,7 +58,7 @@ export class ProtectionActor implements Actor {
     const asked = this.#asked.get(word)
     const task = reader.get('task', taskId)
     if (asked === undefined || task === undefined) return []
-    const { desiredStatus, stopCode } = task
+    const { desiredStatus, lastStatus, stopCode } = task
     // An answer tells whole milliseconds.
     const protectedUntil = task.protectedUntil === undefined ? undefined : Math.round(task.protectedUntil)
     if (asked.minutes === undefined) {
@@ -70,7 +70,9 @@ export class ProtectionActor implements Actor {
     if (protectedUntil !== undefined && protectedUntil !== until) {
       return [`task ${taskId} was to be protected until ${until}, and is until ${protectedUntil}`]
     }
-    if (protectedUntil !== undefined && protectedUntil + expiryGraceMs < this.#operator.time.now()) {
+    // What has stopped keeps what it had: nobody asks for it any more.
+    const isLive = lastStatus !== 'STOPPED'
+    if (isLive && protectedUntil !== undefined && protectedUntil + expiryGraceMs < this.#operator.time.now()) {
       return [`protection of task ${taskId} ended at ${protectedUntil}, and nothing took it away`]
     }
     const { minutes, serviceName, deletions } = asked

@@ -7,7 +7,7 @@ interface Plan {
   readonly taskDefinition?: string
 }
 
-export async function isServiceActive(operator: Operator, serviceName: string): Promise<boolean> {
+async function isServiceActive(operator: Operator, serviceName: string): Promise<boolean> {
   const answer = await operator.call('DescribeServices', { services: [serviceName] })
   return answer?.services?.[0]?.status === 'ACTIVE'
 }

@@ -46,6 +46,7 @@ export class TaskSetActor implements Actor {
   /** Those of which a deletion was asked, answered or not, and those of which it was answered. */
   readonly #doomed = new Set<string>()
   readonly #deleted = new Set<string>()
+  readonly #doubled: string[] = []
 
   constructor(operator: Operator, definitions: DefinitionActor) {
     this.#operator = operator
@@ -82,8 +83,7 @@ export class TaskSetActor implements Actor {
   findings(reader: Reader): readonly Finding[] {
     const service = reader.get('service', serviceKey)
     const rowOf = (id: string) => reader.get('taskSet', id)
-    const isKept = (id: string): boolean =>
-      this.#made.get(id) === this.#operator.deletionsOf(outsideService) && !this.#doomed.has(id)
+    const isKept = (id: string): boolean => this.#isKept(id)
     const gone = [...this.#made.keys()]
       .filter((id) => isKept(id) && rowOf(id) === undefined)
       .map((id) => `accepted task set ${id} is gone`)
@@ -101,7 +101,7 @@ export class TaskSetActor implements Actor {
     const all = [...gone, ...left, ...scaled, ...primary, ...this.#ofService(service)]
     return [
       ...all.map((what) => ({ invariant: 'whatWasAcceptedIsThere', what })),
-      ...doubled(reader).map((what) => ({ invariant: 'callsAreTakenOnce', what })),
+      ...[...doubled(reader), ...this.#doubled].map((what) => ({ invariant: 'callsAreTakenOnce', what })),
     ]
   }
 
@@ -165,6 +165,7 @@ export class TaskSetActor implements Actor {
       const id = (await this.#operator.call('CreateTaskSet', input))?.taskSet?.id
       if (id !== undefined) {
         this.#made.set(id, deletions)
+        if (random.chance(0.3)) await this.#createAgain(id, input)
         return id
       }
       await time.sleep(random.between(500, 5000))
@@ -172,10 +173,20 @@ export class TaskSetActor implements Actor {
     return undefined
   }
 
+  /** A client that has not seen the answer asks once more, and is answered the same. */
+  async #createAgain(id: string, input: object): Promise<void> {
+    const again = (await this.#operator.call('CreateTaskSet', input))?.taskSet?.id
+    if (again === undefined || again === id || !this.#isKept(id)) return
+    this.#doubled.push(`task sets ${id} and ${again} were made by one call and its repeat`)
+  }
+
+  #isKept(id: string): boolean {
+    return this.#made.get(id) === this.#operator.deletionsOf(outsideService) && !this.#doomed.has(id)
+  }
+
   #pick(): string | undefined {
-    const deletions = this.#operator.deletionsOf(outsideService)
-    const known = [...this.#made].filter(([id, made]) => made === deletions && !this.#doomed.has(id))
-    return known.length === 0 ? undefined : this.#operator.random.pick(known)[0]
+    const known = [...this.#made.keys()].filter((id) => this.#isKept(id))
+    return known.length === 0 ? undefined : this.#operator.random.pick(known)
   }
 
   async #scale(): Promise<void> {
