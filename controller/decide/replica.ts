@@ -7,6 +7,7 @@ import type { DeploymentRow, ServiceRow } from '../state/service-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { isProving, mayStart, proofs } from './deployment-backoff.ts'
 import { type RollingInput, type RollingStep, rollingBounds, rollingStep } from './rolling.ts'
+import { addServiceEvent } from './service-events.ts'
 import { type Decided, retries, tasksPerDecisionMax } from './service-decision.ts'
 import { type Grace, graceOf, startingTasks, withGrace } from './service-grace.ts'
 import { noteWait, refusalOf, startTasks } from './service-starts.ts'
@@ -85,6 +86,7 @@ function stepOf(tx: Transaction, scene: Scene, refused: RollingInput['refused'])
     ),
     lostHeld: countHeldLost(tx, service.clusterName, primary.id),
     mayStart: scene.mayStart,
+    hasFailed: primary.rolloutState === 'FAILED',
     isProving: isProving(primary, scene.now),
     refused,
   })
@@ -126,8 +128,13 @@ function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused
     }
   }
   stops.stop(tasksInPhase(tx, primary.id, 'leavingUnready'), Number.POSITIVE_INFINITY)
-  if (step.stopUnhealthy > 0) stops.stop(grace.unhealthy, step.stopUnhealthy, unhealthyReason)
-  if (step.stopSurplusStarting > 0) stops.stop(startingTasks(tx, primary.id, grace), step.stopSurplusStarting)
+  const hasFailed = primary.rolloutState === 'FAILED'
+  // What goes since its deployment has failed is no failure of its own.
+  const reason = hasFailed ? undefined : unhealthyReason
+  const unhealthy = step.stopUnhealthy > 0 ? stops.stop(grace.unhealthy, step.stopUnhealthy, reason) : 0
+  const starting =
+    step.stopSurplusStarting > 0 ? stops.stop(startingTasks(tx, primary.id, grace), step.stopSurplusStarting) : 0
+  if (hasFailed) tellAbandoned(tx, scene, unhealthy + starting)
   if (step.stopSurplusHealthy > 0) stops.stop(tasksInPhase(tx, primary.id, 'healthy'), step.stopSurplusHealthy)
   const ids = [...old.map(({ id }) => id), primary.id]
   stopFrom(tx, stops, ids, 'leaving', step.stopLeaving)
@@ -139,6 +146,14 @@ function stopTasks(tx: Transaction, scene: Scene, refused: RollingInput['refused
     step.stopOld,
   )
   return stops.finish()
+}
+
+function tellAbandoned(tx: Transaction, { service, primary, now, world }: Scene, count: number): void {
+  if (count === 0) return
+  const message =
+    `(service ${service.serviceName}) (deployment ${primary.id}) has failed, and ${count} of its tasks that are not ` +
+    'healthy are stopped: enough others are healthy for the minimum.'
+  addServiceEvent(tx, service.serviceKey, message, now, world)
 }
 
 /** `count` tasks of these deployments, the first ones' first. */

@@ -25,6 +25,10 @@ function input(over: Partial<RollingInput> = {}): RollingInput {
   }
 }
 
+function failed(over: Partial<RollingInput>): Partial<RollingInput> {
+  return { hasFailed: true, mayStart: false, ...over }
+}
+
 interface Rollout {
   readonly steps: number
   readonly end: 'done' | 'stuck' | 'endless'
@@ -149,6 +153,45 @@ await test('what goes first, and what is waited for', async (t) => {
       'old tasks make room on the instances where the minimum allows it',
       { minimumHealthyPercent: 50, old: { ...none, healthy: 4 }, refused: 'forWantOfResources' },
       { stopOld: 2 },
+    ],
+    [
+      'unhealthy ones go at once where older ones are healthy in their stead',
+      { old: { ...none, healthy: 4 }, primary: { ...none, unhealthy: 4 } },
+      { stopUnhealthy: 4, stopOld: 0 },
+    ],
+    [
+      'of a deployment that has failed, all that is not healthy goes while the minimum is healthy without it',
+      failed({
+        old: { ...none, healthy: 3 },
+        primary: { ...none, starting: 2, unhealthy: 2 },
+        minimumHealthyPercent: 75,
+      }),
+      { start: 0, stopSurplusStarting: 2, stopUnhealthy: 2, stopOld: 0 },
+    ],
+    [
+      'it stays where fewer are healthy',
+      failed({ old: { ...none, healthy: 3 }, primary: { ...none, starting: 1, unhealthy: 2 } }),
+      { stopSurplusStarting: 0, stopUnhealthy: 0, stopOld: 0 },
+    ],
+    [
+      'the last task that runs stays with any minimum',
+      failed({ primary: { ...none, unhealthy: 1 }, minimumHealthyPercent: 0 }),
+      { stopUnhealthy: 0 },
+    ],
+    [
+      'of too many healthy ones its own go first',
+      failed({ old: { ...none, healthy: 4 }, primary: { ...none, healthy: 2 } }),
+      { stopSurplusHealthy: 2, stopOld: 0 },
+    ],
+    [
+      'then the older ones, when fewer are desired',
+      failed({ desired: 2, old: { ...none, healthy: 4 }, primary: { ...none, healthy: 1 } }),
+      { stopSurplusHealthy: 1, stopOld: 2 },
+    ],
+    [
+      'a drain goes on beside it as far as the minimum allows',
+      failed({ old: { ...none, healthy: 2, leaving: 2 }, minimumHealthyPercent: 75 }),
+      { stopLeaving: 1, stopOld: 0 },
     ],
     [
       'what is about to end counts as room',

@@ -23,6 +23,11 @@ export interface RollingInput {
   /** False while the PRIMARY deployment pauses after failures, or has failed: nothing is started, no room is made. */
   readonly mayStart: boolean
   /**
+   * True where the PRIMARY deployment has FAILED and is not taken back: what of it is not healthy goes as soon as nobody
+   * needs it, and beyond `desired` its healthy ones go before those of older deployments.
+   */
+  readonly hasFailed?: boolean | undefined
+  /**
    * True while nothing shows yet that the PRIMARY's healthy tasks stay up: healthy ones of old deployments stay until
    * then, so that a release that crashes after its start takes nothing down.
    */
@@ -69,18 +74,19 @@ export function rollingBounds(desired: number, minimumHealthyPercent: number, ma
  * they are stopped at once, since nobody misses them.
  */
 export function rollingStep(input: RollingInput): RollingStep {
-  const { desired, primary, old, mayStart } = input
+  const { desired, primary, old, mayStart, hasFailed = false } = input
   const { lower, upper } = rollingBounds(desired, input.minimumHealthyPercent, input.maximumPercent)
   const wanted = primary.starting + primary.healthy
   const missing = mayStart ? Math.max(0, desired - input.lostHeld - wanted) : 0
   const room = Math.max(0, upper - totalOf(primary) - totalOf(old))
 
+  const isAbandoned = isUnreadyAbandoned(input, lower)
   const surplus = Math.max(0, wanted - desired)
-  const stopSurplusStarting = Math.min(surplus, primary.starting)
-  const stopSurplusHealthy = surplus - stopSurplusStarting
+  const stopSurplusStarting = isAbandoned ? primary.starting : Math.min(surplus, primary.starting)
+  const stopSurplusHealthy = surplusHealthy(input, surplus - Math.min(surplus, primary.starting))
   // A refused task needs room on an instance, which only what ends will give.
   const usable = input.refused === 'forWantOfResources' ? 0 : room
-  const stopUnhealthy = unhealthyToStop(input, missing, usable)
+  const stopUnhealthy = isAbandoned ? primary.unhealthy : unhealthyToStop(input, missing, usable)
 
   const leaving = primary.leaving + old.leaving
   const healthy = primary.healthy - stopSurplusHealthy + old.healthy + leaving
@@ -88,7 +94,9 @@ export function rollingStep(input: RollingInput): RollingStep {
   const spare = Math.max(0, healthy - lower)
   const replaced = Math.max(0, healthy - desired)
   // Who drains an instance wants it empty: where nothing has a place elsewhere, the minimum alone keeps tasks there.
-  const leavingInTheWay = missing - (input.refused === undefined ? room : 0) - coming
+  const leavingInTheWay = hasFailed
+    ? desired - primary.healthy - old.healthy
+    : missing - (input.refused === undefined ? room : 0) - coming
   const stopLeaving = Math.min(leaving, spare, Math.max(replaced, leavingInTheWay))
   const oldInTheWay = missing - usable - coming
   const isHeld = input.isProving === true && primary.healthy > 0
@@ -116,11 +124,28 @@ export function totalOf(counts: PhaseCounts): number {
 }
 
 /**
- * An unhealthy task stays until its replacement is healthy; where there is no room for a replacement, one at a time
+ * Of a deployment that has FAILED nothing is replaced, so what is not healthy is of no use while the minimum is healthy
+ * without it. The last task that runs stays all the same: a health check may be wrong.
+ */
+function isUnreadyAbandoned({ primary, old, hasFailed }: RollingInput, lower: number): boolean {
+  const healthy = primary.healthy + old.healthy + primary.leaving + old.leaving
+  return hasFailed === true && healthy >= Math.max(lower, 1)
+}
+
+/** Of the PRIMARY, `surplus` being those of its own that are too many. */
+function surplusHealthy({ desired, primary, old, hasFailed }: RollingInput, surplus: number): number {
+  if (hasFailed !== true) return surplus
+  return Math.min(primary.healthy, Math.max(0, primary.healthy + old.healthy - desired))
+}
+
+/**
+ * An unhealthy task stays until others are healthy in its stead, be they older ones; where there is no room for a replacement, one at a time
  * goes first, so that a health check that fails everywhere doesn't stop everything.
  */
-function unhealthyToStop({ desired, primary }: RollingInput, missing: number, room: number): number {
-  const stillNeeded = Math.max(0, desired - primary.healthy)
+function unhealthyToStop(input: RollingInput, missing: number, room: number): number {
+  const { desired, primary, old, hasFailed = false } = input
+  if (hasFailed) return 0
+  const stillNeeded = Math.max(0, desired - primary.healthy - old.healthy)
   const replaced = Math.max(0, primary.unhealthy - stillNeeded)
   if (replaced > 0 || primary.unhealthy === 0) return replaced
   const isUnderWay = primary.starting > 0 || primary.stopping > 0

@@ -13,6 +13,7 @@ import { isHealthy, phaseOf } from '../state/service-phase.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
+import { abortDeployment, primaryOf } from './deployment-outcome.ts'
 import { startDeployment } from './deployment-start.ts'
 import { instanceDecider } from './instance.ts'
 import { instanceTasksDecider } from './instance-tasks.ts'
@@ -29,6 +30,7 @@ type Step =
   | { readonly do: 'crash' | 'sicken' | 'protect' | 'lose' | 'back' | 'drain' | 'undrain'; readonly nth: number }
   | { readonly do: 'scale'; readonly desired: number }
   | { readonly do: 'deploy'; readonly revision: number }
+  | { readonly do: 'abort' }
   | { readonly do: 'pass'; readonly seconds: number }
 
 interface Setting {
@@ -53,6 +55,7 @@ const aStep: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('scale' as const), desired: fc.integer({ min: 0, max: 9 }) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('deploy' as const), revision: fc.integer({ min: 1, max: 3 }) }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'abort' as const }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('pass' as const), seconds: fc.constantFrom(1, 10, 60) }) },
 )
 
@@ -67,7 +70,7 @@ const aSetting: fc.Arbitrary<Setting> = fc.record({
 })
 
 /** How often each thing was met: laws about nothing would hold as well. */
-const met = { turns: 0, starts: 0, healthyStops: 0, settled: 0, stuck: 0, protectedKept: 0 }
+const met = { turns: 0, starts: 0, healthyStops: 0, settled: 0, stuck: 0, protectedKept: 0, failed: 0 }
 
 class Cluster {
   readonly state: State
@@ -150,6 +153,7 @@ class Cluster {
       (task) => given.get(task.taskId)?.desiredStatus === 'RUNNING' && task.stopCode === 'ServiceSchedulerInitiated',
     )
     const isDaemon = schedulingStrategy === 'DAEMON'
+    if (!isDaemon) this.#judgeFailed(here, lower)
     for (const task of stopped) {
       if ((task.protectedUntil ?? 0) > this.now) throw new Error('a protected task was stopped')
     }
@@ -169,6 +173,23 @@ class Cluster {
     if (!isDaemon) return
     const places = this.tasks.map(({ instanceId }) => instanceId)
     if (new Set(places).size < places.length) throw new Error('an instance has two tasks of a daemon')
+  }
+
+  /** A deployment that has failed leaves no task running that nobody needs. */
+  #judgeFailed(here: readonly TaskRow[], lower: number): void {
+    const [failed] = this.state
+      .find('deployment', 'liveByService', serviceKey)
+      .filter(({ status, rolloutState }) => status === 'PRIMARY' && rolloutState === 'FAILED')
+    if (failed === undefined || here.filter(isServing).length < Math.max(1, lower)) return
+    met.failed += 1
+    const useless = here.filter(
+      (task) =>
+        task.deploymentId === failed.id &&
+        task.desiredStatus === 'RUNNING' &&
+        !isServing(task) &&
+        (task.protectedUntil ?? 0) <= this.now,
+    )
+    if (useless.length > 0) throw new Error(`${useless.length} tasks of a failed deployment go on`)
   }
 
   #isActive({ instanceId }: TaskRow): boolean {
@@ -200,6 +221,11 @@ class Cluster {
     if (step.do === 'deploy') {
       const taskDefinition = service.taskDefinition?.replace(/:\d+$/, `:${step.revision}`)
       startDeployment(tx, { ...service, taskDefinition }, {}, this.now, this.#world)
+      return
+    }
+    if (step.do === 'abort') {
+      const primary = primaryOf(tx, serviceKey)
+      if (primary?.rolloutState === 'IN_PROGRESS') abortDeployment(tx, service, primary, this.now, this.#world)
       return
     }
     const hosts = tx.find('instance', 'byCluster', 'default')
@@ -255,6 +281,11 @@ class Cluster {
       }
     })
     this.pass(60_000)
+    this.turn((tx) => {
+      // What has failed stays as it is until the service is updated.
+      if (primaryOf(tx, serviceKey)?.rolloutState !== 'FAILED') return
+      startDeployment(tx, this.service, {}, this.now, this.#world)
+    })
     for (let round = 0; round < 80; round += 1) {
       this.agents(() => true)
       if (this.service.steadySince !== undefined) break
@@ -333,6 +364,6 @@ await test('the laws of services hold in every history', async (t) => {
     { numRuns: 200 },
   )
   t.ok(met.turns > 1000 && met.starts > 500 && met.healthyStops > 50 && met.protectedKept > 50, JSON.stringify(met))
-  t.ok(met.settled > 100 && met.stuck > 0, JSON.stringify(met))
+  t.ok(met.settled > 100 && met.stuck > 0 && met.failed > 50, JSON.stringify(met))
   t.comment(JSON.stringify(met))
 })

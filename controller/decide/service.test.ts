@@ -24,6 +24,7 @@ import {
 import type { Input } from '../../proto/model/types.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { abortDeployment, primaryOf } from './deployment-outcome.ts'
 import { taskAfterReport } from './report.ts'
 import { serviceDecider } from './service.ts'
 import { explainService } from './why-service.ts'
@@ -516,6 +517,63 @@ await test('unhealthy tasks: their grace, their replacement, and one at a time w
       'agents | web:1 2 healthy',
       'agents | web:1 2 healthy',
     ])
+    await course.close()
+  })
+})
+
+await test('a release whose health checks fail', async (t) => {
+  const [plain] = revisions(1)
+  const checked = [1, 2].map((revision) =>
+    aTaskDefinition({
+      revision,
+      containerDefinitions: (plain?.containerDefinitions ?? []).map((container) => ({
+        ...container,
+        healthCheck: { command: ['CMD-SHELL', 'true'] },
+      })),
+    }),
+  )
+  const secondIsSick: Behaviour = (task) =>
+    task.taskDefinitionArn.endsWith('web:2') && task.lastStatus === 'RUNNING' && task.desiredStatus === 'RUNNING'
+      ? 'unhealthy'
+      : obey(task)
+  await t.test('aborted: what is not healthy of it goes, and a drain goes on', async (part) => {
+    const hosts = hostsOf(3)
+    const course = await steady({ desiredCount: 4, healthCheckGracePeriodSeconds: 60 }, { definitions: checked, hosts })
+    await course.update({ taskDefinition: 'web:2', ...percent(75, 200) })
+    await agents(course, 2, secondIsSick)
+    await course.change('aborted', (tx, now) => {
+      const service = tx.get('service', 'default/web')
+      const primary = primaryOf(tx, 'default/web')
+      if (service !== undefined && primary !== undefined) abortDeployment(tx, service, primary, now, aWorld())
+    })
+    await agents(course, 1, secondIsSick)
+    await course.drain(hostOf(hosts, 1))
+    await agents(course, 1, secondIsSick)
+    part.same(course.lines, [
+      'web:2 deployed | starts 4 of web:2 | web:1 4 healthy, web:2 4 starting',
+      'agents | web:1 4 healthy, web:2 4 starting',
+      'agents | web:1 4 healthy, web:2 4 unhealthy',
+      'aborted | stops 4 of web:2 | web:1 4 healthy, web:2 4 stopping',
+      'agents | web:1 4 healthy',
+      'host two drains | stops 1 of web:1 | web:1 3 healthy 1 stopping',
+      'agents | web:1 3 healthy',
+    ])
+    part.equal(counted(course, 'has failed, and 4 of its tasks that are not healthy are stopped'), 1)
+    await course.close()
+  })
+  await t.test('rolled back: all of it goes at once', async (part) => {
+    const course = await steady({ desiredCount: 3 }, { definitions: checked })
+    const deploymentCircuitBreaker = { enable: true, rollback: true }
+    await course.update({ taskDefinition: 'web:2', deploymentConfiguration: { deploymentCircuitBreaker } })
+    await agents(course, 3, secondIsSick)
+    part.same(course.lines, [
+      'web:2 deployed | starts 3 of web:2 | web:1 3 healthy, web:2 3 starting',
+      'agents | web:1 3 healthy, web:2 3 starting',
+      'agents | stops 3 of web:2 | web:1 3 healthy, web:2 3 stopping',
+      'agents | web:1 3 healthy',
+    ])
+    part.equal(counted(course, 'deployment failed: tasks failed to start.'), 1)
+    part.match(course.events().at(-1), /steady state|rollback completed/)
     await course.close()
   })
 })
