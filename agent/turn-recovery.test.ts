@@ -225,11 +225,44 @@ await test('an engine that is away ends nothing; one that came back tells the tr
   agent.payload([aPayloadTask({ arn: taskArnOf(2), containers: [aPayloadContainer({ name: 'late' })] })], { seqNum: 2 })
   await agent.time.pass(90_000)
   t.notOk(agent.statuses(one).includes('STOPPED'))
-  t.match(agent.last(taskArnOf(2))?.waitingFor, /^waits for Docker Engine to answer since \d+ s$/)
+  t.match(agent.last(taskArnOf(2))?.waitingFor, /^waits for Docker Engine to answer, for \d+ s$/)
   agent.engine.down = false
   await stopped(agent)
   t.equal(agent.last(one)?.containers[0]?.exitCode, 137)
   await running(agent, taskArnOf(2))
+})
+
+await test('the controller is told of an engine that stays away, and at once when it is back', async (t) => {
+  const agent = anAgent()
+  const told = (): readonly unknown[] =>
+    agent.sent
+      .splice(0)
+      .filter(({ type }) => type === 'GantryHostReport')
+      .map(({ message }) => message['engineSilentForMs'])
+  await agent.time.pass(1000)
+  t.same(told(), [0])
+  agent.engine.down = true
+  agent.engine.restart()
+  await agent.time.pass(4000)
+  agent.engine.down = false
+  await agent.time.pass(10_000)
+  t.same(told(), [], 'a restart of the engine is no news')
+
+  agent.engine.down = true
+  agent.engine.restart()
+  await agent.time.pass(8000)
+  const [silentForMs, ...more] = told()
+  t.ok(Number(silentForMs) >= 5000 && Number(silentForMs) < 5100, `told after ${String(silentForMs)} ms`)
+  t.same(more, [], 'once')
+  agent.turn.linkDown()
+  await agent.time.pass(20_000)
+  t.same(told(), [], 'to nobody')
+  agent.turn.linkUp()
+  await agent.time.pass(10)
+  t.ok(Number(told()[0]) >= 27_500, 'a new connection is told anew, with the age')
+  agent.engine.down = false
+  await agent.time.pass(1500)
+  t.same(told(), [0])
 })
 
 await test('answers that get lost do not make anything happen twice', async (t) => {

@@ -119,7 +119,7 @@ await test('dependsOn is obeyed in start and, backwards, in stop', async (t) => 
   const web = aPayloadContainer({ name: 'web', dependsOn: [{ containerName: 'db', condition: 'START' }] })
   agent.payload([aPayloadTask({ containers: [web, db, init] })])
   await agent.time.pass(2500)
-  t.match(agent.last(one)?.waitingFor, /^waits for container (db|init) to .* since \d+ s$/)
+  t.match(agent.last(one)?.waitingFor, /^waits for container (db|init) to .*, for \d+ s$/)
   await running(agent)
   t.same(
     agent.engine.started.map((id) => agent.engine.containers.get(id)?.labels['com.amazonaws.ecs.container-name']),
@@ -209,7 +209,7 @@ await test('a slow stop holds up no other task', async (t) => {
   await running(agent, taskArnOf(2))
   t.ok(agent.time.now() - begun < 1000)
   await agent.time.pass(10_000)
-  t.match(agent.last(one)?.waitingFor, /^waits for container stubborn to stop since \d+ s$/)
+  t.match(agent.last(one)?.waitingFor, /^waits for container stubborn to stop, for \d+ s$/)
   await stopped(agent)
   t.ok(agent.time.now() - begun >= 90_000)
   t.equal(agent.last(one)?.containers[0]?.exitCode, 137)
@@ -256,6 +256,7 @@ await test('a manifest stops what it does not list, in three steps', async (t) =
 await test('other messages: heartbeat, update, another instance, the unknown', async (t) => {
   const agent = anAgent()
   await agent.time.pass(100)
+  agent.sent.length = 0
   agent.frame('HeartbeatMessage', { healthy: true, messageId: 'beat' })
   agent.frame('PerformUpdateMessage', { clusterArn, containerInstanceArn: instanceArn, messageId: 'update' })
   agent.frame('SomethingNew', { messageId: 'x' })
@@ -329,7 +330,7 @@ await test('many tasks at once: those on their way up are capped, first come, fi
     tasks.slice(0, 3).map(({ arn }) => arn),
   )
   const told = agent.changes(taskArnOf(24)).flatMap(({ waitingFor }) => waitingFor ?? [])
-  t.ok(told.some((wait) => wait.startsWith('waits for other containers of this host to finish starting since ')))
+  t.ok(told.some((wait) => wait.startsWith('waits for other containers of this host to finish starting, for ')))
 })
 
 await test('the journal is synced for what only it could bring back; the rest shares a sync a little later', async (t) => {

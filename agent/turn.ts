@@ -12,6 +12,7 @@ import { needsJournal, stepKey, takesStartSlot } from './decide/steps.ts'
 import type { EngineStep, EngineSteps } from './decide/steps.ts'
 import type { HostView } from './decide/view.ts'
 import type { ContainerList, EngineError } from './engine.ts'
+import { EngineReporter } from './engine-report.ts'
 import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
 import type { Outbox } from './outbox.ts'
@@ -67,6 +68,7 @@ class Turn {
   readonly #state: TurnState = newTurnState()
   readonly #outbox: Outbox
   readonly #executors: Executors
+  readonly #engineReporter: EngineReporter
   readonly #inbox: (() => void)[] = []
   readonly #ports: { searchFrom: number }
   #watch: EngineWatch | undefined
@@ -83,7 +85,7 @@ class Turn {
   #cancelWake: (() => void) | undefined
 
   constructor(options: AgentTurnOptions) {
-    const { engine, config, journal, clock } = options
+    const { engine, config, journal, clock, world, send } = options
     this.#options = options
     const contents = journal.load()
     this.#state.seqNum = contents.seqNum
@@ -95,6 +97,7 @@ class Turn {
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)
     this.#engineSilentSince = clock.now()
+    this.#engineReporter = new EngineReporter({ uuid: () => world.uuid(), send })
   }
 
   start(): void {
@@ -123,6 +126,7 @@ class Turn {
       this.#linked = linked
       if (linked) return
       this.#outbox.linkDown()
+      this.#engineReporter.linkDown()
       // What was to be answered will be asked again on the next connection.
       this.#state.replies.length = 0
       this.#state.promptReplies.length = 0
@@ -177,7 +181,7 @@ class Turn {
       ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
       : undefined
     const lagEnds = this.#unsavedSince === undefined ? undefined : this.#unsavedSince + journalLagMs
-    this.#armWake(now, [resendAt, saved ? lagEnds : now + journalRetryMs])
+    this.#armWake(now, [resendAt, saved ? lagEnds : now + journalRetryMs, this.#tellOfEngine(now)])
   }
 
   /** What cannot be taken in, such as a message of a shape that nobody thought of, fails alone, loudly. */
@@ -337,6 +341,12 @@ class Turn {
     this.#engineAnswers = false
     this.#engineSilentSince = this.#options.clock.now()
     this.#dirtyAll()
+  }
+
+  /** Answers when there may be more to tell. */
+  #tellOfEngine(now: number): number | undefined {
+    if (!this.#linked) return undefined
+    return this.#engineReporter.tell(this.#engineAnswers ? undefined : this.#engineSilentSince, now)
   }
 
   #observeContext(): ObserveContext {

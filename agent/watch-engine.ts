@@ -27,7 +27,8 @@ export interface EngineWatchOptions {
 
 const listEveryMs = 60_000
 const retryFirstMs = 250
-const retryMostMs = 15_000
+/** While it is away its host is given no tasks, and its short restarts are no news: that it is back is to be seen soon. */
+const retryMostMs = 1000
 /** The stream may open a moment after the call for it: a second list closes the gap. */
 const afterOpeningMs = 1000
 

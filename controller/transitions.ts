@@ -2,6 +2,7 @@
  * One log line for each move that an operator cares about: what came, went, started, ended or was lost, with the turn
  * that committed it. Written after the commit, so that the log never tells of what did not happen.
  */
+import { isEngineSilent } from './decide/engine-health.ts'
 import type { Log } from './log.ts'
 import type { ClusterRow, InstanceRow, TaskDefinitionRow, TaskRow } from './state/tables.ts'
 import type { Change } from './state/transaction.ts'
@@ -62,6 +63,10 @@ function movesOfInstance(before: InstanceRow | undefined, row: InstanceRow): rea
   if (before.agentConnected !== row.agentConnected) {
     const lost = { level: 'warn', message: 'agent disconnected; its tasks are shown as they were last known' } as const
     moves.push({ ...(row.agentConnected ? { message: 'agent connected' } : lost), facts: { cluster } })
+  }
+  if (isEngineSilent(before) !== isEngineSilent(row)) {
+    const silent = { level: 'warn', message: 'Docker Engine does not answer: the instance gets no tasks' } as const
+    moves.push({ ...(isEngineSilent(row) ? silent : { message: 'Docker Engine answers again' }), facts: { cluster } })
   }
   if (before.lostSince === undefined && row.lostSince !== undefined) {
     const message = 'instance lost; its tasks of services are replaced unless the cluster pauses that'

@@ -260,11 +260,14 @@ export interface GantryTaskStateRefusal {
   readonly reason: string
 }
 
-/** Agent -> controller, at connect and when it changes: ports that programs outside of Gantry hold on this host. */
+/** Agent -> controller, at connect and when it changes: the state of its host. What is absent is as it was. */
 export interface GantryHostReport {
   readonly messageId: string
-  readonly usedTcpPorts: readonly number[]
-  readonly usedUdpPorts: readonly number[]
+  /** Ports that programs outside of Gantry hold. */
+  readonly usedTcpPorts?: readonly number[] | undefined
+  readonly usedUdpPorts?: readonly number[] | undefined
+  /** For how long Docker Engine has not answered; 0 where it answers. */
+  readonly engineSilentForMs?: number | undefined
 }
 
 /** The last lines of a container's output that travel with STOPPED. */

@@ -33,7 +33,7 @@ export function stateChangeOf(
 }
 
 export function sentenceOf(wait: Wait, now: number): string {
-  return `${wait.cause} since ${Math.max(0, Math.round((now - wait.since) / 1000))} s`
+  return `${wait.cause}, for ${Math.max(0, Math.round((now - wait.since) / 1000))} s`
 }
 
 function changeOf(view: TaskView): Omit<GantryTaskStateChange, 'messageId' | 'waitingFor'> {

@@ -1,5 +1,6 @@
 /** `/v1/clusters` and `/v1/clusters/{cluster}/instances`: what there is, how full it is, and who is silent. */
 import type { FastifyInstance } from 'fastify'
+import { engineSilentSince } from '../decide/engine-health.ts'
 import { lostAfterMsDefault } from '../decide/instance-loss.ts'
 import { attributesOf } from '../decide/operator-changes.ts'
 import { instanceResources } from '../decide/resources.ts'
@@ -64,6 +65,11 @@ const instanceSchema = {
     connectivityAt: { type: 'string', format: 'date-time', description: 'When agentConnected last changed' },
     lastHeardAt: { type: 'string', format: 'date-time', description: 'Absent where the agent has no open channel' },
     lostSince: { type: 'string', format: 'date-time', description: 'While it counts as lost: its tasks are replaced' },
+    engineSilentSince: {
+      type: 'string',
+      format: 'date-time',
+      description: 'While its Docker Engine does not answer: it is given no tasks',
+    },
     silentForMs: { ...count, description: 'Since the agent was last heard, or since it was disconnected' },
     agentVersion: text,
     dockerVersion: text,
@@ -151,6 +157,7 @@ function showInstance({ turn, clock, lastHeardAt }: ServerServices, row: Instanc
     connectivityAt: toInstant(row.connectivityAt),
     lastHeardAt: toInstant(heardAt),
     lostSince: toInstant(row.lostSince),
+    engineSilentSince: toInstant(engineSilentSince(row)),
     silentForMs: Math.max(0, clock.now() - silentSince),
     agentVersion: row.versionInfo?.agentVersion,
     dockerVersion: row.versionInfo?.dockerVersion,

@@ -75,8 +75,13 @@ export function readTaskStateChange(message: Message): GantryTaskStateChange | U
 
 export function readHostReport(message: Message): GantryHostReport | Unreadable {
   const ports = listOf(isPort, 65_536)
-  const problem = firstProblem(message, { messageId: isText, usedTcpPorts: ports, usedUdpPorts: ports })
-  return problem === undefined ? (message as unknown as GantryHostReport) : { unreadable: problem }
+  const problem = firstProblem(message, {
+    messageId: isText,
+    usedTcpPorts: optional(ports),
+    usedUdpPorts: optional(ports),
+    engineSilentForMs: optional(isInstant),
+  })
+  return problem === undefined ? withoutNulls(message as unknown as GantryHostReport) : { unreadable: problem }
 }
 
 export function readAck(message: Message): AckRequest | Unreadable {

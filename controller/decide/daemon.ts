@@ -11,6 +11,7 @@ import { isHealthy, phaseOf } from '../state/service-phase.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { isProving, mayStart, proofs } from './deployment-backoff.ts'
+import { isEngineSilent } from './engine-health.ts'
 import { placeOn } from './placement.ts'
 import { type Candidate, candidateOf, type PlacementRequest } from './placement-candidates.ts'
 import type { ArmedFilter } from './placement-filter.ts'
@@ -87,8 +88,8 @@ function tasksByInstance(reader: Reader, { serviceKey }: ServiceRow): ReadonlyMa
 }
 
 /**
- * An instance whose agent is away for a moment keeps its daemon, and so stays among those desired; it gets none before
- * its agent is back. The daemon's own task is not held against a constraint that counts tasks.
+ * An instance whose agent is away for a moment, or whose Docker Engine does not answer, keeps its daemon, and so stays
+ * among those desired; it gets none before they are back. The daemon's own task is not held against a constraint that counts tasks.
  */
 function isEligible(
   reader: Reader,
@@ -98,10 +99,14 @@ function isEligible(
   hasTask: boolean,
 ): boolean {
   if (instance.status !== 'ACTIVE' || instance.lostSince !== undefined) return false
-  if (!instance.agentConnected && !hasTask) return false
+  if (!isAbleToStart(instance) && !hasTask) return false
   if (filters.length === 0) return true
   const candidate = withoutOwn(candidateOf(reader, instance), service)
   return filters.every((filter) => filter.judge(candidate))
+}
+
+function isAbleToStart(instance: InstanceRow): boolean {
+  return instance.agentConnected && !isEngineSilent(instance)
 }
 
 function withoutOwn(candidate: Candidate, service: ServiceRow): Candidate {
@@ -130,7 +135,7 @@ function startMissing(
   const failed: Failed[] = []
   let isCutShort = false
   for (const instance of eligible) {
-    if (tasksOn.has(instance.instanceId) || !instance.agentConnected) continue
+    if (tasksOn.has(instance.instanceId) || !isAbleToStart(instance)) continue
     if (started.length === tasksPerDecisionMax) {
       isCutShort = true
       break

@@ -6,6 +6,7 @@
  */
 import type { Attribute } from '../../proto/model/types.ts'
 import type { InstanceRow } from '../state/tables.ts'
+import { isEngineSilent } from './engine-health.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
 import { memberOf } from './placement-member-filter.ts'
 import { portFilters } from './placement-port-filters.ts'
@@ -57,6 +58,16 @@ const agentConnected = definePlacementFilter({
     if (returning > 0) parts.push(count(returning, 'has just come back', 'have just come back'))
     return parts.join(', ')
   },
+})
+
+const engineAnswers = definePlacementFilter({
+  name: 'engineAnswers',
+  reason: 'AGENT',
+  isOfRow: true,
+  take: () => true,
+  judge: (_want, { instance }) => !isEngineSilent(instance),
+  explain: (_want, failed) =>
+    count(failed.length, 'has a Docker Engine that does not answer', 'have Docker Engines that do not answer'),
 })
 
 const launchType = definePlacementFilter({
@@ -160,6 +171,7 @@ const memory = definePlacementFilter({
 const filters: readonly PlacementFilter[] = [
   status,
   agentConnected,
+  engineAnswers,
   launchType,
   platform,
   attributes,

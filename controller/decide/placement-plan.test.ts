@@ -105,6 +105,10 @@ const shapes: fc.Arbitrary<HostShape> = fc.record({
 })
 
 /** What happens to a cluster: tasks are placed and kept, or placed in a turn that fails; the rest goes on around them. */
+function runtime(status: 'OK' | 'IMPAIRED'): InstanceRow['healthStatus'] {
+  return { overallStatus: status, details: [{ type: 'CONTAINER_RUNTIME', status }] }
+}
+
 const steps = fc.array(
   fc.oneof(
     {
@@ -125,6 +129,8 @@ const steps = fc.array(
         change: fc.constantFrom<Partial<InstanceRow>>(
           { agentConnected: false },
           { agentConnected: true },
+          { healthStatus: runtime('IMPAIRED') },
+          { healthStatus: runtime('OK') },
           { status: 'DRAINING' },
           { status: 'ACTIVE' },
           { status: 'INACTIVE' },
@@ -333,14 +339,23 @@ await t.test('the note on a task: what was weighed, the three best and their num
   const instance = [
     ...hosts('a', 'b', 'b'),
     ...hosts('a').map((row) => ({ ...row, instanceId: 'i9', agentConnected: false })),
+    ...hosts('a').map((row) => ({ ...row, instanceId: 'i8', healthStatus: runtime('IMPAIRED') })),
   ]
   const placed = planFor(aState({ instance }), { default: 'service' }).next()
   if (placed.kind === 'refused') throw new Error(placed.sentence)
   test.same(placed.note, {
     at: testNow,
-    considered: 4,
+    considered: 5,
     able: 3,
-    counts: [{ filter: 'agentConnected', reason: 'AGENT', count: 1, explanation: '1 has a disconnected agent' }],
+    counts: [
+      {
+        filter: 'engineAnswers',
+        reason: 'AGENT',
+        count: 1,
+        explanation: '1 has a Docker Engine that does not answer',
+      },
+      { filter: 'agentConnected', reason: 'AGENT', count: 1, explanation: '1 has a disconnected agent' },
+    ],
     ranking: [
       { instanceId: 'i1', scores: ['0 of its group in a', '0 of its group', '0 live tasks'] },
       { instanceId: 'i2', scores: ['0 of its group in b', '0 of its group', '0 live tasks'] },

@@ -5,6 +5,7 @@
 import type { World } from '../../proto/world.ts'
 import type { PlacementCount, PlacementNote } from '../state/service-tables.ts'
 import type { InstanceRow, ReservedResources } from '../state/tables.ts'
+import { isEngineSilent } from './engine-health.ts'
 import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup, withTask } from './placement-candidates.ts'
 import type { ChangedPositions, PlacementCluster } from './placement-cluster.ts'
 import { type Criterion, criteriaOf } from './placement-criteria.ts'
@@ -239,6 +240,7 @@ function isAlike(before: InstanceRow, after: InstanceRow): boolean {
     (before.status === after.status &&
       before.agentConnected === after.agentConnected &&
       before.lostSince === after.lostSince &&
+      isEngineSilent(before) === isEngineSilent(after) &&
       before.launchType === after.launchType &&
       before.attributes === after.attributes &&
       before.attributeChanges === after.attributeChanges)

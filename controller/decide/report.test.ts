@@ -20,13 +20,18 @@ import {
   submitHandlers,
 } from '../ecs/submit.ts'
 import type { State } from '../state/state.ts'
-import type { TaskRow } from '../state/tables.ts'
+import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import { type TaskReport, taskAfterHealth } from './report.ts'
 import { retain, retentionDefaults } from './retention.ts'
 import { taskDecider } from './task.ts'
 
 const instance = anInstance({ instanceId: `1${'0'.repeat(31)}` })
 const other = anInstance({ instanceId: `1${'f'.repeat(31)}` })
+
+const runtime = (status: 'OK' | 'IMPAIRED', at: number, lastUpdated = at): InstanceRow['healthStatus'] => ({
+  overallStatus: status,
+  details: [{ type: 'CONTAINER_RUNTIME', status, lastUpdated, lastStatusChange: at }],
+})
 
 function stateWith(task: TaskRow): State {
   return aState({ instance: [instance, other], taskDefinition: [aTaskDefinition()], task: [task] })
@@ -245,9 +250,21 @@ await t.test(
     }
     test.equal(stored(state, task).acknowledgedSeqNum, 5)
     inTransaction(state, (tx) =>
-      applyHostReport(tx, instance.instanceId, { usedTcpPorts: [80, 80, 70000, 22], usedUdpPorts: [] }),
+      applyHostReport(tx, instance.instanceId, { usedTcpPorts: [80, 80, 70000, 22], usedUdpPorts: [] }, testNow),
     )
     test.strictSame(state.get('instance', instance.instanceId)?.hostTcpPorts, [22, 80])
+
+    const told = (engineSilentForMs: number, now: number): InstanceRow | undefined => {
+      inTransaction(state, (tx) => applyHostReport(tx, instance.instanceId, { engineSilentForMs }, now))
+      return state.get('instance', instance.instanceId)
+    }
+    test.match(told(0, testNow), { hostTcpPorts: [22, 80], healthStatus: runtime('OK', testNow) })
+    const silent = told(5000, testNow + 9000)
+    test.strictSame(silent?.healthStatus, runtime('IMPAIRED', testNow + 4000, testNow + 9000))
+    test.equal(told(7000, testNow + 12_000), silent, 'a repeat is no change')
+    test.strictSame(told(0, testNow + 20_000)?.healthStatus, runtime('OK', testNow + 20_000))
+    inTransaction(state, (tx) => applyHostReport(tx, left.instanceId, { engineSilentForMs: 6000 }, testNow))
+    test.equal(state.get('instance', left.instanceId), left, 'one that is deregistered stays as it is')
   },
 )
 

@@ -7,6 +7,7 @@ import { phaseOf } from '../state/service-phase.ts'
 import type { TaskSetRow } from '../state/service-tables.ts'
 import type { InstanceRow, TableName, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
+import { isEngineSilent } from './engine-health.ts'
 
 /** The keys of the services to decide since this row changed. */
 export function concernedServices(
@@ -86,7 +87,8 @@ function ofInstance(
 function capacityOf(instance: InstanceRow): object {
   const { status, agentConnected, lostSince, launchType, attributes, attributeChanges } = instance
   const { registeredResources, hostTcpPorts, hostUdpPorts, dynamicPorts } = instance
-  const use = { status, agentConnected, lostSince, launchType, attributes, attributeChanges }
+  const isAbleToStart = !isEngineSilent(instance)
+  const use = { status, agentConnected, isAbleToStart, lostSince, launchType, attributes, attributeChanges }
   return { use, registeredResources, hostTcpPorts, hostUdpPorts, dynamicPorts }
 }
 

@@ -232,6 +232,8 @@ function missInWords(filter: string): string {
       return 'is already using a port required by your task'
     case 'agentConnected':
       return "doesn't have the agent connected"
+    case 'engineAnswers':
+      return 'has a Docker Engine that does not answer'
     case 'status':
       return 'is not ACTIVE'
     case 'tasksMax':

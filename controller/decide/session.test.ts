@@ -215,6 +215,10 @@ await t.test('foreign input: unreadable, unknown and foreign messages change not
   test.match(scene.hear('GantryHostReport', { messageId: 'm', usedTcpPorts: [70_000], usedUdpPorts: [] }), [
     { kind: 'log' },
   ])
+  test.match(scene.hear('GantryHostReport', { messageId: 'm', engineSilentForMs: -1 }), [{ kind: 'log' }])
+  test.match(scene.hear('GantryHostReport', { messageId: 'm', engineSilentForMs: 5000 }), [
+    { kind: 'submit', input: { name: 'hostReport' } },
+  ])
   const wrong = { messageId: 'm1', task: taskNumber(1).taskArn, status: 'DANCING', containers: [] }
   const beyond = { ...wrong, status: 'STOPPED', executionStoppedAt: 1e300 }
   test.same(sent(scene.hear('GantryTaskStateChange', beyond)), ['GantryTaskStateRefusal'], 'no Date can show it')

@@ -300,7 +300,7 @@ function hearHostReport(session: Session, frame: Frame): SessionStep {
   const report = readHostReport(frame.message)
   if (isUnreadable(report)) return { session, effects: [unreadable(frame, report)] }
   const { instanceId } = session
-  return { session, effects: [submit('hostReport', (tx) => applyHostReport(tx, instanceId, report))] }
+  return { session, effects: [submit('hostReport', (tx, now) => applyHostReport(tx, instanceId, report, now))] }
 }
 
 /** Payloads of all tasks that the agent has not acknowledged, but those sent a moment ago. */

@@ -21,6 +21,8 @@ await t.test('a task that waits says for what', async (test) => {
 
   const saying = why({ waitingFor: 'container web is to be HEALTHY.', reportedAt: testNow - 5000 })
   test.equal(saying.summary, 'The agent waits: container web is to be HEALTHY.')
+  const engine = why({ waitingFor: 'waits for image nginx:1 to be pulled, for 12 s', reportedAt: testNow - 5000 })
+  test.equal(engine.summary, 'The agent waits for image nginx:1 to be pulled, for 12 s.')
   test.ok(saying.facts.includes('The agent last reported on it 5 s ago.'))
 
   test.equal(
@@ -30,6 +32,23 @@ await t.test('a task that waits says for what', async (test) => {
   const starting = why({ pullStartedAt: 1, pullStoppedAt: 2 })
   test.equal(starting.summary, 'The agent has the task and is starting it; not running yet: app.')
   test.ok(why({}, { status: 'DRAINING' }).facts.includes('Its instance is draining.'))
+})
+
+await t.test('a Docker Engine that does not answer comes before what was last known of the task', async (test) => {
+  const runtime = { type: 'CONTAINER_RUNTIME', status: 'IMPAIRED', lastStatusChange: testNow - 12_000 } as const
+  const silent: Partial<InstanceRow> = { healthStatus: { overallStatus: 'IMPAIRED', details: [runtime] } }
+  const waiting = why({ waitingFor: 'waits for Docker Engine to answer, for 2 s' }, silent)
+  test.equal(
+    waiting.summary,
+    "The Docker Engine of the task's instance has not answered for 12 s; the task starts once it does.",
+  )
+  test.match(waiting, { state: 'waiting', next: [/Start Docker Engine on the host of instance 1/] })
+  test.match(why({ lastStatus: 'RUNNING' }, silent), { state: 'running', summary: /was last known RUNNING/ })
+  const stopping = why({ lastStatus: 'RUNNING', desiredStatus: 'STOPPED' }, silent)
+  test.match(stopping, { state: 'stopping', summary: /that is done once Docker Engine answers again/ })
+  test.match(stopping.facts[0], /has not answered/)
+  const away = { agentConnected: false, connectivityAt: testNow - 3600_000 }
+  test.match(why({}, { ...silent, ...away }).summary, /agent of the task's instance has been disconnected/)
 })
 
 await t.test('a silent agent comes before anything that was last known', async (test) => {

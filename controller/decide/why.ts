@@ -7,6 +7,7 @@ import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { type EndedHow, meaningOfExitCode } from './exit-code.ts'
 import { ageText } from './age.ts'
+import { engineSilentSince, isEngineSilent } from './engine-health.ts'
 
 export interface Why {
   readonly taskArn: string
@@ -86,8 +87,9 @@ interface Story {
 function tellStory(row: TaskRow, instance: InstanceRow | undefined, now: number): Story {
   if (row.lastStatus === 'STOPPED') return stopped(row, now)
   const lost = lostInstance(row, instance, now)
-  if (row.desiredStatus === 'STOPPED') return stopping(row, lost, now)
-  if (lost !== undefined) return lost
+  const silent = lost ?? silentEngine(row, instance, now)
+  if (row.desiredStatus === 'STOPPED') return stopping(row, { lost, silent }, now)
+  if (silent !== undefined) return silent
   return row.lastStatus === 'RUNNING' ? running(row, now) : waiting(row, instance, now)
 }
 
@@ -129,7 +131,7 @@ function waiting(row: TaskRow, instance: InstanceRow | undefined, now: number): 
     }
   }
   if (row.waitingFor !== undefined) {
-    return { state: 'waiting', summary: `The agent waits: ${row.waitingFor}`, facts, next: [] }
+    return { state: 'waiting', summary: agentWaits(row.waitingFor), facts, next: [] }
   }
   if (row.pullStartedAt !== undefined && row.pullStoppedAt === undefined) {
     return {
@@ -148,6 +150,26 @@ function waiting(row: TaskRow, instance: InstanceRow | undefined, now: number): 
   }
 }
 
+/** Gantry's agent says it as `waits for image nginx:1 to be pulled, for 12 s`. */
+function agentWaits(waitingFor: string): string {
+  const text = withoutDot(waitingFor)
+  return text.startsWith('waits ') ? `The agent ${text}.` : `The agent waits: ${text}.`
+}
+
+/** While the engine is silent its agent can neither start nor look: what is known of the task is as old as that. */
+function silentEngine(row: TaskRow, instance: InstanceRow | undefined, now: number): Story | undefined {
+  if (instance === undefined || !isEngineSilent(instance)) return undefined
+  const isRunning = row.lastStatus === 'RUNNING'
+  const span = forText(engineSilentSince(instance), now)
+  const known = isRunning ? 'was last known RUNNING' : 'starts once it does'
+  return {
+    state: isRunning ? 'running' : 'waiting',
+    summary: `The Docker Engine of the task's instance has not answered${span}; the task ${known}.`,
+    facts: [acknowledgedFact(row), reportedFact(row, now)],
+    next: [`Start Docker Engine on the host of instance ${instance.instanceId}, or look at its log.`],
+  }
+}
+
 function running(row: TaskRow, now: number): Story {
   const verb = row.startedAt === undefined ? 'is running' : `has been running${forText(row.startedAt, now)}`
   const ended = row.containers.filter((container) => container.lastStatus === 'STOPPED')
@@ -163,18 +185,26 @@ function running(row: TaskRow, now: number): Story {
   }
 }
 
-function stopping(row: TaskRow, lost: Story | undefined, now: number): Story {
+interface Hindrance {
+  /** Its agent is not there. */
+  readonly lost: Story | undefined
+  /** That, or its engine does not answer. */
+  readonly silent: Story | undefined
+}
+
+function stopping(row: TaskRow, { lost, silent }: Hindrance, now: number): Story {
   const since = row.stoppingAt === undefined ? '' : `, asked ${ageText(now - row.stoppingAt)} ago`
   const reason = row.stoppedReason === undefined ? '' : ` (${row.stoppedReason})`
-  const untold = row.acknowledgedSeqNum < row.seqNum
-  const facts = [...(lost === undefined ? [] : [lost.summary]), acknowledgedFact(row), reportedFact(row, now)]
-  const how =
-    lost === undefined
-      ? untold
-        ? 'the agent has not acknowledged it yet'
-        : 'its containers get SIGTERM, and SIGKILL after their stopTimeout'
-      : 'it is told as soon as its agent is back, and may be running until then'
-  return { state: 'stopping', summary: `The task is to stop${since}${reason}: ${how}.`, facts, next: lost?.next ?? [] }
+  const facts = [...(silent === undefined ? [] : [silent.summary]), acknowledgedFact(row), reportedFact(row, now)]
+  const summary = `The task is to stop${since}${reason}: ${howItStops(row, { lost, silent })}.`
+  return { state: 'stopping', summary, facts, next: silent?.next ?? [] }
+}
+
+function howItStops(row: TaskRow, { lost, silent }: Hindrance): string {
+  if (lost !== undefined) return 'it is told as soon as its agent is back, and may be running until then'
+  if (silent !== undefined) return 'that is done once Docker Engine answers again, and it may be running until then'
+  if (row.acknowledgedSeqNum < row.seqNum) return 'the agent has not acknowledged it yet'
+  return 'its containers get SIGTERM, and SIGKILL after their stopTimeout'
 }
 
 function stopped(row: TaskRow, now: number): Story {

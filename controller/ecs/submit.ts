@@ -2,9 +2,11 @@
  * What agents report: ECS's three Submit calls, and the same over the channel of Gantry's own agent. Also what a channel
  * tells of an agent itself: that it came, that it went, what its host holds, what it has acknowledged.
  */
+import type { GantryHostReport } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
+import { withEngineSilence } from '../decide/engine-health.ts'
 import { type TaskReport, taskAfterReport } from '../decide/report.ts'
 import { sameRow } from '../state/equal.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
@@ -118,18 +120,25 @@ export function agentDisconnected(tx: Transaction, instanceId: string, now: numb
   })
 }
 
-/** Ports that programs outside of Gantry hold on the instance's host, which placement then never gives out. */
+/**
+ * The state of the instance's host: ports that programs outside of Gantry hold, which placement then never gives out, and
+ * whether its Docker Engine answers, without which it is given no task. What the report does not name stays as it is.
+ */
 export function applyHostReport(
   tx: Transaction,
   instanceId: string,
-  report: { readonly usedTcpPorts: readonly number[]; readonly usedUdpPorts: readonly number[] },
+  { usedTcpPorts, usedUdpPorts, engineSilentForMs }: Omit<GantryHostReport, 'messageId'>,
+  now: number,
 ): void {
   const instance = requireInstance(tx, instanceId)
-  const next: InstanceRow = {
+  if (instance.status === 'INACTIVE') return
+  const { hostTcpPorts, hostUdpPorts } = instance
+  const withPorts: InstanceRow = {
     ...instance,
-    hostTcpPorts: ports(report.usedTcpPorts),
-    hostUdpPorts: ports(report.usedUdpPorts),
+    hostTcpPorts: usedTcpPorts === undefined ? hostTcpPorts : ports(usedTcpPorts),
+    hostUdpPorts: usedUdpPorts === undefined ? hostUdpPorts : ports(usedUdpPorts),
   }
+  const next = engineSilentForMs === undefined ? withPorts : withEngineSilence(withPorts, engineSilentForMs, now)
   if (!sameRow(next, instance)) tx.put('instance', instanceId, next)
 }
 

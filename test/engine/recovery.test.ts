@@ -1,7 +1,12 @@
 /** What outlives a kill, a lost file, a silent controller and an engine that goes away: everything that runs, and the truth. */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { DescribeContainerInstancesCommand, ListTasksCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
+import {
+  DescribeContainerInstancesCommand,
+  ListTasksCommand,
+  RunTaskCommand,
+  StopTaskCommand,
+} from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { startController } from '../support/controller.ts'
 import { startDockerd } from '../support/dockerd.ts'
@@ -123,10 +128,16 @@ await tap.test('the engine goes away and comes back', async (suite) => {
       await lab.reaches(arn, 'RUNNING')
       const before = await lab.inspect(arn, 'app')
       await dockerd.terminate()
-      await new Promise((resolve) => setTimeout(resolve, 1_000))
+      if (liveRestore) {
+        await eventually(async () => (await runtimeStatus(lab)) === 'IMPAIRED' || undefined, 'the instance is IMPAIRED')
+        const { taskDefinitionArn: taskDefinition } = await lab.describe(arn)
+        const refused = await lab.client.send(new RunTaskCommand({ taskDefinition }))
+        t.match(refused.failures, [{ reason: 'AGENT' }], 'it is given no tasks')
+      } else await new Promise((resolve) => setTimeout(resolve, 1_000))
       t.equal((await lab.describe(arn)).lastStatus, 'RUNNING', 'silence of the engine is no end of a task')
       await dockerd.start()
       if (liveRestore) {
+        await eventually(async () => (await runtimeStatus(lab)) === 'OK' || undefined, 'the instance is OK again')
         const next = await lab.run({ networkMode: 'none', containers: [{ name: 'app', image, command: forever }] })
         await lab.reaches(next, 'RUNNING', 60_000)
         t.equal((await lab.inspect(arn, 'app')).State.Pid, before.State.Pid)
@@ -170,6 +181,17 @@ async function ownEngine(liveRestore: boolean): Promise<{ dockerd: Dockerd; lab:
     await dockerd.remove()
     throw error
   }
+}
+
+/** What CONTAINER_INSTANCE_HEALTH says of the container runtime. */
+async function runtimeStatus(lab: Lab): Promise<string | undefined> {
+  const { containerInstances } = await lab.client.send(
+    new DescribeContainerInstancesCommand({
+      containerInstances: [lab.agent.containerInstanceArn],
+      include: ['CONTAINER_INSTANCE_HEALTH'],
+    }),
+  )
+  return containerInstances?.[0]?.healthStatus?.details?.find(({ type }) => type === 'CONTAINER_RUNTIME')?.status
 }
 
 async function stop(lab: Lab, arn: string): Promise<void> {
