@@ -125,7 +125,7 @@ await t.test('crash loops trip the breaker, and the deployment is rolled back', 
   test.strictSame(story.told(), [
     '15s (deployment D2) deployment in progress.',
     '15s has started 2 tasks.',
-    '18s has started 2 tasks.',
+    '18s has started 4 tasks.',
     `20s (deployment D2) deployment failed: tasks failed to start. Last failure: ${failure}.`,
     '20s rolling back to deployment D1.',
     '20s (deployment D1) rollback completed.',

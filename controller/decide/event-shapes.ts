@@ -53,7 +53,10 @@ export function eventsOf(changes: readonly Change[], reader: Reader, now: number
       case 'instance':
         return instanceEvent(before as InstanceRow | undefined, row as InstanceRow, reader, now)
       case 'serviceEvent':
-        return before === undefined ? serviceEvent(row as ServiceEventRow, reader) : []
+        // One that more tasks were added to has a new id.
+        return (before as ServiceEventRow | undefined)?.id === (row as ServiceEventRow).id
+          ? []
+          : serviceEvent(row as ServiceEventRow, reader)
       default:
         return []
     }

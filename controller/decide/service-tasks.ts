@@ -11,7 +11,7 @@ import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { isHeld } from './instance-loss.ts'
 import type { Placed } from './placement.ts'
-import { addServiceEvent, type ServiceNews, subjectOf } from './service-events.ts'
+import { addTaskEvent, type ServiceNews, subjectOf, type TaskNews } from './service-events.ts'
 import { type PhaseCounts, totalOf } from './rolling.ts'
 
 /** What a new task is made of: the same for all tasks that one decision starts. */
@@ -151,10 +151,7 @@ export function hasReturned(reader: Reader, ownerIds: readonly string[]): boolea
   )
 }
 
-/** More would make an event unreadable; the rest is counted. */
-const namedTasksMax = 10
-
-/** `(service web) has started 2 tasks: (task ID) (task ID).` Nothing where there is none. */
+/** `(service web) has started 2 tasks: (task ID) (task ID).` Those of the last seconds share an event. */
 export function tellStarted(
   tx: Transaction,
   service: ServiceRow,
@@ -163,8 +160,9 @@ export function tellStarted(
   world: World,
 ): void {
   if (tasks.length === 0) return
-  const message = `${subjectOfTasks(service, tasks)} has started ${tasks.length} tasks: ${named(tasks)}.`
-  addServiceEvent(tx, service.serviceKey, message, now, world)
+  const subject = subjectOfTasks(service, tasks)
+  const say = (count: number, named: string): string => `${subject} has started ${count} tasks: ${named}.`
+  addTaskEvent(tx, service.serviceKey, { ...tallyOf('started', tasks), say }, now, world)
 }
 
 /** `(service web) has stopped 2 running tasks: (task ID) (task ID).`, and of those that didn't run yet the same. */
@@ -182,9 +180,10 @@ export function tellStopped(
     ['running', running],
     ['pending', pending],
   ] as const) {
-    if (some.length === 0) continue
-    const message = `${subjectOfTasks(service, some)} has stopped ${some.length} ${word} tasks: ${named(some)}.`
-    addServiceEvent(tx, service.serviceKey, message, now, world, news)
+    const subject = subjectOfTasks(service, some)
+    const say = (count: number, named: string): string => `${subject} has stopped ${count} ${word} tasks: ${named}.`
+    const kind = `stopped ${word} ${news.eventName ?? ''}`
+    addTaskEvent(tx, service.serviceKey, { ...tallyOf(kind, some), say }, now, world, news)
   }
 }
 
@@ -195,10 +194,10 @@ function subjectOfTasks(service: ServiceRow, tasks: readonly TaskRow[]): string 
   return subjectOf(service, owners.size === 1 ? tasks[0]?.deploymentId : undefined)
 }
 
-function named(tasks: readonly TaskRow[]): string {
-  const shown = tasks.slice(0, namedTasksMax).map(({ taskId }) => `(task ${taskId})`)
-  const rest = tasks.length - shown.length
-  return rest === 0 ? shown.join(' ') : `${shown.join(' ')} and ${rest} more`
+/** Tasks of the same deployments, or the same task set, share an event. */
+function tallyOf(what: string, tasks: readonly TaskRow[]): Pick<TaskNews, 'kind' | 'taskIds'> {
+  const owners = [...new Set(tasks.map(({ deploymentId = '' }) => deploymentId))].toSorted().join(' ')
+  return { kind: `${what} ${owners}`, taskIds: tasks.map(({ taskId }) => taskId) }
 }
 
 /** Source: ECS API reference, CreateService, `propagateTags` and `enableECSManagedTags`. */

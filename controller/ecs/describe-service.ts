@@ -205,12 +205,13 @@ function revisionsOf(
   })
 }
 
-/** Newest first. */
+/** Newest first. An event that more tasks were added to is as new as the last of them. */
 function eventsOf(reader: Reader, { serviceKey }: ServiceRow): NonNullable<Service['events']> {
   return reader
     .find('serviceEvent', 'byService', serviceKey)
     .slice(-serviceEventsMax)
     .toReversed()
+    .toSorted((one, other) => other.createdAt - one.createdAt)
     .map(({ id, createdAt, message }) => ({ id, createdAt, message }))
 }
 

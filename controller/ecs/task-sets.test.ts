@@ -13,6 +13,7 @@ import {
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
+import { decideTaskSets } from '../decide/task-sets.ts'
 import { refusal } from '../../test/support/refusal.ts'
 import { aCourse, type Behaviour, type Course, hostsOf, obey, revisions } from '../../test/support/service-course.ts'
 import { computedDesiredCount } from '../decide/task-set-scale.ts'
@@ -421,9 +422,19 @@ await test('unhealthy tasks are replaced, the grace period is waited for, and ma
   await course.settle()
   t.equal(course.tasks().filter(({ lastStatus }) => lastStatus === 'RUNNING').length, 0)
   t.match(sets.describe(one), { stabilityStatus: 'STEADY_STATE', runningCount: 0 })
-  const sizes = sets.events().map((message) => Number(/has (?:started|stopped) (\d+)/.exec(message)?.[1] ?? 0))
-  t.equal(Math.max(...sizes), 500, 'no decision starts or stops more')
+  t.ok(
+    sets.events().some((message) => /has started 1\d{3} tasks/.test(message)),
+    'one event tells of all',
+  )
   await course.close()
+
+  const service = aService({ desiredCount: 1200, deploymentController: { type: 'EXTERNAL' } })
+  const taskDefinition = revisions(1, { containerDefinitions })
+  const state = aState({ service: [service], taskSet: [aTaskSet()], instance: hostsOf(3), taskDefinition })
+  for (const expected of [500, 1000, 1200]) {
+    inTransaction(state, (tx) => decideTaskSets(tx, service, testNow, aWorld(expected)))
+    t.equal(state.all('task').length, expected, 'no decision starts more')
+  }
 })
 
 await test('a deleted task set waits for the protected task on a lost host, and for no other there', async (t) => {

@@ -171,6 +171,16 @@ export interface ServiceRevisionRow
   readonly serviceKey: string
 }
 
+/** The tasks that an event is about: more of the same `kind` are added to it while it is young. */
+export interface EventTally {
+  readonly kind: string
+  readonly count: number
+  /** The first ten. */
+  readonly taskIds: readonly string[]
+  /** When the first of them was told, epoch milliseconds; the event's `createdAt` is when the last one was. */
+  readonly since: number
+}
+
 /** Key: `cluster/name/` and the event's number in nine digits. */
 export interface ServiceEventRow extends With<ServiceEvent, 'id' | 'createdAt' | 'message'> {
   readonly serviceKey: string
@@ -180,6 +190,7 @@ export interface ServiceEventRow extends With<ServiceEvent, 'id' | 'createdAt' |
   readonly eventName?: string | undefined
   readonly reason?: string | undefined
   readonly deploymentId?: string | undefined
+  readonly tally?: EventTally | undefined
 }
 
 /** Key: its id, `ecs-svc/` and 19 digits. Tasks of a task set carry it as their `deploymentId`. */

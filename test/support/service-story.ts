@@ -56,7 +56,7 @@ export class ServiceStory {
   readonly #told: string[] = []
   readonly #names = new Map<string, string>()
   readonly #since = new Map<string, number>()
-  #eventsSeen = 0
+  readonly #eventsSeen = new Set<string>()
 
   constructor(definitions: readonly TaskDefinitionRow[], over: Partial<ServiceRow> = {}, instances?: InstanceRow[]) {
     const hosts = instances ?? [anInstance(), anInstance(), anInstance()]
@@ -178,9 +178,10 @@ export class ServiceStory {
     for (const { id } of this.deployments) {
       if (!this.#names.has(id)) this.#names.set(id, `D${this.#names.size + 1}`)
     }
-    for (const { seq, message, createdAt } of this.state.find('serviceEvent', 'byService', 'default/web')) {
-      if (seq <= this.#eventsSeen) continue
-      this.#eventsSeen = seq
+    for (const { id, message, createdAt } of this.state.find('serviceEvent', 'byService', 'default/web')) {
+      // An event that more tasks were added to has a new id, and is told again.
+      if (this.#eventsSeen.has(id)) continue
+      this.#eventsSeen.add(id)
       this.#told.push(`${(createdAt - testNow) / 1000}s ${this.named(message)}`)
     }
   }
