@@ -22,6 +22,7 @@ import {
   revisions,
 } from '../../test/support/service-course.ts'
 import type { Input } from '../../proto/model/types.ts'
+import { applyHostReport } from '../ecs/submit.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { abortDeployment, primaryOf } from './deployment-outcome.ts'
@@ -80,6 +81,11 @@ function hostOf(hosts: readonly InstanceRow[], index: number): InstanceRow {
   const host = hosts[index]
   if (host === undefined) throw new Error(`there is no host ${index}`)
   return host
+}
+
+/** What the host's agent says of its engine. */
+function engine({ instanceId }: InstanceRow, engineSilentForMs: number): (tx: Transaction, now: number) => void {
+  return (tx, now) => applyHostReport(tx, instanceId, { engineSilentForMs }, now)
 }
 
 const daemon: Partial<Input<'CreateService'>> = { schedulingStrategy: 'DAEMON' }
@@ -203,6 +209,33 @@ await test('a second deployment in the middle of the first: what has not started
     'agents | stops 2 of web:1 | web:1 2 stopping, web:3 4 healthy',
     'agents | web:3 4 healthy',
   ])
+  await course.close()
+})
+
+await test('a host whose engine does not answer keeps its daemon, gets no task, and is taken back at once', async (t) => {
+  const hosts = hostsOf(2)
+  const [first, second] = [hostOf(hosts, 0), hostOf(hosts, 1)]
+  const course = await steady({ ...daemon }, { hosts: [first] })
+  await course.change('the engine of one goes', engine(first, 6000))
+  await course.change('host two registers', (tx) => {
+    tx.put('instance', second.instanceId, second)
+    engine(second, 6000)(tx, course.now())
+  })
+  await course.create({ serviceName: 'shop', desiredCount: 1, taskDefinition: 'web:3' })
+  t.equal(course.service()?.desiredCount, 1, 'the daemon does not count on the second host')
+  await course.change('the engine of two comes', engine(second, 0))
+  t.equal(course.service()?.desiredCount, 2)
+  t.same(course.lines, [
+    'the engine of one goes | web:1 1 healthy',
+    'host two registers | web:1 1 healthy',
+    'shop created | web:1 1 healthy',
+    'the engine of two comes | starts 1 of web:1, starts 1 of web:3 | web:1 1 starting 1 healthy, web:3 1 starting',
+  ])
+  t.ok(
+    course.events('shop').some((message) => message.includes('2 have Docker Engines that do not answer')),
+    'the service says why it waited',
+  )
+  t.ok(course.tasks('shop').every(({ instanceId }) => instanceId === second.instanceId))
   await course.close()
 })
 
