@@ -318,7 +318,7 @@ await t.test('of many stopped tasks those that ended first are archived first, i
   ]) {
     inTransaction(state, (tx) => retain(tx, limits, now))
     test.strictSame(
-      [...left()].sort((one, other) => one - other),
+      [...left()].sort((before, after) => before - after),
       expected,
     )
   }
