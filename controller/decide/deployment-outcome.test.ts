@@ -84,6 +84,7 @@ await t.test('an image that does not exist fails the deployment at once, and wha
   test.strictSame(story.told(), [
     '15s (deployment D2) deployment in progress.',
     '15s has started 2 tasks.',
+    `16s 2 tasks stopped, the last one since: ${notFound}.`,
     `16s (deployment D2) deployment failed: no retry can heal this. Last failure: container app of task T: ${notFound}.${stays}`,
   ])
   test.match(story.deployment(2), {
@@ -106,6 +107,7 @@ await t.test('an image that does not exist is rolled back from at once, where th
   test.strictSame(story.told(), [
     '15s (deployment D2) deployment in progress.',
     '15s has started 2 tasks.',
+    `16s 2 tasks stopped, the last one since: ${notFound}.`,
     `16s (deployment D2) deployment failed: no retry can heal this. Last failure: container app of task T: ${notFound}.`,
     '16s rolling back to deployment D1.',
     '16s (deployment D1) rollback completed.',
@@ -125,7 +127,9 @@ await t.test('crash loops trip the breaker, and the deployment is rolled back', 
   test.strictSame(story.told(), [
     '15s (deployment D2) deployment in progress.',
     '15s has started 2 tasks.',
+    '17s 2 tasks stopped, the last one since: Essential container in task exited (exit code 1).',
     '18s has started 4 tasks.',
+    '20s 4 tasks stopped, the last one since: Essential container in task exited (exit code 1).',
     `20s (deployment D2) deployment failed: tasks failed to start. Last failure: ${failure}.`,
     '20s rolling back to deployment D1.',
     '20s (deployment D1) rollback completed.',

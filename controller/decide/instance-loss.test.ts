@@ -251,7 +251,9 @@ await t.test('an instance is lost 15 s after its agent was last heard, and its t
     [scene.now, scene.now],
   )
   test.equal(scene.cluster()?.replacementPausedSince, undefined)
-  test.same(scene.events(), [])
+  test.match(scene.events(), [
+    /^\(service web\) has lost 1 tasks with container instance \w+, and replaces them: \(task/,
+  ])
   const lostAt = scene.now
   scene.now += 1000
   scene.tick()

@@ -4,6 +4,7 @@
  */
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { KeyedDecider } from './decider.ts'
+import { tellLost } from './end-events.ts'
 
 /** Tasks written by one decision; the rest follows in the next turn. */
 const tasksMax = 500
@@ -25,18 +26,26 @@ export const instanceTasksDecider: KeyedDecider = {
     return asItsInstance(task, instance, 0) === task ? [] : [instance.instanceId]
   },
 
-  decide(tx, instanceId, now) {
+  decide(tx, instanceId, now, world) {
     const instance = tx.get('instance', instanceId)
     if (instance === undefined || instance.status === 'INACTIVE') return 'done'
     let written = 0
+    const lost: TaskRow[] = []
+    let outcome: 'done' | 'more' = 'done'
     for (const task of tx.find('task', 'liveByInstance', instanceId)) {
       const next = asItsInstance(task, instance, now)
       if (next === task) continue
-      if (written === tasksMax) return 'more'
+      if (written === tasksMax) {
+        outcome = 'more'
+        break
+      }
       tx.put('task', task.taskId, next)
       written += 1
+      const isLost = next.lostSince !== undefined && task.lostSince === undefined
+      if (isLost && next.serviceKey !== undefined && next.desiredStatus === 'RUNNING') lost.push(next)
     }
-    return 'done'
+    tellLost(tx, instance, lost, now, world)
+    return outcome
   },
 }
 

@@ -1,8 +1,20 @@
 /** Events about tasks: which of them share one, for how long, and what is told beside them. */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { aDeployment, aService, aState, aTask, aWorld, inTransaction, testNow } from '../../test/support/builders.ts'
+import {
+  aCluster,
+  aDeployment,
+  anInstance,
+  aService,
+  aState,
+  aTask,
+  aWorld,
+  inTransaction,
+  testNow,
+} from '../../test/support/builders.ts'
 import type { State } from '../state/state.ts'
+import type { ClusterRow, TaskRow } from '../state/tables.ts'
+import { tellEnded, tellLost } from './end-events.ts'
 import { addServiceEvent, addTaskEvent } from './service-events.ts'
 import { tellStarted, tellStopped } from './service-tasks.ts'
 
@@ -137,6 +149,53 @@ await t.test('laws: every task is counted once, ten are named at most, and few e
       if (gaps.length > 0) throw new Error('an event grows without end')
     }),
   )
+  test.end()
+})
+
+await t.test('tasks that end by themselves are told with their reason, many of them in one event', (test) => {
+  const state = aState({ service: [service], deployment: [one] })
+  const world = aWorld()
+  const end = (over: Partial<TaskRow>): void => {
+    const [container] = aTask().containers
+    const containers = container === undefined ? [] : [{ ...container, essential: true, exitCode: 137 }]
+    const task = aTask({ serviceKey: service.serviceKey, deploymentId: one.id, containers, ...over })
+    inTransaction(state, (tx) => tellEnded(tx, task, testNow, world))
+  }
+  const messages = (): readonly string[] =>
+    state.all('serviceEvent').map(({ message }) => message.replaceAll(/[0-9a-f]{32}/g, 'ID'))
+  const crash = { stopCode: 'EssentialContainerExited', stoppedReason: 'Essential container in task exited' } as const
+  end(crash)
+  const first = '(service web) (task ID) stopped: Essential container in task exited (exit code 137).'
+  test.same(messages(), [first])
+  for (let index = 1; index < 50; index += 1) end({ ...crash, stoppedReason: `exit ${index}` })
+  test.equal(messages().length, 1)
+  test.match(
+    messages()[0],
+    /^\(service web\) 50 tasks stopped, the last one since: exit 49 .* They are .* and 40 more\.$/,
+  )
+  end({ stopCode: 'ServiceSchedulerInitiated', stoppedReason: 'Scaling activity' })
+  end({ ...crash, serviceKey: undefined })
+  test.equal(messages().length, 1, 'what the scheduler wanted, and what is of no service, is told elsewhere or not')
+  end({ stopCode: 'UserInitiated', stoppedReason: 'x'.repeat(1000), containers: [] })
+  test.equal(messages()[1]?.length, '(service web) (task ID) stopped: '.length + 255 + '....'.length, 'reasons are cut')
+  test.end()
+})
+
+await t.test('tasks lost with an instance are told for each service, unless they are held', (test) => {
+  const lostAt = { lostSince: testNow, silentSince: testNow - 15_000 }
+  const instance = anInstance({ ...lostAt, agentConnected: false })
+  const eye = aService({ serviceName: 'eye', schedulingStrategy: 'DAEMON' })
+  const tasks = [service, service, eye].map(({ serviceKey }) => aTask({ serviceKey }))
+  const messagesOf = (over: Partial<ClusterRow>): readonly string[] => {
+    const state = aState({ cluster: [aCluster(over)], service: [service, eye] })
+    inTransaction(state, (tx) => tellLost(tx, instance, tasks, testNow, aWorld()))
+    return state.all('serviceEvent').map(({ message }) => message.replaceAll(/[0-9a-f]{32}/g, 'ID'))
+  }
+  test.same(messagesOf({}).toSorted(), [
+    '(service eye) has lost 1 tasks with container instance ID: (task ID).',
+    '(service web) has lost 2 tasks with container instance ID, and replaces them: (task ID) (task ID).',
+  ])
+  test.same(messagesOf({ replacementPausedSince: testNow, lossWindowSince: testNow - 15_000 }), [])
   test.end()
 })
 

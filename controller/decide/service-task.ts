@@ -3,6 +3,7 @@
  * decider, so that a deployment of thousands of tasks is never looked through; each fact is counted once.
  */
 import { idOf } from '../../proto/arn.ts'
+import type { World } from '../../proto/world.ts'
 import type { DeploymentRow } from '../state/service-tables.ts'
 import { isHealthy } from '../state/service-phase.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
@@ -12,6 +13,7 @@ import type { Decider } from './decider.ts'
 import { afterFailure, isProven, provingMs } from './deployment-backoff.ts'
 import { imagesAfter, withPinnedImages } from './deployment-images.ts'
 import { failureOf, type TaskFailure } from './deployment-failure.ts'
+import { tellEnded } from './end-events.ts'
 import { countTaskSetFailure } from './task-set-failures.ts'
 
 /** How many tasks at most are watched at a time for the proof that resets a count of failures. */
@@ -20,7 +22,7 @@ const provingMost = 8
 export const serviceTaskDecider: Decider = {
   name: 'serviceTask',
   tables: ['task'],
-  decide(tx, _table, key, _before, now) {
+  decide(tx, _table, key, _before, now, world) {
     const task = tx.get('task', key)
     if (task?.deploymentId === undefined) return
     const deployment = deploymentOf(tx, task)
@@ -30,7 +32,7 @@ export const serviceTaskDecider: Decider = {
       noteImages(tx, task, deployment)
     }
     noteHealth(tx, key, now)
-    noteEnd(tx, key, now)
+    noteEnd(tx, key, now, world)
   },
 }
 
@@ -99,14 +101,15 @@ export function withoutFailures(reader: Reader, deployment: DeploymentRow): Depl
 
 /** The deployment with those of its watched tasks taken into account that have run for long enough by `now`. */
 export function afterProof(reader: Reader, deployment: DeploymentRow, now: number): DeploymentRow {
-  const isProven = deployment.proving?.some(({ healthyAt }) => healthyAt + provingMs <= now) === true
-  return isProven ? withoutFailures(reader, deployment) : deployment
+  const hasProved = deployment.proving?.some(({ healthyAt }) => healthyAt + provingMs <= now) === true
+  return hasProved ? withoutFailures(reader, deployment) : deployment
 }
 
-function noteEnd(tx: Transaction, taskId: string, now: number): void {
+function noteEnd(tx: Transaction, taskId: string, now: number, world: World): void {
   const task = tx.get('task', taskId)
   if (task === undefined || task.isEndCounted === true || task.desiredStatus !== 'STOPPED') return
   tx.put('task', taskId, { ...task, isEndCounted: true })
+  tellEnded(tx, task, now, world)
   const deployment = deploymentOf(tx, task)
   if (deployment === undefined) {
     if (isFailure(task, now)) countTaskSetFailure(tx, task, now)

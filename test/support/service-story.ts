@@ -191,6 +191,7 @@ export class ServiceStory {
     return text
       .replace(/ecs-svc\/\d{19}/g, (id) => this.#names.get(id) ?? id)
       .replace(/^\(service web\) /, '')
+      .replace(/ They are(?: \(task [0-9a-f]{32}\))+\./g, '')
       .replace(/:(?: \(task [0-9a-f]{32}\))+/g, '')
       .replace(/task [0-9a-f]{32}/g, 'task T')
   }
