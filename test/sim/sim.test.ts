@@ -6,7 +6,7 @@ import type { SimulationResult } from './simulation.ts'
 // A fixed amount of work, which takes a busy machine several times as long.
 tap.setTimeout(400_000)
 
-const seeds = Array.from({ length: 24 }, (_, index) => index + 1)
+const seeds = Array.from({ length: 36 }, (_, index) => index + 1)
 
 /** Faults that the set as a whole must have injected: each way in which something can go wrong. */
 const expectedFaults = [

@@ -275,7 +275,7 @@ export class OfficialAgent {
   #flushLater(): void {
     const { process, random } = this.#parts
     process.timers.after(random.between(10_000, 30_000), () => {
-      const oneByOne = random.chance(0.2)
+      const oneByOne = random.chance(0.5)
       for (const task of this.#tasks.values()) void this.#reporter.flush(task, oneByOne)
       this.#flushLater()
     })
