@@ -65,7 +65,6 @@ function loggedWrite({ table, key, row, before }: RowWrite): LoggedWrite {
   if (row === undefined) return { table, key }
   if (before === undefined) return { table, key, row }
   // Copies of both would cost more than the comparison.
-  // Rows of all tables are compared by the names of their members; a copy would do it without the cast, for each write.
   const now = row as unknown as Readonly<Record<string, unknown>>
   const then = before as unknown as Readonly<Record<string, unknown>>
   const set: Record<string, unknown> = {}
