@@ -55,6 +55,10 @@ export interface PayloadTask {
   readonly serviceName?: string | undefined
   readonly containers: readonly PayloadContainer[]
   readonly volumes: readonly PayloadVolume[]
+  /** With networkMode awsvpc: the task's own interface; exactly one. */
+  readonly elasticNetworkInterfaces?: readonly PayloadNetworkInterface[] | undefined
+  /** GPUs that the controller gave to containers. */
+  readonly associations?: readonly PayloadAssociation[] | undefined
   readonly roleCredentials?: PayloadCredentials | undefined
   readonly executionRoleCredentials?: PayloadCredentials | undefined
   /** Gantry only, and only to an agent with `gantry.protocol`. */
@@ -67,6 +71,81 @@ export interface PayloadTaskExtension {
    * ran reports it STOPPED instead of starting it a second time.
    */
   readonly knownStatus: string
+  /** True where the agent may start the task again in place, with back-off, while it has no controller. */
+  readonly restartAlone?: true | undefined
+  /** How the task's interface is attached to its subnet; beside `elasticNetworkInterfaces`. */
+  readonly network?: PayloadNetwork | undefined
+  /** The file systems of `efsVolumeConfiguration`, by the volume's name. */
+  readonly fileSystems?: Readonly<Record<string, PayloadFileSystem>> | undefined
+  /** What each container's own file system may grow to. */
+  readonly ephemeralStorageGiB?: number | undefined
+  /** True where ExecuteCommand is allowed. */
+  readonly enableExecuteCommand?: true | undefined
+}
+
+/** The official agent's form of a task's own network interface. */
+export interface PayloadNetworkInterface {
+  readonly name?: string | undefined
+  readonly attachmentArn: string
+  /** `eni-` and hex digits. */
+  readonly ec2Id: string
+  readonly index: number
+  readonly macAddress: string
+  readonly ipv4Addresses: readonly { readonly privateAddress: string; readonly primary: boolean }[]
+  /** Search domains. */
+  readonly domainName: readonly string[]
+  readonly domainNameServers: readonly string[]
+  readonly privateDnsName?: string | undefined
+  /** `10.0.0.1/24`: the gateway with the subnet's prefix length. */
+  readonly subnetGatewayIpv4Address: string
+}
+
+/** What an agent needs to know of a subnet to attach a task to it. Each payload carries it whole. */
+export interface PayloadNetwork {
+  readonly subnetId: string
+  readonly cidr: string
+  readonly gateway?: string | undefined
+  readonly attachment: SubnetAttachment
+  /** The address, of the same subnet, that is reserved for this host's own interface in it. */
+  readonly hostAddress?: string | undefined
+  readonly hostMacAddress?: string | undefined
+  readonly mtu?: number | undefined
+}
+
+export type SubnetAttachment =
+  /** A macvlan child of `parent` (of its VLAN, where one is named): the subnet is the LAN's own. */
+  | { readonly kind: 'macvlan'; readonly parent: string; readonly vlan?: number | undefined }
+  /** A bridge of each host alone: tasks on other hosts are not reached by their addresses. */
+  | { readonly kind: 'bridge' }
+  /** Bridges of the hosts, joined by VXLAN over `parent` (absent: where the default route goes). */
+  | {
+      readonly kind: 'vxlan'
+      readonly networkId: number
+      readonly multicastGroup: string
+      readonly parent?: string | undefined
+    }
+
+export interface PayloadAssociation {
+  /** The GPU's id on its host. */
+  readonly name: string
+  readonly type: 'gpu'
+  readonly content: { readonly encoding: 'identity'; readonly value: string }
+  readonly containers: readonly string[]
+}
+
+/** How a shared file system is mounted; secrets of it are not among these. */
+export interface PayloadFileSystem {
+  readonly fileSystemId: string
+  /** A directory that is there already, or a Docker volume with its driver and options. */
+  readonly mount:
+    | { readonly kind: 'path'; readonly path: string }
+    | {
+        readonly kind: 'volume'
+        readonly driver: string
+        readonly driverOpts: Readonly<Record<string, string>>
+      }
+  /** Below the file system's own root; `/` is all of it. */
+  readonly rootDirectory: string
 }
 
 export interface PayloadContainer {
@@ -90,11 +169,14 @@ export interface PayloadContainer {
   readonly startTimeout?: number | undefined
   /** Seconds from SIGTERM to SIGKILL. */
   readonly stopTimeout?: number | undefined
-  readonly restartPolicy?: {
-    readonly enabled: boolean
-    readonly ignoredExitCodes?: readonly number[] | undefined
-    readonly restartAttemptPeriod?: number | undefined
-  }
+  readonly restartPolicy?:
+    | {
+        readonly enabled: boolean
+        readonly ignoredExitCodes?: readonly number[] | undefined
+        /** Seconds that a container must have run to be started again. */
+        readonly restartAttemptPeriod?: number | undefined
+      }
+    | undefined
   readonly healthCheckType?: 'docker' | undefined
   /** What the agent fetches with the task's execution role before the container starts. */
   readonly secrets?: readonly PayloadSecret[] | undefined
@@ -237,11 +319,15 @@ export interface GantryTaskStateChange {
   readonly executionStoppedAt?: number | undefined
   /** What the task waits for right now, as a sentence; absent where it waits for nothing. */
   readonly waitingFor?: string | undefined
+  /** Network interfaces that are up. */
+  readonly attachments?: readonly { readonly attachmentArn: string; readonly status: 'ATTACHED' }[] | undefined
 }
 
 export interface GantryContainerStateChange extends Omit<ContainerStateChange, 'networkBindings'> {
   readonly networkBindings?: readonly NetworkBinding[] | undefined
   readonly healthStatus?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' | undefined
+  /** How often its restart policy, or an agent that was alone, has started it again. */
+  readonly restartCount?: number | undefined
   /** Docker's own clock, epoch milliseconds. */
   readonly startedAt?: number | undefined
   readonly finishedAt?: number | undefined
