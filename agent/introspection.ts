@@ -6,6 +6,7 @@
  */
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { definedContainers } from './decide/internal-containers.ts'
 import type { TurnTask } from './turn.ts'
 
 const timeoutMs = 5_000
@@ -126,7 +127,7 @@ function shownTask(task: TurnTask): object {
     KnownStatus: task.knownStatus,
     Family: payload.family,
     Version: payload.version,
-    Containers: payload.containers.map((container) => shownContainer(task, container.name, container.image)),
+    Containers: definedContainers(payload).map((container) => shownContainer(task, container.name, container.image)),
   }
 }
 

@@ -189,6 +189,8 @@ export interface PayloadContainer {
   readonly dockerConfig: { readonly version: string; readonly config: string; readonly hostConfig: string }
   /** A JSON string in which the official agent takes `command` and nothing else. */
   readonly overrides: string
+  /** Never on the wire: set on containers that an agent adds to the task itself. */
+  readonly internal?: 'CNI_PAUSE' | 'NAMESPACE_PAUSE' | undefined
 }
 
 export interface PayloadSecret {

@@ -1,7 +1,8 @@
 /** Writes docs/agent-configuration.md from the agent's table of variables; a test sees to it that it was run. */
 import { writeFileSync } from 'node:fs'
-import { configFileDefault, configFileVariable, variables } from '../agent/config.ts'
-import type { Variable } from '../agent/config.ts'
+import { configFileDefault, configFileVariable } from '../agent/config.ts'
+import { variables } from '../agent/config-variables.ts'
+import type { Variable } from '../agent/config-variables.ts'
 
 export const configurationPage = new URL('../docs/agent-configuration.md', import.meta.url)
 

@@ -2,6 +2,7 @@
 import type { GantryContainerStateChange, GantryTaskStateChange, PayloadContainer } from '../../proto/acs.ts'
 import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
 import { stableHash } from '../../proto/hash.ts'
+import { definedContainers } from './internal-containers.ts'
 import { factsOf } from './lifecycle.ts'
 import { networkBindings } from './network.ts'
 import type { TaskView, Wait } from './view.ts'
@@ -42,7 +43,7 @@ function changeOf(view: TaskView): Omit<GantryTaskStateChange, 'messageId' | 'wa
     task: facts.taskArn,
     status: facts.knownStatus,
     reason: facts.reason?.slice(0, reasonCharactersMax),
-    containers: payload.containers.map((container) => containerChangeOf(view, container)),
+    containers: definedContainers(payload).map((container) => containerChangeOf(view, container)),
     pullStartedAt: facts.pullStartedAt,
     pullStoppedAt: facts.pullStoppedAt,
     executionStoppedAt: facts.executionStoppedAt,

@@ -1,0 +1,258 @@
+/**
+ * The variables of the agent's configuration: one table. The names are the official agent's own where it has one.
+ * `config.ts` reads them; `docs/agent-configuration.md` is printed from this table.
+ */
+import {
+  durationAtLeast,
+  oneOf,
+  readBoolean,
+  readLogDrivers,
+  readNamedValues,
+  readOptionalText,
+  readOptionalWhole,
+  readOrigin,
+  readPort,
+  readPortRange,
+  readPorts,
+  readText,
+  readWhole,
+} from './config-values.ts'
+
+export interface Variable<T> {
+  readonly name: string
+  /** A second name, read where the first is not set. */
+  readonly otherName?: string
+  readonly meaning: string
+  /** As one would write it; read by the same reader. */
+  readonly defaultText: string
+  /** What a number means, for example MiB; empty where the form says it. */
+  readonly unit: string
+  readonly read: (text: string) => T
+  /** A bad value ends the agent rather than giving way to the default. */
+  readonly fatal?: boolean
+  /** The value is never shown. */
+  readonly secret?: boolean
+}
+
+function variable<T>(one: Variable<T>): Variable<T> {
+  return one
+}
+
+const duration = (name: string, defaultText: string, minimum: string, meaning: string): Variable<number> =>
+  variable({ name, meaning: `${meaning} (at least ${minimum})`, defaultText, unit: '', read: durationAtLeast(minimum) })
+
+const flag = (name: string, meaning: string): Variable<boolean> =>
+  variable({ name, meaning, defaultText: 'false', unit: '', read: readBoolean })
+
+export const variables = {
+  cluster: variable({
+    name: 'ECS_CLUSTER',
+    meaning: 'The cluster to join, by name or ARN',
+    defaultText: 'default',
+    unit: '',
+    read: readText,
+  }),
+  backendOrigin: variable({
+    name: 'ECS_BACKEND_HOST',
+    meaning: 'Where the controller answers; without a scheme it is https',
+    defaultText: 'http://127.0.0.1:51700',
+    unit: '',
+    read: readOrigin,
+    fatal: true,
+  }),
+  region: variable({
+    name: 'AWS_DEFAULT_REGION',
+    otherName: 'AWS_REGION',
+    meaning: 'The region that requests are signed for',
+    defaultText: 'us-east-1',
+    unit: '',
+    read: readText,
+  }),
+  external: flag('ECS_EXTERNAL', 'Register with the launch type EXTERNAL instead of EC2'),
+  dockerHost: variable({
+    name: 'DOCKER_HOST',
+    meaning: 'The Docker Engine: unix:///path or tcp://host:port',
+    defaultText: 'unix:///var/run/docker.sock',
+    unit: '',
+    read: readText,
+  }),
+  dataDirectory: variable({
+    name: 'ECS_DATADIR',
+    meaning: "The agent's own directory: its identity, its journal and its lock; made if missing",
+    defaultText: '/var/lib/ecs/data',
+    unit: '',
+    read: readText,
+  }),
+  accessKeyId: variable({
+    name: 'AWS_ACCESS_KEY_ID',
+    meaning: 'The access key to sign with; comes before the credentials file',
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+  }),
+  secretAccessKey: variable({
+    name: 'AWS_SECRET_ACCESS_KEY',
+    meaning: 'Its secret',
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+    secret: true,
+  }),
+  sessionToken: variable({
+    name: 'AWS_SESSION_TOKEN',
+    meaning: 'Its session token, where it has one',
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+    secret: true,
+  }),
+  credentialsFile: variable({
+    name: 'AWS_SHARED_CREDENTIALS_FILE',
+    meaning: 'A file with the keys in profile [default], readable by its owner alone; read again for each use',
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+  }),
+  reservedTcpPorts: variable({
+    name: 'ECS_RESERVED_PORTS',
+    meaning: 'TCP ports of the host that no task gets',
+    defaultText: '[22, 2375, 2376, 51678, 51679, 51700]',
+    unit: '',
+    read: readPorts,
+  }),
+  reservedUdpPorts: variable({
+    name: 'ECS_RESERVED_PORTS_UDP',
+    meaning: 'UDP ports of the host that no task gets',
+    defaultText: '[]',
+    unit: '',
+    read: readPorts,
+  }),
+  reservedMemoryMiB: variable({
+    name: 'ECS_RESERVED_MEMORY',
+    meaning: 'Memory of the host that no task gets',
+    defaultText: '0',
+    unit: 'MiB',
+    read: readWhole,
+  }),
+  tasksMax: variable({
+    name: 'GANTRY_TASKS_MAX',
+    meaning: 'How many tasks the host holds at most, those that are stopping included; empty means no limit',
+    defaultText: '',
+    unit: '',
+    read: readOptionalWhole,
+    fatal: true,
+  }),
+  engineAuthType: variable({
+    name: 'ECS_ENGINE_AUTH_TYPE',
+    meaning: 'The form of ECS_ENGINE_AUTH_DATA: dockercfg or docker',
+    defaultText: '',
+    unit: '',
+    read: readText,
+  }),
+  engineAuthData: variable({
+    name: 'ECS_ENGINE_AUTH_DATA',
+    meaning: 'Credentials for private registries, as JSON',
+    defaultText: '',
+    unit: '',
+    read: readText,
+    secret: true,
+  }),
+  logLevel: variable({
+    name: 'ECS_LOGLEVEL',
+    meaning: 'The least level that is logged: debug, info, warn, error or crit',
+    defaultText: 'info',
+    unit: '',
+    read: oneOf(['debug', 'info', 'warn', 'error', 'crit'] as const),
+  }),
+  loggingDrivers: variable({
+    name: 'ECS_AVAILABLE_LOGGING_DRIVERS',
+    meaning: 'Log drivers that tasks may use, of those that the engine has',
+    defaultText: '["json-file","none"]',
+    unit: '',
+    read: readLogDrivers,
+    fatal: true,
+  }),
+  privilegedDisabled: flag('ECS_DISABLE_PRIVILEGED', 'Take no privileged containers'),
+  healthCheckDisabled: flag('ECS_DISABLE_DOCKER_HEALTH_CHECK', 'Take no containers with a health check'),
+  imagePullBehavior: variable({
+    name: 'ECS_IMAGE_PULL_BEHAVIOR',
+    meaning: 'When images are pulled: default, always, once or prefer-cached',
+    defaultText: 'default',
+    unit: '',
+    read: oneOf(['default', 'always', 'once', 'prefer-cached'] as const),
+  }),
+  imagePullInactivityTimeoutMs: duration(
+    'ECS_IMAGE_PULL_INACTIVITY_TIMEOUT',
+    '1m',
+    '1s',
+    'How long a pull may stand still',
+  ),
+  imagePullTimeoutMs: duration('ECS_IMAGE_PULL_TIMEOUT', '2h', '1s', 'How long a whole pull may take'),
+  manifestPullTimeoutMs: duration(
+    'ECS_MANIFEST_PULL_TIMEOUT',
+    '1m',
+    '1s',
+    "How long the look-up of an image's digest may take",
+  ),
+  containerStopTimeoutMs: duration(
+    'ECS_CONTAINER_STOP_TIMEOUT',
+    '30s',
+    '1s',
+    'From SIGTERM to SIGKILL, for containers without a stopTimeout',
+  ),
+  containerStartTimeoutMs: duration('ECS_CONTAINER_START_TIMEOUT', '3m', '45s', 'How long a start may take'),
+  containerCreateTimeoutMs: duration('ECS_CONTAINER_CREATE_TIMEOUT', '4m', '1m', 'How long a creation may take'),
+  taskCleanupWaitMs: duration(
+    'ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION',
+    '3h',
+    '1s',
+    'How long the containers of a stopped task are kept',
+  ),
+  dynamicHostPortRange: variable({
+    name: 'ECS_DYNAMIC_HOST_PORT_RANGE',
+    meaning: "Ports given where a task asks for port 0, such as 32768-60999; empty means the kernel's own range",
+    defaultText: '',
+    unit: '',
+    read: readPortRange,
+  }),
+  instanceAttributes: variable({
+    name: 'ECS_INSTANCE_ATTRIBUTES',
+    meaning: 'Attributes of your own, as a JSON object',
+    defaultText: '{}',
+    unit: '',
+    read: readNamedValues,
+    fatal: true,
+  }),
+  containerInstanceTags: variable({
+    name: 'ECS_CONTAINER_INSTANCE_TAGS',
+    meaning: 'Tags of the container instance, as a JSON object',
+    defaultText: '{}',
+    unit: '',
+    read: readNamedValues,
+  }),
+  introspectionPort: variable({
+    name: 'GANTRY_INTROSPECTION_PORT',
+    meaning: "The introspection API's port",
+    defaultText: '51678',
+    unit: '',
+    read: readPort,
+  }),
+  introspectionOffHost: flag(
+    'ECS_ALLOW_OFFHOST_INTROSPECTION_ACCESS',
+    'Serve the introspection API on all addresses, not on 127.0.0.1 alone',
+  ),
+  availabilityZone: variable({
+    name: 'GANTRY_AVAILABILITY_ZONE',
+    meaning: "The attribute ecs.availability-zone; empty means the region's first zone, such as us-east-1a",
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+  }),
+  instanceType: variable({
+    name: 'GANTRY_INSTANCE_TYPE',
+    meaning: "The attribute ecs.instance-type; empty means the machine's product name",
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+  }),
+} as const

@@ -1,0 +1,61 @@
+/** Brings a task up: first what it needs beside its containers, then each container as far as its gate is open. */
+import type { PayloadContainer } from '../../proto/acs.ts'
+import { createBody } from './container.ts'
+import { awaitsLook, factsOf, startGate } from './lifecycle.ts'
+import { orWait, retryWait, wait } from './step-forms.ts'
+import { startSlotCause, takesStartSlot } from './steps.ts'
+import type { Step } from './steps.ts'
+import { heldByResource, prepareResources } from './task-resources.ts'
+import type { HostView, TaskView } from './view.ts'
+
+export function startSteps(view: TaskView, now: number, host: HostView): Step[] {
+  const resources = prepareResources(view, now, host)
+  let slots = host.startSlotsFree
+  const containers = view.payload.containers.flatMap((container) => {
+    const steps = containerSteps(view, container, now, host, slots)
+    slots -= steps.filter(takesStartSlot).length
+    return steps
+  })
+  return [...resources, ...containers]
+}
+
+function containerSteps(
+  view: TaskView,
+  container: PayloadContainer,
+  now: number,
+  host: HostView,
+  startSlotsFree: number,
+): Step[] {
+  const { name, image } = container
+  const facts = factsOf(view.facts, name)
+  if (facts.knownStatus !== 'PENDING') return []
+  if (awaitsLook(view, name) || facts.expected === true)
+    return [wait(`waits for Docker Engine to show container ${name}`, now)]
+  const retry = retryWait(facts.retry, now, facts.imageReady ? `container ${name} to start` : `image ${image}`)
+  if (retry !== undefined) return [retry]
+  if (!facts.imageReady) {
+    return orWait(
+      view,
+      { step: 'pullImage', args: { container: name, image } },
+      `waits for image ${image} to be pulled`,
+    )
+  }
+  if (facts.remake === true && facts.dockerId !== undefined) {
+    const remove = { step: 'removeContainer', args: { container: name, dockerId: facts.dockerId } } as const
+    return orWait(view, remove, `waits for container ${name} to be made anew with another host port`)
+  }
+  const gate = startGate(view, container, now)
+  if (gate.gate !== 'open') return gate.gate === 'waiting' ? [wait(gate.cause, view.facts.acceptedAt, gate.until)] : []
+  const held = heldByResource(view, container)
+  if (held !== undefined) return [wait(held, view.facts.acceptedAt)]
+  const isMoving = view.underway.has(`createContainer:${name}`) || view.underway.has(`startContainer:${name}`)
+  if (startSlotsFree <= 0 && !isMoving) return [wait(startSlotCause, view.facts.acceptedAt)]
+  if (facts.dockerName === undefined) return [{ step: 'prepareContainer', args: { container: name } }]
+  if (facts.dockerId === undefined) {
+    const body = createBody(view.payload, container, view.facts, host)
+    const create = { step: 'createContainer', args: { container: name, dockerName: facts.dockerName, body } } as const
+    return orWait(view, create, `waits for container ${name} to be created`)
+  }
+  const start = { step: 'startContainer', args: { container: name, dockerId: facts.dockerId } } as const
+  return orWait(view, start, `waits for container ${name} to start`)
+}
