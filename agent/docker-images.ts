@@ -8,7 +8,7 @@ import { jsonLines } from './docker-streams.ts'
 import { EngineError } from './engine.ts'
 import type { Engine, ImageFacts, RegistryAuth } from './engine.ts'
 
-type ImageCalls = 'inspectImage' | 'resolveDigest' | 'pullImage'
+type ImageCalls = 'inspectImage' | 'listImages' | 'imagesInUse' | 'removeImage' | 'resolveDigest' | 'pullImage'
 
 export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, ImageCalls> {
   return {
@@ -19,6 +19,34 @@ export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, Image
         ),
       )
       return inspected === undefined ? undefined : { id: inspected.Id, repoDigests: inspected.RepoDigests ?? [] }
+    },
+
+    async listImages() {
+      const listed = await call('list images', limits.listMs, (docker, abortSignal) =>
+        docker.listImages({ abortSignal } as object),
+      )
+      return listed.map(({ Id, RepoTags, RepoDigests, Size, Created }) => ({
+        id: Id,
+        tags: namesIn(RepoTags),
+        digests: namesIn(RepoDigests),
+        sizeBytes: Size,
+        createdAt: Created * 1000,
+      }))
+    },
+
+    async imagesInUse() {
+      const containers = await call('list containers', limits.listMs, (docker, abortSignal) =>
+        docker.listContainers({ all: true, abortSignal }),
+      )
+      return new Set(containers.map(({ ImageID }) => ImageID))
+    },
+
+    async removeImage(nameOrId) {
+      await absent(
+        call(`remove image ${nameOrId}`, limits.imageRemoveMs, (docker, abortSignal) =>
+          docker.getImage(nameOrId).remove({ abortSignal } as object),
+        ),
+      )
     },
 
     async resolveDigest(image, auth) {
@@ -40,6 +68,11 @@ export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, Image
       )
     },
   }
+}
+
+/** Docker writes `<none>:<none>` where a name was taken over, and null where there never was one. */
+function namesIn(names: readonly string[] | null | undefined): readonly string[] {
+  return (names ?? []).filter((name) => !name.includes('<none>'))
 }
 
 function withAuth(auth: RegistryAuth | undefined): object {

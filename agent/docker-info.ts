@@ -26,6 +26,7 @@ export function engineCalls(call: Call, limits: EngineLimits): Pick<Engine, 'inf
           securityOptions: info.SecurityOptions ?? [],
           cgroupDriver: info.CgroupDriver ?? '',
           cgroupVersion: info.CgroupVersion ?? '1',
+          rootDirectory: info.DockerRootDir ?? '/var/lib/docker',
         }
       })
     },
@@ -57,6 +58,7 @@ interface DockerInfo {
   readonly SecurityOptions?: readonly string[] | null
   readonly CgroupDriver?: string
   readonly CgroupVersion?: string
+  readonly DockerRootDir?: string
 }
 
 function versionOf(docker: Docker): string {

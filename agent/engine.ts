@@ -60,6 +60,8 @@ export interface EngineInfo {
   readonly securityOptions: readonly string[]
   readonly cgroupDriver: string
   readonly cgroupVersion: string
+  /** Where the engine keeps images and containers. */
+  readonly rootDirectory: string
 }
 
 export interface RegistryAuth {
@@ -73,6 +75,18 @@ export interface ImageFacts {
   readonly id: string
   /** `repo@sha256:...` for each registry it came from; empty for an image that exists only here. */
   readonly repoDigests: readonly string[]
+}
+
+/** One image of the host, with all that refers to it. */
+export interface ListedImage {
+  readonly id: string
+  /** `busybox:1.36`; none where a newer image took the name over. */
+  readonly tags: readonly string[]
+  /** `busybox@sha256:...` */
+  readonly digests: readonly string[]
+  readonly sizeBytes: number
+  /** When the image was made, epoch milliseconds. */
+  readonly createdAt: number
 }
 
 /** A container event is a hint to look again at what it names; it never carries truth. */
@@ -99,6 +113,11 @@ export interface Engine {
   /** The last lines of both streams, oldest first. */
   lastLogLines(id: string, lines: number): Promise<readonly string[]>
   inspectImage(image: string): Promise<ImageFacts | undefined>
+  listImages(): Promise<readonly ListedImage[]>
+  /** Ids of the images that containers are made from, everybody's and in every state. */
+  imagesInUse(): Promise<ReadonlySet<string>>
+  /** Takes a name off an image, and the image with its last one. In use is `conflict`; already gone is success. */
+  removeImage(nameOrId: string): Promise<void>
   /** The digest that a registry holds for this name now. */
   resolveDigest(image: string, auth: RegistryAuth | undefined): Promise<string>
   /** Fails with `inactive` when nothing arrives for `inactivityMs`, with `deadline` after `timeoutMs`. */

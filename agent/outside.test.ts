@@ -54,6 +54,7 @@ const engineInfo: EngineInfo = {
   securityOptions: [],
   cgroupDriver: 'cgroupfs',
   cgroupVersion: '1',
+  rootDirectory: '/var/lib/docker',
 }
 
 await tap.test('the facts of the host are what /proc says', async (t) => {

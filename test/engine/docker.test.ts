@@ -268,6 +268,18 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
     await t.resolves(watching)
   })
 
+  await suite.test('images are listed with their names, and none goes while a container is made from it', async (t) => {
+    const known = await engine.inspectImage(given.image)
+    const listed = (await engine.listImages()).find(({ id }) => id === known?.id)
+    t.ok(listed?.tags.includes(given.image), 'it is listed under its name')
+    t.ok((listed?.sizeBytes ?? 0) > 0)
+    const container = await engine.createContainer(`${mark}-made-from`, given.sleeper)
+    t.ok((await engine.imagesInUse()).has(known?.id ?? ''))
+    t.equal((await failure(engine.removeImage(known?.id ?? ''))).kind, 'conflict')
+    await engine.removeContainer(container)
+    await engine.removeImage('gantry-test/none:1')
+  })
+
   await suite.test('volumes come and go', async (t) => {
     await engine.createVolume(`${mark}-volume`, 'local', {}, { [labels.taskArn]: mark })
     t.same(await engine.inspectVolume(`${mark}-volume`), { name: `${mark}-volume`, driver: 'local' })

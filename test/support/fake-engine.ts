@@ -112,6 +112,19 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
         if (found === undefined) return undefined
         return { id: `sha256:${image}`, repoDigests: found.digest ? [`${repositoryOf(image)}@${found.digest}`] : [] }
       }),
+    listImages: async () =>
+      call('listImages', () =>
+        [...local].map(([tag, { digest }]) => ({
+          id: `sha256:${tag}`,
+          tags: [tag],
+          digests: digest === undefined ? [] : [`${repositoryOf(tag)}@${digest}`],
+          sizeBytes: 1_000_000,
+          createdAt: 0,
+        })),
+      ),
+    imagesInUse: async () =>
+      call('imagesInUse', () => new Set([...containers.values()].map(({ image }) => `sha256:${image}`))),
+    removeImage: async (nameOrId) => call('removeImage', () => removeImage(state, nameOrId.replace(/^sha256:/, ''))),
     resolveDigest: async (image) => call('resolveDigest', () => inRegistry(registry, image).digest ?? 'sha256:0'),
     pullImage: async (image) =>
       call('pullImage', () => {
@@ -165,6 +178,12 @@ function newState(time: Clock & Timers): State {
   }
 }
 
+function removeImage({ local, containers }: State, name: string): void {
+  const container = [...containers.values()].find(({ image }) => image === name)
+  if (container !== undefined) throw new EngineError('conflict', `image ${name} is used by container ${container.id}`)
+  local.delete(name)
+}
+
 const engineInfo = {
   engineVersion: '20.10.24',
   apiVersion: '1.41',
@@ -173,6 +192,7 @@ const engineInfo = {
   securityOptions: [],
   cgroupDriver: 'cgroupfs',
   cgroupVersion: '1',
+  rootDirectory: '/var/lib/docker',
 }
 
 async function answer<T>(
