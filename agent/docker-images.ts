@@ -1,4 +1,5 @@
 /** What the agent asks of Docker Engine about images, and of registries through it. */
+import { Readable } from 'node:stream'
 import type Docker from 'dockerode'
 import { absent, drained } from './docker-call.ts'
 import type { Call } from './docker-call.ts'
@@ -8,7 +9,14 @@ import { jsonLines } from './docker-streams.ts'
 import { EngineError } from './engine.ts'
 import type { Engine, ImageFacts, RegistryAuth } from './engine.ts'
 
-type ImageCalls = 'inspectImage' | 'listImages' | 'imagesInUse' | 'removeImage' | 'resolveDigest' | 'pullImage'
+type ImageCalls =
+  | 'inspectImage'
+  | 'listImages'
+  | 'imagesInUse'
+  | 'loadImage'
+  | 'removeImage'
+  | 'resolveDigest'
+  | 'pullImage'
 
 export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, ImageCalls> {
   return {
@@ -41,6 +49,14 @@ export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, Image
       return new Set(containers.map(({ ImageID }) => ImageID))
     },
 
+    async loadImage(name, tar) {
+      const doing = `load image ${name}`
+      await call(doing, limits.imageLoadMs, (docker, abortSignal) => loadThrough(docker, name, tar, abortSignal))
+      await call(doing, limits.inspectMs, (docker, abortSignal) =>
+        docker.getImage(name).inspect({ abortSignal } as object),
+      )
+    },
+
     async removeImage(nameOrId) {
       await absent(
         call(`remove image ${nameOrId}`, limits.imageRemoveMs, (docker, abortSignal) =>
@@ -68,6 +84,17 @@ export function imageCalls(call: Call, limits: EngineLimits): Pick<Engine, Image
       )
     },
   }
+}
+
+/** An engine that refuses what it reads says so in the midst of its answer, whose status is 200. */
+async function loadThrough(docker: Docker, name: string, tar: Buffer, abortSignal: AbortSignal): Promise<void> {
+  const stream = await docker.loadImage(Readable.from([tar]), { abortSignal } as object)
+  let refusal: string | undefined
+  const read = jsonLines((value) => {
+    if (typeof value['error'] === 'string') refusal = value['error']
+  })
+  await drained(stream, read)
+  if (refusal !== undefined) throw new EngineError('refused', `The engine did not load image ${name}: ${refusal}`)
 }
 
 /** Docker writes `<none>:<none>` where a name was taken over, and null where there never was one. */

@@ -19,6 +19,7 @@ export interface EngineLimits {
   readonly removeMs: number
   readonly logsMs: number
   readonly digestMs: number
+  readonly imageLoadMs: number
   readonly imageRemoveMs: number
   readonly volumeMs: number
 }
@@ -35,6 +36,7 @@ export const defaultEngineLimits: EngineLimits = {
   removeMs: 300_000,
   logsMs: 30_000,
   digestMs: 60_000,
+  imageLoadMs: 60_000,
   imageRemoveMs: 180_000,
   volumeMs: 300_000,
 }

@@ -116,6 +116,8 @@ export interface Engine {
   listImages(): Promise<readonly ListedImage[]>
   /** Ids of the images that containers are made from, everybody's and in every state. */
   imagesInUse(): Promise<ReadonlySet<string>>
+  /** Takes in an image as `docker save` writes it; fails where none of that name came of it. */
+  loadImage(name: string, tar: Buffer): Promise<void>
   /** Takes a name off an image, and the image with its last one. In use is `conflict`; already gone is success. */
   removeImage(nameOrId: string): Promise<void>
   /** The digest that a registry holds for this name now. */

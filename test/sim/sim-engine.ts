@@ -86,6 +86,7 @@ export class SimEngine {
       inspectImage: call('inspectImage'),
       listImages: call('listImages'),
       imagesInUse: call('imagesInUse'),
+      loadImage: call('loadImage'),
       removeImage: call('removeImage'),
       resolveDigest: call('resolveDigest'),
       pullImage: call('pullImage'),

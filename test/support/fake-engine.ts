@@ -124,6 +124,7 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
       ),
     imagesInUse: async () =>
       call('imagesInUse', () => new Set([...containers.values()].map(({ image }) => `sha256:${image}`))),
+    loadImage: async (name) => call('loadImage', () => void local.set(name, {})),
     removeImage: async (nameOrId) => call('removeImage', () => removeImage(state, nameOrId.replace(/^sha256:/, ''))),
     resolveDigest: async (image) => call('resolveDigest', () => inRegistry(registry, image).digest ?? 'sha256:0'),
     pullImage: async (image) =>
