@@ -43,6 +43,15 @@ export function durationAtLeast(minimum: string): (text: string) => number {
   }
 }
 
+/** A duration within these two, both included. */
+export function durationBetween(minimum: string, maximum: string): (text: string) => number {
+  return (text) => {
+    const ms = readDurationMs(text)
+    if (ms >= readDurationMs(minimum) && ms <= readDurationMs(maximum)) return ms
+    throw new Error(`it must be from ${minimum} to ${maximum}`)
+  }
+}
+
 export function readText(text: string): string {
   return text
 }
@@ -65,9 +74,32 @@ export function readWhole(text: string): number {
   return value
 }
 
+export function readPercent(text: string): number {
+  const percent = readWhole(text)
+  if (percent < 1 || percent > 100) throw new Error('a percentage of 1 to 100 is needed')
+  return percent
+}
+
+/** `a,b`; blanks around the commas don't count. */
+export function readList(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+}
+
 /** An empty variable counts as not set. */
 export function readOptionalWhole(text: string): number | undefined {
   return text === '' ? undefined : readWhole(text)
+}
+
+const pidsMax = 4_194_304
+
+/** An empty variable counts as not set. */
+export function readPidsLimit(text: string): number | undefined {
+  const limit = readOptionalWhole(text)
+  if (limit === undefined || (limit >= 1 && limit <= pidsMax)) return limit
+  throw new Error(`a whole number from 1 to ${pidsMax} is needed`)
 }
 
 export function readPort(text: string): number {

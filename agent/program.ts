@@ -34,6 +34,8 @@ import { ClusterMismatch, endpointDiscovery, registerInstance } from './register
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
 import type { AgentTurn } from './turn.ts'
+import { startUpkeep } from './upkeep.ts'
+import type { Upkeep } from './upkeep.ts'
 
 const exitRetry = 1
 const exitForGood = 5
@@ -71,8 +73,9 @@ interface Base {
   readonly journal: Journal
   readonly credentials: CredentialsSource
   readonly callApi: CallApi
-  /** The link, once there is one. */
-  readonly channel: { link: Link | undefined }
+  readonly upkeep: Upkeep
+  /** The link and the turn, once there are. */
+  readonly channel: { link: Link | undefined; turn?: AgentTurn | undefined }
 }
 
 async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exit): Promise<void> {
@@ -80,6 +83,7 @@ async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exi
   endOnSignal(ends, log, exit)
   const base = await prepare(config, log)
   ends.unshift(() => base.journal.close())
+  ends.unshift(() => base.upkeep.close())
 
   // A host that was registered before looks after its tasks at once: the controller may be away.
   let containerInstanceArn = readIdentity(config.dataDirectory)?.containerInstanceArn
@@ -119,8 +123,18 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
   const journal = openJournal(config.dataDirectory)
-  const channel = { link: undefined }
-  return { config, log, host, engine, engineInfo, portRange, journal, credentials, callApi, channel }
+  const channel: Base['channel'] = { link: undefined }
+  const upkeep = startUpkeep({
+    config,
+    engine,
+    rootDirectory: engineInfo.rootDirectory,
+    tasks: () => channel.turn?.tasks() ?? [],
+    send: (type, message) => channel.link?.send(type, message) ?? false,
+    now: clock.now,
+    timers: realTimers,
+    log,
+  })
+  return { config, log, host, engine, engineInfo, portRange, journal, credentials, callApi, upkeep, channel }
 }
 
 async function register(base: Base): Promise<string> {
@@ -139,9 +153,9 @@ async function register(base: Base): Promise<string> {
 }
 
 async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
-  const { config, log, engine, journal, portRange, channel } = base
-  return startAgentTurn({
-    engine,
+  const { config, log, upkeep, journal, portRange, channel } = base
+  channel.turn = startAgentTurn({
+    engine: upkeep.engine,
     journal,
     clock,
     timers: realTimers,
@@ -164,6 +178,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     busyPorts: listeningPorts,
     send: (type, message) => channel.link?.send(type, message) ?? false,
   })
+  return channel.turn
 }
 
 /** Opens the control channel and keeps it; answers how to close it. */
@@ -204,6 +219,7 @@ function openChannel(
     onConnected() {
       turn.linkUp()
       hostPorts.report()
+      base.upkeep.linkUp()
       ready()
     },
     onDisconnected: () => turn.linkDown(),

@@ -356,6 +356,15 @@ export interface GantryHostReport {
   readonly usedUdpPorts?: readonly number[] | undefined
   /** For how long Docker Engine has not answered; 0 where it answers. */
   readonly engineSilentForMs?: number | undefined
+  /** The disk that holds Docker Engine's images and containers; `isPressed` where it is nearly full. */
+  readonly disk?: GantryDiskUse | undefined
+}
+
+export interface GantryDiskUse {
+  readonly path: string
+  readonly usedPercent: number
+  readonly freeMiB: number
+  readonly isPressed: boolean
 }
 
 /** The last lines of a container's output that travel with STOPPED. */

@@ -80,9 +80,17 @@ export function readHostReport(message: Message): GantryHostReport | Unreadable 
     usedTcpPorts: optional(ports),
     usedUdpPorts: optional(ports),
     engineSilentForMs: optional(isInstant),
+    disk: optional(isDiskUse),
   })
   return problem === undefined ? withoutNulls(message as unknown as GantryHostReport) : { unreadable: problem }
 }
+
+const isDiskUse: Check = shaped({
+  path: isText,
+  usedPercent: isInstant,
+  freeMiB: isInstant,
+  isPressed: (value) => typeof value === 'boolean',
+})
 
 export function readAck(message: Message): AckRequest | Unreadable {
   const problem = firstProblem(message, { messageId: isText })

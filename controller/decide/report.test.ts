@@ -263,6 +263,24 @@ await t.test(
     test.strictSame(silent?.healthStatus, runtime('IMPAIRED', testNow + 4000, testNow + 9000))
     test.equal(told(7000, testNow + 12_000), silent, 'a repeat is no change')
     test.strictSame(told(0, testNow + 20_000)?.healthStatus, runtime('OK', testNow + 20_000))
+    const disk = { path: '/var/lib/docker', usedPercent: 91.5, freeMiB: 900, isPressed: true }
+    inTransaction(state, (tx) => applyHostReport(tx, instance.instanceId, { disk }, testNow + 30_000))
+    test.match(state.get('instance', instance.instanceId)?.healthStatus, {
+      overallStatus: 'IMPAIRED',
+      details: [
+        { type: 'CONTAINER_RUNTIME', status: 'OK' },
+        { type: 'STORAGE', status: 'IMPAIRED', statusReason: '/var/lib/docker is 91.5 % full, 900 MiB are free' },
+      ],
+    })
+    inTransaction(state, (tx) =>
+      applyHostReport(
+        tx,
+        instance.instanceId,
+        { disk: { ...disk, usedPercent: 60, isPressed: false } },
+        testNow + 40_000,
+      ),
+    )
+    test.equal(state.get('instance', instance.instanceId)?.healthStatus?.overallStatus, 'OK')
     inTransaction(state, (tx) => applyHostReport(tx, left.instanceId, { engineSilentForMs: 6000 }, testNow))
     test.equal(state.get('instance', left.instanceId), left, 'one that is deregistered stays as it is')
   },

@@ -6,7 +6,7 @@ import type { GantryHostReport } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
-import { withEngineSilence } from '../decide/engine-health.ts'
+import { withDiskUse, withEngineSilence } from '../decide/engine-health.ts'
 import { type TaskReport, taskAfterReport } from '../decide/report.ts'
 import { sameRow } from '../state/equal.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
@@ -121,13 +121,13 @@ export function agentDisconnected(tx: Transaction, instanceId: string, now: numb
 }
 
 /**
- * The state of the instance's host: ports that programs outside of Gantry hold, which placement then never gives out, and
- * whether its Docker Engine answers, without which it is given no task. What the report does not name stays as it is.
+ * The state of the instance's host: ports that programs outside of Gantry hold, which placement then never gives out,
+ * whether its Docker Engine answers, without which it is given no task, and how full its disk is. What the report does not name stays as it is.
  */
 export function applyHostReport(
   tx: Transaction,
   instanceId: string,
-  { usedTcpPorts, usedUdpPorts, engineSilentForMs }: Omit<GantryHostReport, 'messageId'>,
+  { usedTcpPorts, usedUdpPorts, engineSilentForMs, disk }: Omit<GantryHostReport, 'messageId'>,
   now: number,
 ): void {
   const instance = requireInstance(tx, instanceId)
@@ -138,7 +138,8 @@ export function applyHostReport(
     hostTcpPorts: usedTcpPorts === undefined ? hostTcpPorts : ports(usedTcpPorts),
     hostUdpPorts: usedUdpPorts === undefined ? hostUdpPorts : ports(usedUdpPorts),
   }
-  const next = engineSilentForMs === undefined ? withPorts : withEngineSilence(withPorts, engineSilentForMs, now)
+  const withEngine = engineSilentForMs === undefined ? withPorts : withEngineSilence(withPorts, engineSilentForMs, now)
+  const next = disk === undefined ? withEngine : withDiskUse(withEngine, disk, now)
   if (!sameRow(next, instance)) tx.put('instance', instanceId, next)
 }
 

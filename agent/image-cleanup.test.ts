@@ -1,0 +1,126 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { imagesToRemove } from './decide/image-cleanup.ts'
+import type { ImageCleanupPolicy, ImagesOfHost, ImageUse } from './decide/image-cleanup.ts'
+import type { ListedImage } from './engine.ts'
+import { createImageCleanup } from './image-cleanup.ts'
+import type { ImageCleanupOptions } from './image-cleanup.ts'
+import { fakeEngine } from '../test/support/fake-engine.ts'
+import { fakeTime } from '../test/support/fake-time.ts'
+
+const hourMs = 3_600_000
+const now = 100 * hourMs
+const gigabyte = 1e9
+
+const policy: ImageCleanupPolicy = {
+  minimumAgeMs: hourMs,
+  imagesPerCycle: 2,
+  untracked: false,
+  untrackedMinimumAgeMs: hourMs,
+  excludedNames: ['docker.io/library/base'],
+}
+
+function image(id: string, tags: readonly string[] = [`${id}:1`]): ListedImage {
+  return { id, tags, digests: [], sizeBytes: gigabyte, createdAt: 0 }
+}
+
+function used(id: string, hoursAgo: number, sinceHoursAgo = 50): [string, ImageUse] {
+  return [id, { id, since: now - sinceHoursAgo * hourMs, lastUsedAt: now - hoursAgo * hourMs }]
+}
+
+function host(of: Partial<ImagesOfHost>): ImagesOfHost {
+  return { listed: [], inUseIds: new Set(), wantedNames: [], uses: new Map(), bytesNeeded: 0, ...of }
+}
+
+const removed = (of: Partial<ImagesOfHost>, by: Partial<ImageCleanupPolicy> = {}): readonly string[] =>
+  imagesToRemove(host(of), { ...policy, ...by }, now).map(({ id }) => id)
+
+await t.test('the least recently used go first, a few at a time', async (test) => {
+  const listed = ['a', 'b', 'c'].map((id) => image(id))
+  const uses = new Map([used('a', 1), used('b', 9), used('c', 5)])
+  test.strictSame(removed({ listed, uses }), ['b', 'c'])
+  test.strictSame(removed({ listed, uses }, { imagesPerCycle: 9 }), ['b', 'c', 'a'])
+})
+
+await t.test('what is used, waited for, excluded or young stays, whatever the need', async (test) => {
+  const uses = new Map(['used', 'wanted', 'base', 'pinned', 'free'].map((id) => used(id, 2)))
+  const listed = [
+    image('used'),
+    image('wanted', ['registry.lab:5000/wanted:latest']),
+    image('base', ['base:latest', 'other:1']),
+    { ...image('pinned', []), digests: ['web@sha256:1'] },
+    image('free'),
+  ]
+  const kept = { inUseIds: new Set(['used']), wantedNames: ['registry.lab:5000/wanted', 'web@sha256:1'] }
+  test.strictSame(removed({ listed, uses, ...kept }), ['free'])
+  test.strictSame(removed({ listed, uses, ...kept, bytesNeeded: 99 * gigabyte }), ['free'])
+  test.strictSame(removed({ listed: [image('free')], uses: new Map([used('free', 0.5, 0.5)]) }), [], 'it came just now')
+})
+
+await t.test('on a disk that is nearly full, as many go as it takes', async (test) => {
+  const listed = ['a', 'b', 'c', 'd'].map((id) => image(id))
+  const uses = new Map([used('a', 1, 0.5), used('b', 2, 0.5), used('c', 3, 0.5), used('d', 0, 0.5)])
+  test.strictSame(removed({ listed, uses }), [], 'with room none is old enough')
+  test.strictSame(removed({ listed, uses, bytesNeeded: 2.5 * gigabyte }), ['c', 'b', 'a'])
+  test.strictSame(removed({ listed, uses, bytesNeeded: 9 * gigabyte }), ['c', 'b', 'a'], 'one of this minute stays')
+})
+
+await t.test('images that no task used go only where that is asked for', async (test) => {
+  const listed = [image('stranger'), { ...image('young'), createdAt: now - 1000 }, image('nameless', [])]
+  test.strictSame(removed({ listed, bytesNeeded: gigabyte }), [])
+  test.strictSame(removed({ listed }, { untracked: true }), ['nameless', 'stranger'])
+})
+
+await t.test(
+  'the cleaner remembers uses over a restart, tells of the disk, and tasks wait for a removal',
+  async (test) => {
+    const time = fakeTime()
+    const engine = fakeEngine(time)
+    const directory = mkdtempSync(join(tmpdir(), 'gantry-images-'))
+    let freeBytes = 50 * gigabyte
+    const seen: boolean[] = []
+    const options: ImageCleanupOptions = {
+      engine,
+      directory,
+      rootDirectory: '/var/lib/docker',
+      policy: { ...policy, minimumAgeMs: 0 },
+      isEnabled: true,
+      intervalMs: hourMs,
+      pressurePercent: 85,
+      wantedNames: () => [],
+      onDiskUse: ({ isPressed }) => seen.push(isPressed),
+      now: () => time.now(),
+      timers: time,
+      log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      readDisk: async () => ({ totalBytes: 100 * gigabyte, freeBytes }),
+    }
+    engine.local.set('web:1', { digest: 'sha256:1' })
+    engine.local.set('stranger:1', {})
+    const first = createImageCleanup(options)
+    await Promise.all([first.engine.inspectImage('web:1'), time.pass(10)])
+    first.close()
+
+    const second = createImageCleanup(options)
+    second.start()
+    await time.pass(200_000)
+    test.ok(engine.local.has('web:1'), 'there is room, and the hour is not over')
+    test.notOk(seen.includes(true))
+    freeBytes = 5 * gigabyte
+    engine.latencyMs = 100
+    const removing = second.run()
+    await time.pass(150)
+    const [removals, asked] = await Promise.all([removing, second.engine.inspectImage('web:1'), time.pass(5000)])
+    test.strictSame(
+      removals.map(({ names }) => names),
+      [['web:1']],
+      'it was used by the first life',
+    )
+    test.equal(asked, undefined, 'who asked during the removal is told what is true after it')
+    test.notOk(engine.local.has('web:1'))
+    test.ok(engine.local.has('stranger:1'), 'what no task used stays')
+    test.equal(seen.at(-1), true)
+    second.close()
+  },
+)
