@@ -83,13 +83,16 @@ type HealthDetails = NonNullable<NonNullable<InstanceRow['healthStatus']>['detai
 function applyInstanceHealth(tx: Transaction, instanceId: string, details: HealthDetails): void {
   const row = tx.get('instance', instanceId)
   if (row === undefined || row.status === 'INACTIVE') return
-  const overallStatus = details.find((each) => each.status !== 'OK')?.status ?? 'OK'
   const known = row.healthStatus?.details ?? []
+  const told = new Set(details.map(({ type }) => type))
+  // What this report does not speak of, such as the disk, stays as it is.
+  const whole = [...details, ...known.filter(({ type }) => !told.has(type))]
+  const overallStatus = whole.find((each) => each.status !== 'OK')?.status ?? 'OK'
   // The time of each check would make every 20 seconds a commit; it is kept when a status changes.
   const isNews =
     row.healthStatus?.overallStatus !== overallStatus ||
     details.some((each) => known.find((old) => old.type === each.type)?.lastStatusChange !== each.lastStatusChange)
-  if (isNews) tx.put('instance', instanceId, { ...row, healthStatus: { overallStatus, details } })
+  if (isNews) tx.put('instance', instanceId, { ...row, healthStatus: { overallStatus, details: whole } })
 }
 
 function statusesOf(containers: unknown): ReadonlyMap<string, Health> {
