@@ -25,10 +25,13 @@ export function instanceAttributes(
   host: HostFacts,
   engine: EngineInfo,
   portRange: PortRange,
+  /** What was found out about the host at start, by the names of attributes. */
+  abilities: readonly Attribute[] = [],
 ): readonly Attribute[] {
   return [
     ...config.instanceAttributes,
     ...capabilities(config, engine).map((name) => ({ name })),
+    ...abilities,
     { name: 'ecs.os-type', value: 'linux' },
     { name: 'ecs.os-family', value: 'LINUX' },
     { name: 'ecs.cpu-architecture', value: host.cpuArchitecture },
@@ -48,6 +51,7 @@ function capabilities(config: AgentConfig, engine: EngineInfo): readonly string[
     ...remoteApis.map((minor) => `${legacy}docker-remote-api.1.${minor}`),
     ...drivers.map((name) => `${legacy}logging-driver.${name}`),
     `${current}container-ordering`,
+    `${current}container-restart-policy`,
     `${current}full-sync`,
     `${current}network.container-port-range`,
     ...(config.healthCheckDisabled ? [] : [`${current}container-health-check`]),

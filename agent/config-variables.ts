@@ -261,7 +261,7 @@ export const variables = {
   }),
   taskCpuMemLimit: variable({
     name: 'ECS_ENABLE_TASK_CPU_MEM_LIMIT',
-    meaning: "Keep a cgroup around each task, so that its own cpu and memory limit it; without, they only reserve",
+    meaning: 'Keep a cgroup around each task, so that its own cpu and memory limit it; without, they only reserve',
     defaultText: 'true',
     unit: '',
     read: readBoolean,

@@ -26,6 +26,8 @@ export function engineCalls(call: Call, limits: EngineLimits): Pick<Engine, 'inf
           securityOptions: info.SecurityOptions ?? [],
           cgroupDriver: info.CgroupDriver ?? '',
           cgroupVersion: info.CgroupVersion ?? '1',
+          storageDriver: info.Driver ?? '',
+          backingFileSystem: info.DriverStatus?.find(([name]) => name === 'Backing Filesystem')?.[1] ?? '',
           rootDirectory: info.DockerRootDir ?? '/var/lib/docker',
         }
       })
@@ -58,6 +60,8 @@ interface DockerInfo {
   readonly SecurityOptions?: readonly string[] | null
   readonly CgroupDriver?: string
   readonly CgroupVersion?: string
+  readonly Driver?: string
+  readonly DriverStatus?: readonly (readonly [string, string])[] | null
   readonly DockerRootDir?: string
 }
 

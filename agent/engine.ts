@@ -60,6 +60,9 @@ export interface EngineInfo {
   readonly securityOptions: readonly string[]
   readonly cgroupDriver: string
   readonly cgroupVersion: string
+  readonly storageDriver: string
+  /** What the storage driver keeps its files on, such as `xfs`; empty where the engine does not say. */
+  readonly backingFileSystem: string
   /** Where the engine keeps images and containers. */
   readonly rootDirectory: string
 }

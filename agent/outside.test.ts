@@ -54,6 +54,8 @@ const engineInfo: EngineInfo = {
   securityOptions: [],
   cgroupDriver: 'cgroupfs',
   cgroupVersion: '1',
+  storageDriver: 'overlay2',
+  backingFileSystem: 'extfs',
   rootDirectory: '/var/lib/docker',
 }
 

@@ -4,6 +4,7 @@ import type { EngineAnswers, EngineStep, EngineSteps } from './decide/steps.ts'
 import { EngineError, labels } from './engine.ts'
 import type { Engine } from './engine.ts'
 import { lastLogLinesMax } from '../proto/acs.ts'
+import type { TaskCgroups } from './cgroups.ts'
 import type { Images } from './images.ts'
 
 /** Derived from the step map, so a step without an executor does not compile. */
@@ -11,7 +12,7 @@ export type Executors = {
   readonly [Name in keyof EngineSteps]: (args: EngineSteps[Name]) => Promise<EngineAnswers[Name]>
 }
 
-export function createExecutors(engine: Engine, images: Images): Executors {
+export function createExecutors(engine: Engine, images: Images, cgroups: TaskCgroups): Executors {
   return {
     pullImage: async ({ image }) => images.obtain(image),
 
@@ -25,6 +26,16 @@ export function createExecutors(engine: Engine, images: Images): Executors {
         )
       }
       await engine.createVolume(dockerName, driver, options, volumeLabels)
+      return undefined
+    },
+
+    async createCgroup({ cgroup, limits }) {
+      await cgroups.make(cgroup, limits)
+      return undefined
+    },
+
+    async removeCgroup({ cgroup }) {
+      await cgroups.remove(cgroup)
       return undefined
     },
 

@@ -5,6 +5,8 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { findAbilities } from './abilities.ts'
+import type { HostAbilities } from './abilities.ts'
 import { instanceAttributes } from './attributes.ts'
 import { configFileDefault, configFileVariable, readConfig } from './config.ts'
 import type { AgentConfig } from './config.ts'
@@ -70,6 +72,7 @@ interface Base {
   readonly engine: Engine
   readonly engineInfo: EngineInfo
   readonly portRange: PortRange
+  readonly abilities: HostAbilities
   readonly journal: Journal
   readonly credentials: CredentialsSource
   readonly callApi: CallApi
@@ -120,6 +123,7 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
   host.catch(() => undefined)
   const engineInfo = await answeringEngine(engine, config, log)
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
+  const abilities = await findAbilities(config, engineInfo, log)
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
   const journal = openJournal(config.dataDirectory)
@@ -134,7 +138,7 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
     timers: realTimers,
     log,
   })
-  return { config, log, host, engine, engineInfo, portRange, journal, credentials, callApi, upkeep, channel }
+  return { config, log, host, engine, engineInfo, portRange, abilities, journal, credentials, callApi, upkeep, channel }
 }
 
 async function register(base: Base): Promise<string> {
@@ -143,7 +147,8 @@ async function register(base: Base): Promise<string> {
   return registerInstance({
     config,
     host,
-    attributes: instanceAttributes(config, host, base.engineInfo, base.portRange),
+    attributes: instanceAttributes(config, host, base.engineInfo, base.portRange, base.abilities.attributes),
+    gpuIds: base.abilities.gpus.ids,
     callApi,
     timers: realTimers,
     log,
@@ -153,7 +158,7 @@ async function register(base: Base): Promise<string> {
 }
 
 async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
-  const { config, log, upkeep, journal, portRange, channel } = base
+  const { config, log, abilities, upkeep, journal, portRange, channel } = base
   channel.turn = startAgentTurn({
     engine: upkeep.engine,
     journal,
@@ -173,7 +178,9 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       reservedTcpPorts: [...config.reservedTcpPorts, config.introspectionPort],
       reservedUdpPorts: config.reservedUdpPorts,
       startsMax,
+      taskCgroups: abilities.taskCgroups?.settings,
     },
+    cgroups: abilities.taskCgroups?.cgroups,
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
     busyPorts: listeningPorts,
     send: (type, message) => channel.link?.send(type, message) ?? false,

@@ -18,6 +18,8 @@ export interface RegisterOptions {
   readonly config: AgentConfig
   readonly host: HostFacts
   readonly attributes: readonly Attribute[]
+  /** The host's GPUs that tasks can be given. */
+  readonly gpuIds?: readonly string[] | undefined
   readonly callApi: CallApi
   readonly timers: Timers
   readonly log: Log
@@ -102,6 +104,7 @@ async function register(options: RegisterOptions, identity: Identity): Promise<s
       { name: 'PORTS_UDP', type: 'STRINGSET', stringSetValue: config.reservedUdpPorts.map(String) },
     ],
     attributes: options.attributes,
+    platformDevices: (options.gpuIds ?? []).map((id) => ({ id, type: 'GPU' })),
     tags: config.containerInstanceTags.map(({ name, value }) => ({ key: name, value })),
     clientToken: identity.clientToken,
   })

@@ -3,7 +3,9 @@ import type { DesiredStatus } from '../proto/status.ts'
 import type { Frame, PayloadTask } from '../proto/acs.ts'
 import type { Clock, World } from '../proto/world.ts'
 import type { Journal } from './decide/journal-records.ts'
+import type { TaskCgroupSettings } from './decide/task-cgroup.ts'
 import type { KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
+import type { TaskCgroups } from './cgroups.ts'
 import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
 import type { Timers } from './timers.ts'
 
@@ -32,6 +34,8 @@ export interface AgentTurnConfig {
   /** ECS_RESERVED_PORTS and ECS_RESERVED_PORTS_UDP. */
   readonly reservedTcpPorts: readonly number[]
   readonly reservedUdpPorts: readonly number[]
+  /** Absent where this host keeps no cgroups for tasks. */
+  readonly taskCgroups?: TaskCgroupSettings | undefined
   /** Containers of this host that are started at once, at most. */
   readonly startsMax: number
 }
@@ -44,6 +48,8 @@ export interface AgentTurnOptions {
   readonly world: World
   readonly log: TurnLog
   readonly config: AgentTurnConfig
+  /** Needed where the configuration has `taskCgroups`. */
+  readonly cgroups?: TaskCgroups | undefined
   /** Credentials for the registry that an image's host names. */
   readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
   /** Ports that programs outside of Gantry hold right now; asked each time that a dynamic port is chosen. */

@@ -12,6 +12,7 @@ import { needsJournal, stepKey, takesStartSlot } from './decide/steps.ts'
 import type { EngineStep, EngineSteps } from './decide/steps.ts'
 import type { HostView } from './decide/view.ts'
 import type { ContainerList, EngineError } from './engine.ts'
+import { noCgroups } from './cgroups.ts'
 import { EngineReporter } from './engine-report.ts'
 import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
@@ -93,7 +94,11 @@ class Turn {
     this.#outbox = createOutbox(contents.outbox)
     const pulledBefore = imagesPulled(this.#state)
     const { registryAuth } = options
-    this.#executors = createExecutors(engine, createImages({ ...config, engine, registryAuth, pulledBefore }))
+    this.#executors = createExecutors(
+      engine,
+      createImages({ ...config, engine, registryAuth, pulledBefore }),
+      options.cgroups ?? noCgroups,
+    )
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)
     this.#engineSilentSince = clock.now()

@@ -9,12 +9,11 @@ import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
 import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
 import type { CreateBody } from '../engine.ts'
+import { cpuShares, memoryBytes } from './container-limits.ts'
 import { containerPortsOf } from './network.ts'
-import type { HostPort, TaskFacts } from './view.ts'
+import { taskHostConfig } from './task-host-config.ts'
+import type { HostPort, HostView, TaskFacts } from './view.ts'
 
-const memoryBytesMin = 4 * 1024 * 1024
-const cpuSharesMin = 2
-const cpuSharesMax = 262_144
 const defaultLogConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } }
 
 type Members = Readonly<Record<string, unknown>>
@@ -56,7 +55,7 @@ export function createBody(
   task: PayloadTask,
   container: PayloadContainer,
   facts: TaskFacts,
-  host: { readonly cluster: string; readonly containerInstanceArn: string },
+  host: Pick<HostView, 'cluster' | 'containerInstanceArn' | 'taskCgroups'>,
 ): CreateBody {
   const { config = {}, hostConfig = {}, command } = mergedConfigs(container)
   const hostPorts = facts.containers[container.name]?.hostPorts ?? []
@@ -73,18 +72,11 @@ export function createBody(
       [labels.instanceArn]: host.containerInstanceArn,
       [labels.specHash]: stableHash(container),
     },
-    HostConfig: withLogConfig(mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)),
+    HostConfig: {
+      ...withLogConfig(mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)),
+      ...taskHostConfig(task, container, facts, host),
+    },
   }
-}
-
-/** CPU shares as the official agent gives them: 0 and 1 are Docker's least, 2; there is a most. */
-export function cpuShares(cpuUnits: number): number {
-  return Math.min(cpuSharesMax, Math.max(cpuSharesMin, cpuUnits))
-}
-
-/** Bytes of a hard limit in MiB; 0 is none, and Docker's floor of old is 4 MiB. */
-export function memoryBytes(memoryMiB: number): number {
-  return memoryMiB <= 0 ? 0 : Math.max(memoryBytesMin, memoryMiB * 1024 * 1024)
 }
 
 function baseConfig(container: PayloadContainer, command: readonly string[] | undefined): Members {
@@ -126,8 +118,6 @@ function baseHostConfig(
     PortBindings: task.networkMode === 'bridge' ? portBindings(hostPorts) : {},
     Memory: memoryBytes(container.memory),
     CpuShares: cpuShares(container.cpu),
-    ...(task.pidMode === 'host' ? { PidMode: 'host' } : {}),
-    ...(task.ipcMode === 'host' || task.ipcMode === 'none' ? { IpcMode: task.ipcMode } : {}),
   }
 }
 

@@ -89,6 +89,24 @@ const folds: Folds = {
     return { facts: withContainer(timed, container, failed) }
   },
 
+  createCgroup(facts, { cgroup, epoch }, outcome, { now }) {
+    if (outcome.ok) return { facts: { ...facts, cgroup: { parent: cgroup, epoch } } }
+    const attempts = (facts.cgroup?.retry?.attempts ?? 0) + 1
+    if (attempts < callAttemptsMax) {
+      return { facts: { ...facts, cgroup: { parent: cgroup, retry: retryAfter(attempts, now) } } }
+    }
+    const reason = `CgroupError: Agent could not create task's platform resources: ${outcome.failure.message}`
+    return { facts: { ...facts, cgroup: { parent: cgroup }, reason: facts.reason ?? reason } }
+  },
+
+  removeCgroup(facts, { cgroup }, outcome, { now }) {
+    const attempts = (facts.cgroup?.retry?.attempts ?? 0) + 1
+    // What is left empty of a cgroup costs nothing; the task is not kept for it for ever.
+    if (outcome.ok || attempts >= engineAttemptsMax)
+      return { facts: { ...facts, cgroup: { parent: cgroup, removed: true } } }
+    return { facts: { ...facts, cgroup: { parent: cgroup, retry: retryAfter(attempts, now) } } }
+  },
+
   createVolume(facts, { volume, dockerName }, outcome, { now }) {
     const before = facts.volumes[volume] ?? { dockerName, created: false, ours: false }
     if (outcome.ok) return { facts: withVolume(facts, volume, { ...before, created: true, retry: undefined }) }

@@ -3,11 +3,14 @@
  * them come next is decided in `next-steps.ts` and its families.
  */
 import type { CreateBody, ObservedContainer } from '../engine.ts'
+import type { CgroupLimits } from './task-cgroup.ts'
 import type { Wait } from './view.ts'
 
 /** Steps that ask something of Docker Engine: name -> arguments. `perform.ts` has an executor for each. */
 export interface EngineSteps {
   pullImage: { readonly container: string; readonly image: string }
+  /** Made, or found as it was made before; its limits are those given. */
+  createCgroup: { readonly cgroup: string; readonly limits: CgroupLimits; readonly epoch: string }
   createVolume: {
     readonly volume: string
     readonly dockerName: string
@@ -24,10 +27,12 @@ export interface EngineSteps {
   collectLogs: { readonly container: string; readonly dockerId: string }
   removeContainer: { readonly container: string; readonly dockerId: string }
   removeVolume: { readonly volume: string; readonly dockerName: string }
+  removeCgroup: { readonly cgroup: string }
 }
 
 /** What each of them answers. */
 export interface EngineAnswers {
+  createCgroup: undefined
   pullImage: { readonly digest: string | undefined; readonly pulled: boolean }
   createVolume: undefined
   createContainer: string
@@ -37,6 +42,7 @@ export interface EngineAnswers {
   collectLogs: readonly string[]
   removeContainer: undefined
   removeVolume: undefined
+  removeCgroup: undefined
 }
 
 /** Steps that the turn takes itself, at once: name -> arguments. */
@@ -58,7 +64,12 @@ export type Step = EngineStep | LocalStep
 
 /** What a step is known by while it is under way: one of each kind for each object. */
 export function stepKey(step: EngineStep): string {
-  return `${step.step}:${'container' in step.args ? step.args.container : step.args.volume}`
+  return `${step.step}:${objectOf(step.args)}`
+}
+
+function objectOf(args: EngineStep['args']): string {
+  if ('container' in args) return args.container
+  return 'volume' in args ? args.volume : args.cgroup
 }
 
 /** Why a container waits that could be made or started but for the others of its host. */

@@ -1,20 +1,21 @@
 /** All that a task may need beside its containers, in the order in which it is made. */
 import type { PayloadContainer } from '../../proto/acs.ts'
 import type { Step } from './steps.ts'
+import { taskCgroup } from './task-cgroup.ts'
 import type { TaskResource } from './task-resource.ts'
 import type { HostView, TaskView } from './view.ts'
 import { volumes } from './volume-steps.ts'
 
-const taskResources: readonly TaskResource[] = [volumes]
+const taskResources: readonly TaskResource[] = [taskCgroup, volumes]
 
 export function prepareResources(view: TaskView, now: number, host: HostView): readonly Step[] {
   return taskResources.flatMap((resource) => resource.prepare(view, now, host))
 }
 
 /** What the container waits for before it may be made; undefined where all that it needs is there. */
-export function heldByResource(view: TaskView, container: PayloadContainer): string | undefined {
+export function heldByResource(view: TaskView, container: PayloadContainer, host: HostView): string | undefined {
   for (const resource of taskResources) {
-    const held = resource.holds(view, container)
+    const held = resource.holds(view, container, host)
     if (held !== undefined) return held
   }
   return undefined

@@ -5,6 +5,7 @@
 import type { PayloadTask } from '../../proto/acs.ts'
 import type { ContainerStatus, DesiredStatus } from '../../proto/status.ts'
 import type { ObservedContainer } from '../engine.ts'
+import type { TaskCgroupSettings } from './task-cgroup.ts'
 
 /** A task's own ladder as an agent reports it. */
 export type KnownTaskStatus = 'PENDING' | 'RUNNING' | 'STOPPED'
@@ -77,6 +78,15 @@ export interface VolumeFacts {
   readonly removed?: boolean | undefined
 }
 
+export interface CgroupFacts {
+  /** Docker's `CgroupParent`. */
+  readonly parent: string
+  /** The life of host and agent in which it was made or seen last; absent while it could not be made. */
+  readonly epoch?: string | undefined
+  readonly retry?: Retry | undefined
+  readonly removed?: boolean | undefined
+}
+
 export interface TaskFacts {
   readonly taskArn: string
   /** Only ever moves from RUNNING to STOPPED. */
@@ -93,6 +103,8 @@ export interface TaskFacts {
   readonly executionStoppedAt?: number | undefined
   readonly containers: Readonly<Record<string, ContainerFacts>>
   readonly volumes: Readonly<Record<string, VolumeFacts>>
+  /** The cgroup around all its containers, once it was made. */
+  readonly cgroup?: CgroupFacts | undefined
   /** What the last report said, without the age of a wait; another text means that there is something to report. */
   readonly reported?:
     | {
@@ -135,6 +147,8 @@ export interface HostView {
   readonly pullBehavior: PullBehavior
   readonly stopTimeoutSeconds: number
   readonly cleanupWaitMs: number
+  /** Absent where this host keeps no cgroups for tasks. */
+  readonly taskCgroups?: TaskCgroupSettings | undefined
 }
 
 export type PullBehavior = 'default' | 'always' | 'once' | 'prefer-cached'

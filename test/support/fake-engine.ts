@@ -193,6 +193,8 @@ const engineInfo = {
   securityOptions: [],
   cgroupDriver: 'cgroupfs',
   cgroupVersion: '1',
+  storageDriver: 'overlay2',
+  backingFileSystem: 'extfs',
   rootDirectory: '/var/lib/docker',
 }
 
