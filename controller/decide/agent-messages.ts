@@ -46,6 +46,7 @@ const isContainerChange: Check = shaped({
   reason: optional(isText),
   runtimeId: optional(isText),
   imageDigest: optional(isText),
+  restartCount: optional(isInteger),
   networkBindings: optional(listOf(isNetworkBinding, 1000)),
   healthStatus: optional(isOneOf(['HEALTHY', 'UNHEALTHY', 'UNKNOWN'])),
   startedAt: optional(isInstant),

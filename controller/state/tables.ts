@@ -172,6 +172,8 @@ export interface TaskContainer extends Omit<With<Container, 'containerArn' | 'na
   readonly name: string
   readonly lastStatus: ContainerStatus
   readonly essential: boolean
+  /** How often it was started again in place: by its restart policy, or by an agent that had no controller. */
+  readonly restartCount?: number | undefined
   readonly startedAt?: number | undefined
   readonly finishedAt?: number | undefined
   /** What the agent is told in place of `image`: `repository@digest`, as the deployment's first task ran it. */
