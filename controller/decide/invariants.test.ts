@@ -64,6 +64,9 @@ await test('a change is judged by what was before', (t) => {
   const ran = { ...task, containers: [{ ...container, name: 'app', essential: true, lastStatus: 'RUNNING' as const }] }
   const waits = { ...ran, containers: ran.containers.map((one) => ({ ...one, lastStatus: 'PENDING' as const })) }
   t.same(change(ran as TaskRow, waits as TaskRow), ['statusesMoveForward'])
+  const anew = { ...waits, containers: waits.containers.map((one) => ({ ...one, restartCount: 1 })) }
+  t.same(change(ran as TaskRow, anew as TaskRow), [], 'started again in place it passes through its statuses anew')
+  t.same(change(anew as TaskRow, { ...anew, containers: waits.containers } as TaskRow), ['restartsAreCountedUp'])
   t.same(change(task, { ...task, instanceId: 'elsewhere' }), ['tasksStayWhatTheyAre'])
   t.same(change(task, { ...task, seqNum: 4 }), ['taskNumbersGrow'])
   t.same(change(task, { ...task, lastStatus: 'STOPPED' }), ['endsAreWhole'])

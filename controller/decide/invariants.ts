@@ -146,9 +146,21 @@ const taskMoves = {
     for (const container of after.containers) {
       const known = before.containers.find(({ name }) => name === container.name)
       if (known === undefined || !isLaterContainerStatus(container.lastStatus, known.lastStatus)) continue
+      // Started again in place, it passes through its statuses anew; what has ended for good is not started again.
+      const isAnew = (container.restartCount ?? 0) > (known.restartCount ?? 0) && before.lastStatus !== 'STOPPED'
+      if (isAnew) continue
       findings.push(`container ${container.name} of ${after.taskId}: ${known.lastStatus} -> ${container.lastStatus}`)
     }
     return findings
+  },
+
+  restartsAreCountedUp(before, after) {
+    return after.containers
+      .filter((container) => {
+        const known = before.containers.find(({ name }) => name === container.name)
+        return (container.restartCount ?? 0) < (known?.restartCount ?? 0)
+      })
+      .map(({ name }) => `container ${name} of ${after.taskId} was restarted fewer times than before`)
   },
 
   endsAreFinal(before, after) {

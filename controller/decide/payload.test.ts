@@ -359,6 +359,20 @@ await t.test('ports, volumes, order and restarts', async (test) => {
   test.equal(told(unlimited, { memory: '512' }).container.memory, 512, 'no more than its task reserved')
 })
 
+await t.test(
+  "what a service runs may be started again by an agent that is alone, unless it's opted out",
+  async (test) => {
+    const ofService = { group: 'service:web', serviceKey: 'default/web' }
+    const label = (value: string) => ({ dockerLabels: { 'gantry.restart-alone': value } })
+    test.equal(told({}, {}, ofService).payload.gantry?.restartAlone, true)
+    test.equal(told(label('true'), {}, ofService).payload.gantry?.restartAlone, true)
+    test.equal(told(label('false'), {}, ofService).payload.gantry?.restartAlone, undefined)
+    test.equal(told({}).payload.gantry?.restartAlone, undefined, 'a standalone task that ends has ended')
+    const { task, definition } = recorded()
+    test.equal(payloadTask({ ...task, ...ofService }, definition, official).gantry, undefined)
+  },
+)
+
 await t.test('what has to be fetched is told, so that no agent starts a container without it', async (test) => {
   const secret = 'arn:aws:secretsmanager:eu-west-1:123456789012:secret:db'
   const { container, payload } = told(

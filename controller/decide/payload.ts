@@ -49,8 +49,25 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
       payloadContainer(container, task, definition, to.region),
     ),
     volumes: (definition.volumes ?? []).map(payloadVolume),
-    ...(to.gantryProtocol && { gantry: { knownStatus: task.lastStatus } }),
+    ...(to.gantryProtocol && {
+      gantry: {
+        knownStatus: task.lastStatus,
+        ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
+      },
+    }),
   }
+}
+
+/** A Docker label on any container of the definition; `false` opts its tasks out. */
+const restartAloneLabel = 'gantry.restart-alone'
+
+/**
+ * A service's task is to run until the service says otherwise, so an agent without a controller starts it again; a
+ * standalone task that ends has ended.
+ */
+function mayRestartAlone({ serviceKey }: TaskRow, { containerDefinitions }: TaskDefinitionRow): boolean {
+  if (serviceKey === undefined) return false
+  return containerDefinitions.every(({ dockerLabels }) => dockerLabels?.[restartAloneLabel] !== 'false')
 }
 
 function payloadContainer(

@@ -127,7 +127,15 @@ function containersAfter(
   )
 }
 
-function containerAfter(container: TaskContainer, report: ContainerReport): TaskContainer {
+/**
+ * A container that was started again in place has a life of its own from then on: what was said of the one before it is
+ * over, and what is said of it later, by a report that was held up, is no news.
+ */
+function containerAfter(known: TaskContainer, report: ContainerReport): TaskContainer {
+  const restarts = report.restartCount ?? 0
+  const knownRestarts = known.restartCount ?? 0
+  if (report.restartCount !== undefined && restarts < knownRestarts) return known
+  const container = restarts > knownRestarts ? startedAgain(known, restarts) : known
   const status = containerStatusOf(report.status)
   const later = status !== undefined && isLaterContainerStatus(container.lastStatus, status)
   const lastStatus = later ? status : container.lastStatus
@@ -146,6 +154,12 @@ function containerAfter(container: TaskContainer, report: ContainerReport): Task
     finishedAt: report.finishedAt ?? container.finishedAt,
     lastLogLines: container.lastLogLines ?? boundedLog(report.lastLogLines),
   }
+}
+
+function startedAgain(container: TaskContainer, restartCount: number): TaskContainer {
+  const { exitCode: _code, reason: _reason, finishedAt: _end, lastLogLines: _lines, ...kept } = container
+  const healthStatus = container.healthStatus === undefined ? undefined : ('UNKNOWN' as const)
+  return { ...kept, restartCount, lastStatus: 'PENDING', healthStatus }
 }
 
 function containerStatusOf(text: string | undefined): ContainerStatus | undefined {

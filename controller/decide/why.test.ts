@@ -83,6 +83,13 @@ await t.test('a task that runs, well or not', async (test) => {
   test.ok(sick.facts.includes('Container app fails its health check.'))
 })
 
+await t.test('containers that were started again in place', async (test) => {
+  const again = aContainer({ lastStatus: 'RUNNING', restartCount: 3, startedAt: testNow - 90_000 })
+  const told = why({ lastStatus: 'RUNNING', startedAt: testNow - 30_000, containers: [again] })
+  test.ok(told.facts.includes('Container app was started again in place 3 times, last 90 s ago.'), told.facts.join(' '))
+  test.match(told.containers, [{ restartCount: 3 }])
+})
+
 await t.test('a task that is being stopped', async (test) => {
   const stopping = { desiredStatus: 'STOPPED' as const, stoppedReason: 'enough', stoppingAt: testNow - 2000 }
   test.equal(

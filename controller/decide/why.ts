@@ -34,6 +34,8 @@ export interface WhyContainer {
   readonly name: string
   readonly lastStatus: string
   readonly essential: boolean
+  /** How often it was started again in place. */
+  readonly restartCount?: number | undefined
   readonly exitCode?: number | undefined
   /** What the exit code usually means. */
   readonly exitCodeMeaning?: string | undefined
@@ -177,12 +179,22 @@ function running(row: TaskRow, now: number): Story {
   const facts = [reportedFact(row, now)]
   for (const container of ended) facts.push(`Container ${container.name} has ended: ${outcomeOf(row, container)}.`)
   for (const container of sick) facts.push(`Container ${container.name} fails its health check.`)
+  facts.push(...restartFacts(row, now))
   return {
     state: 'running',
     summary: `The task ${verb}${sick.length === 0 ? '' : ', and it is not healthy'}.`,
     facts,
     next: sick.length === 0 ? [] : ['Run the health check command inside the container on the host (docker exec).'],
   }
+}
+
+function restartFacts(row: TaskRow, now: number): readonly string[] {
+  return row.containers.flatMap(({ name, restartCount, startedAt }) => {
+    if (restartCount === undefined) return []
+    const times = restartCount === 1 ? 'once' : `${restartCount} times`
+    const last = startedAt === undefined ? '' : `, last ${ageText(now - startedAt)} ago`
+    return [`Container ${name} was started again in place ${times}${last}.`]
+  })
 }
 
 interface Hindrance {
@@ -291,7 +303,19 @@ function explainContainer(row: TaskRow, container: TaskContainer): WhyContainer 
   const { name, lastStatus, essential, exitCode, reason, healthStatus, image, lastLogLines } = container
   const exitCodeMeaning =
     exitCode === undefined ? undefined : meaningOfExitCode(exitCode, endedHow(row, container)).meaning
-  return { name, lastStatus, essential, exitCode, exitCodeMeaning, reason, healthStatus, image, lastLogLines }
+  const { restartCount } = container
+  return {
+    name,
+    lastStatus,
+    essential,
+    restartCount,
+    exitCode,
+    exitCodeMeaning,
+    reason,
+    healthStatus,
+    image,
+    lastLogLines,
+  }
 }
 
 function outcomeOf(row: TaskRow, container: TaskContainer): string {
