@@ -143,6 +143,51 @@ await t.test('a task that ended before it was heard to run has run all the same'
   test.match(vain, { stopCode: 'TaskFailedToStart', stoppedReason: /^CannotStart/, startedAt: undefined })
 })
 
+await t.test('a container that was started again in place has a life of its own from then on', async (test) => {
+  const task = aTask({ lastStatus: 'RUNNING', startedAt: testNow })
+  const state = stateWith(task)
+  report(state, task, { status: 'RUNNING', containers: [{ ...running, startedAt: testNow, healthStatus: 'HEALTHY' }] })
+  const held = { ...ended, essential: false, reason: 'OutOfMemoryError: it was', finishedAt: testNow + 5 }
+  const ports = [{ bindIP: '0.0.0.0', containerPort: 80, hostPort: 32769, protocol: 'tcp' as const }]
+  const anew = {
+    ...running,
+    runtimeId: 'b'.repeat(64),
+    restartCount: 2,
+    startedAt: testNow + 9,
+    networkBindings: ports,
+  }
+  // An end that nobody was told to be none: the controller may have heard of it before it was cut off.
+  report(state, task, { status: 'RUNNING', containers: [held] })
+  const row = report(state, task, { status: 'RUNNING', containers: [{ ...anew, healthStatus: 'UNKNOWN' }] })
+  test.match(row, {
+    lastStatus: 'RUNNING',
+    startedAt: testNow,
+    containers: [{ networkBindings: ports, startedAt: testNow + 9 }],
+  })
+  const [container] = row.containers
+  test.match(container, { lastStatus: 'RUNNING', restartCount: 2, runtimeId: 'b'.repeat(64), healthStatus: 'UNKNOWN' })
+  test.same([container?.exitCode, container?.reason, container?.finishedAt], [undefined, undefined, undefined])
+  test.equal(row.version > task.version, true)
+
+  const late = { ...ended, restartCount: 1 }
+  test.equal(
+    report(state, task, { status: 'RUNNING', containers: [late] }),
+    row,
+    'what is said of an earlier life is no news',
+  )
+  const official = report(state, task, { status: 'RUNNING', containers: [ended] })
+  test.match(
+    official.containers[0],
+    { lastStatus: 'STOPPED', exitCode: 3, restartCount: 2 },
+    'who counts nothing is heard',
+  )
+  report(state, task, { status: 'STOPPED', containers: [] })
+  test.equal(
+    report(state, task, { status: 'RUNNING', containers: [{ ...anew, restartCount: 9 }] }).lastStatus,
+    'STOPPED',
+  )
+})
+
 await t.test("a person's reason for the stop stays", async (test) => {
   const task = aTask({ desiredStatus: 'STOPPED', stopCode: 'UserInitiated', stoppedReason: 'enough', startedAt: 1 })
   const row = report(stateWith(task), task, { status: 'STOPPED', containers: [ended] })
