@@ -252,6 +252,11 @@ export const variables = {
     unit: '%',
     read: readPercent,
   }),
+  drainOnStop: flag(
+    'GANTRY_DRAIN_ON_STOP',
+    'At SIGTERM, drain the host and wait for the tasks of services to leave before the agent ends',
+  ),
+  drainTimeoutMs: duration('GANTRY_DRAIN_TIMEOUT', '5m', '1s', 'How long that may take'),
   dynamicHostPortRange: variable({
     name: 'ECS_DYNAMIC_HOST_PORT_RANGE',
     meaning: "Ports given where a task asks for port 0, such as 32768-60999; empty means the kernel's own range",

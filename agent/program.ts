@@ -18,6 +18,8 @@ import type { DirectoryLock } from './directory-lock.ts'
 import { defaultEngineLimits } from './docker-limits.ts'
 import { openDocker } from './docker.ts'
 import type { Journal } from './decide/journal-records.ts'
+import { drainHost, endDrain } from './drain.ts'
+import type { DrainOptions } from './drain.ts'
 import { openApi } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { Engine, EngineInfo } from './engine.ts'
@@ -83,7 +85,8 @@ interface Base {
 
 async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exit): Promise<void> {
   const ends: (() => unknown)[] = [() => lock.release()]
-  endOnSignal(ends, log, exit)
+  let drain: (() => Promise<void>) | undefined
+  endOnSignal(ends, async () => drain?.(), log, exit)
   const base = await prepare(config, log)
   ends.unshift(() => base.journal.close())
   ends.unshift(() => base.upkeep.close())
@@ -106,9 +109,22 @@ async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exi
     await turn?.close()
     turn = await startTurn(base, registered)
   }
+  const ofDrain = drainOptions(base, registered)
+  await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
+  if (config.drainOnStop) drain = async () => drainHost(ofDrain)
   const host = await base.host
   const closeChannel = openChannel(base, host, registered, { turn, introspection: introspection.port, exit })
   ends.unshift(closeChannel)
+}
+
+function drainOptions({ config, callApi, channel, log }: Base, containerInstanceArn: string): DrainOptions {
+  const { cluster, dataDirectory: directory, drainTimeoutMs: timeoutMs } = config
+  const serviceTasks = (): number =>
+    (channel.turn?.tasks() ?? []).filter(
+      ({ payload, knownStatus }) => payload.serviceName !== undefined && knownStatus !== 'STOPPED',
+    ).length
+  const { now } = clock
+  return { callApi, cluster, containerInstanceArn, directory, serviceTasks, timeoutMs, now, timers: realTimers, log }
 }
 
 async function prepare(config: AgentConfig, log: Log): Promise<Base> {
@@ -256,7 +272,7 @@ async function answeringEngine(engine: Engine, config: AgentConfig, log: Log): P
 }
 
 /** Containers go on; the next agent in this directory takes them up again. */
-function endOnSignal(ends: readonly (() => unknown)[], log: Log, exit: Exit): void {
+function endOnSignal(ends: readonly (() => unknown)[], drain: () => Promise<void>, log: Log, exit: Exit): void {
   const end = once((signal: string) => {
     log.info({ signal }, 'Gantry agent ends; the containers go on.')
     // What hangs is left behind: the journal is durable at every instant.
@@ -266,8 +282,16 @@ function endOnSignal(ends: readonly (() => unknown)[], log: Log, exit: Exit): vo
       () => exit(0),
     )
   })
-  process.on('SIGTERM', () => end('SIGTERM'))
-  process.on('SIGINT', () => end('SIGINT'))
+  const drainFirst = once((signal: string) => void drain().finally(() => end(signal)))
+  let signals = 0
+  // The second signal means it: whoever gives it does not wait for the tasks to leave.
+  const onSignal = (signal: string): void => {
+    signals += 1
+    if (signals === 1) drainFirst(signal)
+    else end(signal)
+  }
+  process.on('SIGTERM', () => onSignal('SIGTERM'))
+  process.on('SIGINT', () => onSignal('SIGINT'))
 }
 
 async function endAll(ends: readonly (() => unknown)[]): Promise<void> {

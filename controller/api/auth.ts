@@ -27,10 +27,14 @@ export interface Authenticator {
   authenticate(request: SignedRequest, now: number): Principal
 }
 
-/** What an agent's key allows; the two sockets are AWS's `Poll` and `StartTelemetrySession`. */
+/**
+ * What an agent's key allows; the two sockets are AWS's `Poll` and `StartTelemetrySession`. Beyond AWS's policy an agent may
+ * ask what its own instance is, before it drains it.
+ */
 export const agentActions: ReadonlySet<string> = new Set([
   'CreateCluster',
   'DeregisterContainerInstance',
+  'DescribeContainerInstances',
   'DiscoverPollEndpoint',
   'ListTagsForResource',
   'Poll',

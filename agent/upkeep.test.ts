@@ -2,8 +2,11 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { ApiCallError } from './ecs-api.ts'
 import { imagesToRemove } from './decide/image-cleanup.ts'
 import type { ImageCleanupPolicy, ImagesOfHost, ImageUse } from './decide/image-cleanup.ts'
+import { drainHost, endDrain } from './drain.ts'
+import type { DrainOptions } from './drain.ts'
 import type { ListedImage } from './engine.ts'
 import { createImageCleanup } from './image-cleanup.ts'
 import type { ImageCleanupOptions } from './image-cleanup.ts'
@@ -124,3 +127,81 @@ await t.test(
     second.close()
   },
 )
+
+interface Drained {
+  readonly options: DrainOptions
+  readonly calls: string[]
+  status: string
+  tasks: number
+  silentFor: number
+}
+
+function draining(time: ReturnType<typeof fakeTime>): Drained {
+  const quiet = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
+  const scene: Drained = {
+    calls: [],
+    status: 'ACTIVE',
+    tasks: 2,
+    silentFor: 0,
+    options: {
+      async callApi(operation, input) {
+        if (scene.silentFor > 0) {
+          scene.silentFor -= 1
+          throw new ApiCallError(undefined, 'nobody answers')
+        }
+        const { status } = input as { readonly status?: string }
+        if (status !== undefined) scene.status = status
+        scene.calls.push(status ?? operation)
+        return { containerInstances: [{ status: scene.status }], failures: [] }
+      },
+      cluster: 'lab',
+      containerInstanceArn: 'arn',
+      directory: mkdtempSync(join(tmpdir(), 'gantry-drain-')),
+      serviceTasks: () => scene.tasks,
+      timeoutMs: 60_000,
+      now: () => time.now(),
+      timers: time,
+      log: quiet,
+    },
+  }
+  return scene
+}
+
+await t.test(
+  'a host that is to be drained waits for the tasks of services, and is back at the next start',
+  async (test) => {
+    const time = fakeTime()
+    const scene = draining(time)
+    scene.silentFor = 2
+    let ended = false
+    const drained = drainHost(scene.options).then(() => (ended = true))
+    await time.pass(20_000)
+    test.strictSame(
+      scene.calls,
+      ['DescribeContainerInstances', 'DRAINING'],
+      'the silence of the controller was outlasted',
+    )
+    test.notOk(ended, 'two tasks of services are still here')
+    scene.tasks = 0
+    await Promise.all([drained, time.pass(1000)])
+    test.ok(ended)
+    await endDrain(scene.options)
+    test.equal(scene.status, 'ACTIVE')
+    await endDrain(scene.options)
+    test.equal(scene.calls.length, 3, 'once is enough')
+  },
+)
+
+await t.test('what an operator drained stays so, and nobody waits for ever', async (test) => {
+  const time = fakeTime()
+  const scene = draining(time)
+  scene.status = 'DRAINING'
+  await Promise.all([drainHost(scene.options), time.pass(61_000)])
+  await endDrain(scene.options)
+  test.strictSame(scene.calls, ['DescribeContainerInstances'])
+
+  const alone = draining(time)
+  alone.silentFor = Number.POSITIVE_INFINITY
+  await Promise.all([drainHost(alone.options), time.pass(61_000)])
+  test.strictSame(alone.calls, [])
+})
