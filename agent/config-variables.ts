@@ -212,6 +212,19 @@ export const variables = {
     '1s',
     'How long the containers of a stopped task are kept',
   ),
+  taskCleanupJitterMs: duration(
+    'ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER',
+    '0s',
+    '0s',
+    'Added to that wait by up to this much, another for each task',
+  ),
+  stoppedTasksMax: variable({
+    name: 'GANTRY_STOPPED_TASKS_MAX',
+    meaning: 'How many stopped tasks keep their containers at most, whatever the wait; those that ended first go first',
+    defaultText: '500',
+    unit: '',
+    read: readWhole,
+  }),
   imageCleanupDisabled: flag('ECS_DISABLE_IMAGE_CLEANUP', 'Remove no images'),
   imageCleanupIntervalMs: duration('ECS_IMAGE_CLEANUP_INTERVAL', '30m', '10m', 'How often unused images are removed'),
   imageMinimumCleanupAgeMs: duration(

@@ -190,6 +190,8 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       pullInactivityMs: config.imagePullInactivityTimeoutMs,
       stopTimeoutSeconds: Math.ceil(config.containerStopTimeoutMs / 1000),
       cleanupWaitMs: config.taskCleanupWaitMs,
+      cleanupJitterMs: config.taskCleanupJitterMs,
+      stoppedTasksMax: config.stoppedTasksMax,
       dynamicHostPortRange: portRange,
       reservedTcpPorts: [...config.reservedTcpPorts, config.introspectionPort],
       reservedUdpPorts: config.reservedUdpPorts,

@@ -29,6 +29,10 @@ export interface AgentTurnConfig {
   readonly stopTimeoutSeconds: number
   /** ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION. */
   readonly cleanupWaitMs: number
+  /** ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION_JITTER. */
+  readonly cleanupJitterMs: number
+  /** GANTRY_STOPPED_TASKS_MAX: how many stopped tasks keep their containers. */
+  readonly stoppedTasksMax: number
   /** ECS_DYNAMIC_HOST_PORT_RANGE, both ends included. */
   readonly dynamicHostPortRange: { readonly first: number; readonly last: number }
   /** ECS_RESERVED_PORTS and ECS_RESERVED_PORTS_UDP. */

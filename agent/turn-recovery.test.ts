@@ -162,6 +162,23 @@ await test('a container that Docker creates after its task was cleaned up is ask
   t.equal(agent.engine.containers.size, 0)
 })
 
+await test('of too many stopped tasks those that ended first are cleaned up before their time', async (t) => {
+  const agent = anAgent({ stoppedTasksMax: 2 })
+  for (const number of [1, 2, 3]) {
+    const name = `web-${number}`
+    agent.payload([aPayloadTask({ arn: taskArnOf(number), containers: [aPayloadContainer({ name })] })])
+    await running(agent, taskArnOf(number))
+    agent.engine.exit(name, 1)
+    await agent.time.pass(10_000)
+  }
+  await agent.time.pass(10_000)
+  t.strictSame(
+    agent.turn.tasks().map(({ payload }) => payload.arn),
+    [taskArnOf(2), taskArnOf(3)],
+  )
+  t.equal(agent.engine.containers.size, 2)
+})
+
 await test('a container that Docker lists and does not show holds up its own task alone', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask()])

@@ -188,3 +188,14 @@ export function heldPorts(state: TurnState): { readonly tcp: Set<number>; readon
   }
   return held
 }
+
+/** Of the stopped tasks that the controller knows about, those that are too many: the ones that ended first. */
+export function surplusStopped(state: TurnState, stoppedTasksMax: number): ReadonlySet<string> {
+  if (state.tasks.size <= stoppedTasksMax) return none
+  const stopped = [...state.tasks.values()]
+    .flatMap(({ facts }) => (facts.stoppedAcknowledgedAt === undefined ? [] : [facts]))
+    .toSorted((a, b) => (b.stoppedAcknowledgedAt ?? 0) - (a.stoppedAcknowledgedAt ?? 0))
+  return new Set(stopped.slice(stoppedTasksMax).map(({ taskArn }) => taskArn))
+}
+
+const none: ReadonlySet<string> = new Set()

@@ -25,7 +25,17 @@ import { handleFrame } from './turn-frames.ts'
 import { keepShown, takeHint, takeList } from './turn-observe.ts'
 import type { ObserveContext } from './turn-observe.ts'
 import type { AgentTurn, AgentTurnOptions, TurnTask } from './turn-options.ts'
-import { heldPorts, isUnsaved, liveTask, lookAgain, mustSave, newTurnState, saveTurn, setFacts } from './turn-state.ts'
+import {
+  heldPorts,
+  isUnsaved,
+  liveTask,
+  lookAgain,
+  mustSave,
+  newTurnState,
+  saveTurn,
+  setFacts,
+  surplusStopped,
+} from './turn-state.ts'
 import type { LiveTask, TurnState } from './turn-state.ts'
 import { watchEngine } from './watch-engine.ts'
 import type { EngineWatch } from './watch-engine.ts'
@@ -79,6 +89,7 @@ class Turn {
   #engineSilentSince: number
   #linked = false
   #closed = false
+  #cleanupDue: ReadonlySet<string> = new Set()
   #journalFails = false
   /** Since when something waits for the next sync that is due anyway. */
   #unsavedSince: number | undefined
@@ -220,10 +231,11 @@ class Turn {
       engineShown: this.#engineShown,
       ports: this.#ports,
     }
+    this.#cleanupDue = surplusStopped(this.#state, config.stoppedTasksMax)
     const planned: PlannedStep[] = []
     for (const [arn, task] of this.#state.tasks) {
       const woken = task.wakeAt !== undefined && now >= task.wakeAt
-      const due = woken || (task.awaitsStartSlot && this.#startSlotsFree() > 0)
+      const due = woken || this.#cleanupDue.has(arn) || (task.awaitsStartSlot && this.#startSlotsFree() > 0)
       if (!due && !this.#state.dirty.has(arn)) continue
       const begun: EngineStep[] = []
       try {
@@ -366,6 +378,7 @@ class Turn {
       engineAnswers: this.#engineAnswers,
       engineSilentSince: this.#engineSilentSince,
       startSlotsFree: this.#startSlotsFree(),
+      cleanupDue: this.#cleanupDue,
     }
   }
 

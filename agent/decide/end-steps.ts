@@ -1,4 +1,5 @@
 /** What is left to do for a task that has ended: its last report, and its clean-up when nobody needs it any more. */
+import { stableHash } from '../../proto/hash.ts'
 import { logSteps } from './log-steps.ts'
 import { factsOf } from './lifecycle.ts'
 import { orWait, retryWait, wait } from './step-forms.ts'
@@ -31,8 +32,9 @@ export function endSteps(view: TaskView, now: number, host: HostView): Step[] {
     return until === undefined ? pending : [...pending, wait('waits for the last lines of its output', now, until)]
   }
   if (facts.stoppedAcknowledgedAt === undefined) return []
-  const cleanupAt = facts.stoppedAcknowledgedAt + host.cleanupWaitMs
-  if (now < cleanupAt) return [wait('is kept until its cleanup', facts.stoppedAcknowledgedAt, cleanupAt)]
+  const cleanupAt = facts.stoppedAcknowledgedAt + host.cleanupWaitMs + jitterOf(facts.taskArn) * host.cleanupJitterMs
+  if (now < cleanupAt && !host.cleanupDue.has(facts.taskArn))
+    return [wait('is kept until its cleanup', facts.stoppedAcknowledgedAt, cleanupAt)]
   return cleanupSteps(view, now)
 }
 
@@ -61,4 +63,9 @@ function cleanupSteps(view: TaskView, now: number): Step[] {
   if (removals.length > 0) return removals
   const releases = releaseResources(view, now)
   return releases.length > 0 ? [...releases] : [{ step: 'forget', args: { taskArn: payload.arn } }]
+}
+
+/** 0 to 1, always the same for a task. */
+function jitterOf(taskArn: string): number {
+  return Number.parseInt(stableHash(taskArn).slice(0, 8), 16) / 0xff_ff_ff_ff
 }

@@ -26,6 +26,8 @@ const host: HostView = {
   pullBehavior: 'default',
   stopTimeoutSeconds: 30,
   cleanupWaitMs: 1000,
+  cleanupJitterMs: 0,
+  cleanupDue: new Set(),
 }
 
 function aView(payload: PayloadTask, over: Partial<TaskView> = {}): TaskView {

@@ -147,6 +147,10 @@ export interface HostView {
   readonly pullBehavior: PullBehavior
   readonly stopTimeoutSeconds: number
   readonly cleanupWaitMs: number
+  /** Up to this much more, another for each task, so that those that ended together don't all go at once. */
+  readonly cleanupJitterMs: number
+  /** Stopped tasks that don't wait for their clean-up, since there are too many of them. */
+  readonly cleanupDue: ReadonlySet<string>
   /** Absent where this host keeps no cgroups for tasks. */
   readonly taskCgroups?: TaskCgroupSettings | undefined
 }

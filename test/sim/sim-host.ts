@@ -201,6 +201,8 @@ export class SimHost implements Host {
         pullInactivityMs: 30_000,
         stopTimeoutSeconds: 30,
         cleanupWaitMs,
+        cleanupJitterMs: 10_000,
+        stoppedTasksMax: 20,
         dynamicHostPortRange: portRange,
         reservedTcpPorts: config.reservedTcpPorts,
         reservedUdpPorts: config.reservedUdpPorts,

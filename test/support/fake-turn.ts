@@ -54,6 +54,8 @@ export const turnConfig: AgentTurnConfig = {
   pullInactivityMs: 60_000,
   stopTimeoutSeconds: 30,
   cleanupWaitMs: 3 * 3_600_000,
+  cleanupJitterMs: 0,
+  stoppedTasksMax: 500,
   dynamicHostPortRange: { first: 32768, last: 32799 },
   reservedTcpPorts: [22],
   reservedUdpPorts: [],
