@@ -22,6 +22,7 @@ export interface EngineLimits {
   readonly imageLoadMs: number
   readonly imageRemoveMs: number
   readonly volumeMs: number
+  readonly networkMs: number
 }
 
 export const defaultEngineLimits: EngineLimits = {
@@ -39,6 +40,7 @@ export const defaultEngineLimits: EngineLimits = {
   imageLoadMs: 60_000,
   imageRemoveMs: 180_000,
   volumeMs: 300_000,
+  networkMs: 60_000,
 }
 
 /** An engine that hangs leaves even an aborted request unanswered, so the deadline does not wait for dockerode. */

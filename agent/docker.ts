@@ -11,6 +11,7 @@ import { containerCalls } from './docker-containers.ts'
 import { engineErrorOf } from './docker-errors.ts'
 import { engineCalls } from './docker-info.ts'
 import { imageCalls } from './docker-images.ts'
+import { networkCalls } from './docker-networks.ts'
 import { defaultEngineLimits, within } from './docker-limits.ts'
 import type { EngineLimits } from './docker-limits.ts'
 import { agreedApiVersion } from './docker-version.ts'
@@ -24,6 +25,7 @@ export function openDocker(dockerHost: string, limits: EngineLimits = defaultEng
     ...containerCalls(call, limits),
     ...imageCalls(call, limits),
     ...volumeCalls(call, limits),
+    ...networkCalls(call, limits),
   }
 }
 

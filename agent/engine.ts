@@ -92,6 +92,28 @@ export interface ListedImage {
   readonly createdAt: number
 }
 
+/** A network as it is asked for, and as the engine shows it. */
+export interface NetworkSpec {
+  readonly name: string
+  readonly driver: 'bridge' | 'macvlan'
+  /** Without a way out of the host. */
+  readonly internal: boolean
+  /** `10.0.0.0/24` */
+  readonly cidr: string
+  /** Where the default route of its containers goes; on a bridge also the address of the bridge itself. */
+  readonly gateway?: string | undefined
+  /** The driver's own. */
+  readonly options: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
+}
+
+export interface ObservedNetwork extends Omit<NetworkSpec, 'driver'> {
+  readonly id: string
+  readonly driver: string
+  /** Ids of the running containers in it. */
+  readonly containerIds: readonly string[]
+}
+
 /** A container event is a hint to look again at what it names; it never carries truth. */
 export interface EngineEvent {
   readonly containerId: string
@@ -139,6 +161,15 @@ export interface Engine {
   ): Promise<void>
   inspectVolume(name: string): Promise<{ readonly name: string; readonly driver: string } | undefined>
   removeVolume(name: string): Promise<void>
+  /** A name that is taken is `conflict`. */
+  createNetwork(network: NetworkSpec): Promise<void>
+  inspectNetwork(name: string): Promise<ObservedNetwork | undefined>
+  /** All networks that carry this label. */
+  listNetworks(label: string): Promise<readonly ObservedNetwork[]>
+  /** One with running containers is `refused`; already gone is success. */
+  removeNetwork(nameOrId: string): Promise<void>
+  /** Adds an interface to a container, which need not run; the engine chooses its address. Already there is success. */
+  connectNetwork(name: string, containerId: string): Promise<void>
   /** Calls back per event until the stream ends (for any reason) or the signal aborts; then resolves. */
   watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>
 }

@@ -93,6 +93,11 @@ export class SimEngine {
       createVolume: call('createVolume'),
       inspectVolume: call('inspectVolume'),
       removeVolume: call('removeVolume'),
+      createNetwork: call('createNetwork'),
+      inspectNetwork: call('inspectNetwork'),
+      listNetworks: call('listNetworks'),
+      removeNetwork: call('removeNetwork'),
+      connectNetwork: call('connectNetwork'),
       watch: (onEvent, signal) => this.#watch(onEvent, signal, life),
     }
   }

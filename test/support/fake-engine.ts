@@ -3,7 +3,15 @@
  * and the ways in which a real one fails: no answer, a late answer, an answer lost after the deed.
  */
 import { EngineError, labels } from '../../agent/engine.ts'
-import type { CreateBody, Engine, EngineErrorKind, EngineEvent, ObservedContainer } from '../../agent/engine.ts'
+import type {
+  CreateBody,
+  Engine,
+  EngineErrorKind,
+  EngineEvent,
+  NetworkSpec,
+  ObservedContainer,
+  ObservedNetwork,
+} from '../../agent/engine.ts'
 import type { Timers } from '../../agent/timers.ts'
 import type { Clock } from '../../proto/world.ts'
 
@@ -41,6 +49,7 @@ export interface FakeEngine extends Engine {
   readonly registry: Map<string, FakeImage>
   readonly containers: Map<string, FakeContainer>
   readonly volumes: Map<string, string>
+  readonly networks: Map<string, NetworkSpec>
   /** Names of all containers ever created, in order; and ids of all starts that went through. */
   readonly created: string[]
   readonly started: string[]
@@ -61,7 +70,7 @@ export interface FakeEngine extends Engine {
 
 export function fakeEngine(time: Clock & Timers): FakeEngine {
   const state = newState(time)
-  const { containers, local, registry, volumes } = state
+  const { containers, local, registry, volumes, networks } = state
   const call = async <T>(name: Call, deed: () => T, delayMs = engine.latencyMs): Promise<T> =>
     answer(state, engine, name, deed, delayMs)
   const engine: FakeEngine = {
@@ -139,6 +148,16 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
         return driver === undefined ? undefined : { name, driver }
       }),
     removeVolume: async (name) => call('removeVolume', () => void volumes.delete(name)),
+    createNetwork: async (network) => call('createNetwork', () => createNetwork(state, network)),
+    inspectNetwork: async (name) => call('inspectNetwork', () => shownNetwork(state, name)),
+    listNetworks: async (label) =>
+      call('listNetworks', () =>
+        [...networks.values()]
+          .filter((one) => label in one.labels)
+          .flatMap(({ name }) => shownNetwork(state, name) ?? []),
+      ),
+    removeNetwork: async (name) => call('removeNetwork', () => removeNetwork(state, name)),
+    connectNetwork: async (name, containerId) => call('connectNetwork', () => connectNetwork(state, name, containerId)),
     watch: async (onEvent, signal) => watch(state, engine, onEvent, signal),
   }
   return engine
@@ -155,6 +174,9 @@ interface State {
   readonly local: Map<string, FakeImage>
   readonly registry: Map<string, FakeImage>
   readonly volumes: Map<string, string>
+  readonly networks: Map<string, NetworkSpec>
+  /** `network container id`, for each interface beside a container's first. */
+  readonly connections: Set<string>
   readonly created: string[]
   readonly started: string[]
   readonly pulled: string[]
@@ -170,6 +192,8 @@ function newState(time: Clock & Timers): State {
     local: new Map([['busybox:1', {}]]),
     registry: new Map(),
     volumes: new Map(),
+    networks: new Map(),
+    connections: new Set(),
     created: [],
     started: [],
     pulled: [],
@@ -183,6 +207,32 @@ function removeImage({ local, containers }: State, name: string): void {
   const container = [...containers.values()].find(({ image }) => image === name)
   if (container !== undefined) throw new EngineError('conflict', `image ${name} is used by container ${container.id}`)
   local.delete(name)
+}
+
+function createNetwork({ networks }: State, network: NetworkSpec): void {
+  if (networks.has(network.name)) throw new EngineError('conflict', `network with name ${network.name} already exists`)
+  networks.set(network.name, network)
+}
+
+function shownNetwork(state: State, name: string): ObservedNetwork | undefined {
+  const network = state.networks.get(name)
+  if (network === undefined) return undefined
+  const containerIds = [...state.containers.values()]
+    .filter(({ id, networkMode }) => networkMode === name || state.connections.has(`${name} ${id}`))
+    .filter(({ status }) => status === 'running')
+    .map(({ id }) => id)
+  return { ...network, id: name, containerIds }
+}
+
+function removeNetwork(state: State, name: string): void {
+  const inUse = (shownNetwork(state, name)?.containerIds.length ?? 0) > 0
+  if (inUse) throw new EngineError('refused', `network ${name} has active endpoints`)
+  state.networks.delete(name)
+}
+
+function connectNetwork(state: State, name: string, containerId: string): void {
+  if (!state.networks.has(name)) throw new EngineError('notFound', `network ${name} not found`)
+  state.connections.add(`${name} ${present(state.containers, containerId).id}`)
 }
 
 const engineInfo = {
