@@ -35,7 +35,7 @@ export interface DaemonScene {
 }
 
 /** Filters that look at what an instance is, and not at what it has left. */
-const standingFilters: ReadonlySet<string> = new Set(['launchType', 'platform', 'attributes', 'memberOf'])
+const standingFilters: ReadonlySet<string> = new Set(['launchType', 'platform', 'attributes', 'memberOf', 'gpu'])
 
 /** Undefined where the deployment's task definition is gone. */
 export function daemonScene(reader: Reader, service: ServiceRow, primary: DeploymentRow): DaemonScene | undefined {

@@ -32,6 +32,10 @@ const moved = (before: Partial<InstanceRow>, row: Partial<InstanceRow>): readonl
 
 await test('a state is judged by each invariant', (t) => {
   t.same(findingsOfState(stateWith([task])), [])
+  const withGpu = (row: TaskRow): TaskRow => ({
+    ...row,
+    containers: row.containers.map((container) => ({ ...container, gpuIds: ['GPU-1'] })),
+  })
   const other = (over: Partial<TaskRow>): TaskRow =>
     aTask({ ...base, seqNum: 6, acknowledgedSeqNum: 6, reserved: { ...reserved, tcpPorts: [] }, ...over })
   t.same(findingsOfState(stateWith([task, other({})])), [])
@@ -47,6 +51,7 @@ await test('a state is judged by each invariant', (t) => {
     ['stoppingTasksSayWhy', other({ desiredStatus: 'STOPPED', numberedFor: 'STOPPED', stoppedReason: undefined })],
   ]
   for (const [name, row] of broken) t.same(namesOf(findingsOfState(stateWith([task, row]))), [name])
+  t.same(namesOf(findingsOfState(stateWith([withGpu(task), withGpu(other({}))]))), ['gpusAreGivenOnce'])
   t.same(namesOf(findingsOfState(stateWith([task], { status: 'INACTIVE' }))), ['inactiveInstancesHaveNoTasks'])
   t.end()
 })

@@ -5,6 +5,7 @@
 import { isLaterContainerStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
+import { heldGpuIds } from './gpus.ts'
 import { resourcesLeft } from './resources.ts'
 
 /** Something that must never be: the invariant's name, and which row breaks it and how. */
@@ -92,6 +93,18 @@ const instanceInvariants = {
         holders.set(port, task.taskId)
         if (holder === undefined) return []
         return [`port ${port} of instance ${instance.instanceId} is held by tasks ${holder} and ${task.taskId}`]
+      }),
+    )
+  },
+
+  gpusAreGivenOnce({ instance, tasks }) {
+    const holders = new Map<string, string>()
+    return tasks.flatMap((task) =>
+      heldGpuIds(task).flatMap((id) => {
+        const holder = holders.get(id)
+        holders.set(id, task.taskId)
+        if (holder === undefined) return []
+        return [`GPU ${id} of instance ${instance.instanceId} is held by tasks ${holder} and ${task.taskId}`]
       }),
     )
   },

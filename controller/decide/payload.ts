@@ -12,6 +12,7 @@ import type {
 import type { ContainerDefinition, ContainerOverride, PortMapping, Volume } from '../../proto/model/types.ts'
 import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { dockerConfig, dockerHostConfig } from './docker-config.ts'
+import { gpuAssociations } from './gpus.ts'
 import { payloadFetched } from './payload-fetched.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
@@ -30,6 +31,8 @@ export interface PayloadReceiver {
 export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: PayloadReceiver): PayloadTask {
   const cpu = task.overrides?.cpu ?? definition.cpu
   const memory = task.overrides?.memory ?? definition.memory
+  const associations = gpuAssociations(task)
+  const ephemeralGiB = definition.ephemeralStorage?.sizeInGiB
   const service = /^service:(.+)$/.exec(task.group)?.[1]
   return {
     arn: task.taskArn,
@@ -48,10 +51,12 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
     containers: definition.containerDefinitions.map((container) =>
       payloadContainer(container, task, definition, to.region),
     ),
+    ...(associations.length > 0 && { associations }),
     volumes: (definition.volumes ?? []).map(payloadVolume),
     ...(to.gantryProtocol && {
       gantry: {
         knownStatus: task.lastStatus,
+        ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
       },
     }),

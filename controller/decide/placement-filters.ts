@@ -4,11 +4,14 @@
  *
  * An instance counts for the first filter that it fails, so that the counts of a refusal add up to the instances.
  */
+import { gantryProtocolAttribute } from '../../proto/acs.ts'
 import type { Attribute } from '../../proto/model/types.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import { isEngineSilent } from './engine-health.ts'
+import { gpuFilters } from './placement-gpu-filters.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
 import { memberOf } from './placement-member-filter.ts'
+import { networkFilters } from './placement-network-filters.ts'
 import { portFilters } from './placement-port-filters.ts'
 import { tasksMax } from './placement-tasks-max-filter.ts'
 import {
@@ -127,21 +130,6 @@ const distinctInstance = definePlacementFilter({
     ),
 })
 
-const gpu = definePlacementFilter({
-  name: 'gpu',
-  reason: 'RESOURCE:GPU',
-  isOfRow: true,
-  take: (request) => wantedGpus(request),
-  // No instance has GPUs to give: agents don't register them and no task is handed one, so a task that asks is refused.
-  judge: () => false,
-  explain: (want, failed) =>
-    count(
-      failed.length,
-      `offers no GPU (want ${want}; Gantry doesn't hand out GPUs yet)`,
-      `offer no GPU (want ${want}; Gantry doesn't hand out GPUs yet)`,
-    ),
-})
-
 const cpu = definePlacementFilter({
   name: 'cpu',
   reason: 'RESOURCE:CPU',
@@ -178,10 +166,11 @@ const filters: readonly PlacementFilter[] = [
   memberOf,
   distinctInstance,
   tasksMax,
-  gpu,
+  ...gpuFilters,
   cpu,
   memory,
   ...portFilters,
+  ...networkFilters,
 ]
 
 function wantedLaunchTypes(request: PlacementRequest): readonly string[] | undefined {
@@ -226,6 +215,8 @@ function requiredAttributes({ definition, overrides }: PlacementRequest): readon
     const onHost = definition.networkMode === 'host'
     add(`com.amazonaws.ecs.capability.task-iam-role${onHost ? '-network-host' : ''}`)
   }
+  // The official agent makes its interfaces by Amazon EC2, so that it can't take an address from a subnet here.
+  if (definition.networkMode === 'awsvpc') add(gantryProtocolAttribute)
   if ((overrides?.containerOverrides ?? []).some((container) => (container.environmentFiles ?? []).length > 0)) {
     add('ecs.capability.env-files.s3')
   }
@@ -241,17 +232,6 @@ function hasAttribute(instance: InstanceRow, required: Attribute): boolean {
 
 function attributeText(attribute: Attribute): string {
   return attribute.value === undefined ? (attribute.name ?? '') : `${attribute.name}=${attribute.value}`
-}
-
-function wantedGpus({ definition, overrides }: PlacementRequest): number | undefined {
-  let wanted = 0
-  for (const container of definition.containerDefinitions) {
-    const override = overrides?.containerOverrides?.find((candidate) => candidate.name === container.name)
-    for (const requirement of override?.resourceRequirements ?? container.resourceRequirements ?? []) {
-      if (requirement.type === 'GPU') wanted += Number(requirement.value)
-    }
-  }
-  return nonZero(wanted)
 }
 
 function nonEmpty<T>(items: readonly T[]): readonly T[] | undefined {

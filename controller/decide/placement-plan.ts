@@ -4,8 +4,8 @@
  */
 import type { World } from '../../proto/world.ts'
 import type { Reader } from '../state/transaction.ts'
-import type { Placed } from './placement.ts'
-import type { PlacementRequest } from './placement-candidates.ts'
+import type { Placed } from './placed.ts'
+import { type PlacementRequest, withOffer } from './placement-candidates.ts'
 import { type PlacementCluster, placementClusterOf } from './placement-cluster.ts'
 import { PlacementPool } from './placement-pool.ts'
 import type { Refused } from './placement-refusal.ts'
@@ -19,7 +19,8 @@ export interface PlacementPlan {
 
 /**
  * Plans for the cluster as `reader` shows it now. Once another plan is begun for the cluster, this one goes on from what
- * `reader` shows then: what it placed before must have been written by that time.
+ * `reader` shows then: what it placed before must have been written by that time. Tasks with an address of their own are
+ * to be written one by one: what the subnets have left is read for each.
  */
 export function planPlacement(
   reader: Reader,
@@ -28,11 +29,12 @@ export function planPlacement(
   now: number,
   world: World,
 ): PlacementPlan {
-  const open = (): Opened => openPool(reader, clusterName, request)
-  let opened = open()
+  const open = (offered: PlacementRequest): Opened => openPool(reader, clusterName, offered)
+  let opened = open(withOffer(reader, request))
 
   function next(): Placed | Refused {
-    if (!isNewest(opened)) opened = open()
+    const offered = withOffer(reader, request)
+    if (!isNewest(opened) || keyOf(offered) !== opened.key) opened = open(offered)
     const { pool } = opened
     const placed = pool.place(now, world)
     if (placed === undefined) return pool.refused()
@@ -53,6 +55,7 @@ interface Desk {
 interface Opened {
   readonly desk: Desk
   readonly pool: PlacementPool
+  readonly key: string
   readonly plan: number
 }
 
@@ -78,7 +81,7 @@ function openPool(reader: Reader, clusterName: string, request: PlacementRequest
     desk.pools.delete(oldest)
   }
   desk.plans += 1
-  return { desk, pool, plan: desk.plans }
+  return { desk, pool, key, plan: desk.plans }
 }
 
 function isNewest({ desk, plan }: Opened): boolean {
@@ -95,6 +98,14 @@ function keyOf({
   strategies,
   ...request
 }: PlacementRequest): string {
-  const rest = [overrides ?? {}, group, launchType ?? '', constraints, strategies, request.default ?? '']
+  const rest = [
+    overrides ?? {},
+    group,
+    launchType ?? '',
+    constraints,
+    strategies,
+    request.default ?? '',
+    request.network ?? '',
+  ]
   return `${definition.taskDefinitionArn} ${JSON.stringify(rest)}`
 }

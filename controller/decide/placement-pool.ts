@@ -8,6 +8,7 @@ import type { InstanceRow, ReservedResources } from '../state/tables.ts'
 import { isEngineSilent } from './engine-health.ts'
 import { type Candidate, type PlacementRequest, placeOf, tasksOfGroup, withTask } from './placement-candidates.ts'
 import type { ChangedPositions, PlacementCluster } from './placement-cluster.ts'
+import { givenGpuIds, type Placed } from './placed.ts'
 import { type Criterion, criteriaOf } from './placement-criteria.ts'
 import type { ArmedFilter } from './placement-filter.ts'
 import { armFilters } from './placement-filters.ts'
@@ -74,7 +75,7 @@ export class PlacementPool {
   }
 
   /** Undefined where no instance is able: then `refused` says why. */
-  place(now: number, world: World): { readonly instance: InstanceRow; readonly note: PlacementNote } | undefined {
+  place(now: number, world: World): Omit<Placed, 'kind' | 'reserved'> | undefined {
     const position = this.#ranking.best(world)
     const candidate = position === undefined ? undefined : this.#candidates[position]
     if (position === undefined || candidate === undefined) return undefined
@@ -83,7 +84,7 @@ export class PlacementPool {
     this.#own.add(position)
     const { group } = this.request
     this.#judge(position, withTask(candidate, group, this.reserved), (this.#groupTasks[position] ?? 0) + 1)
-    return { instance: candidate.instance, note }
+    return { instance: candidate.instance, note, gpuIds: givenGpuIds(candidate, this.reserved) }
   }
 
   refused(): Refused {
@@ -243,6 +244,7 @@ function isAlike(before: InstanceRow, after: InstanceRow): boolean {
       isEngineSilent(before) === isEngineSilent(after) &&
       before.launchType === after.launchType &&
       before.attributes === after.attributes &&
-      before.attributeChanges === after.attributeChanges)
+      before.attributeChanges === after.attributeChanges &&
+      before.registeredResources === after.registeredResources)
   )
 }

@@ -3,21 +3,13 @@
  * refusal says why, in ECS's reasons and in one sentence with counts. docs/placement.md has the rules.
  */
 import type { Failure } from '../../proto/model/types.ts'
-import type { PlacementNote } from '../state/service-tables.ts'
-import type { InstanceRow, ReservedResources } from '../state/tables.ts'
+import type { InstanceRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { candidateOf, type PlacementRequest } from './placement-candidates.ts'
+import { givenGpuIds, type Placed } from './placed.ts'
+import { candidateOf, type PlacementRequest, withOffer } from './placement-candidates.ts'
 import { armFilters } from './placement-filters.ts'
 import { type Refused, refusalOf } from './placement-refusal.ts'
 import { taskDemand } from './resources.ts'
-
-export interface Placed {
-  readonly kind: 'placed'
-  readonly instance: InstanceRow
-  readonly reserved: ReservedResources
-  /** What was weighed, for the task's row. */
-  readonly note: PlacementNote
-}
 
 /** Whether the one instance that a caller names can take a task: StartTask, and daemons. */
 export function placeOn(
@@ -27,13 +19,15 @@ export function placeOn(
   now: number,
 ): Placed | Refused {
   const candidate = candidateOf(reader, instance)
-  const filters = armFilters(request)
+  const filters = armFilters(withOffer(reader, request))
   const filter = filters.find((armed) => !armed.judge(candidate))
   if (filter !== undefined) return refusalOf([{ candidate, filter }], filters)
+  const reserved = taskDemand(request.definition, request.overrides)
   return {
     kind: 'placed',
     instance,
-    reserved: taskDemand(request.definition, request.overrides),
+    reserved,
+    gpuIds: givenGpuIds(candidate, reserved),
     note: { at: now, considered: 1, able: 1, counts: [], ranking: [{ instanceId: instance.instanceId, scores: [] }] },
   }
 }

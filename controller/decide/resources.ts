@@ -5,6 +5,7 @@
 import type { ContainerDefinition, ContainerOverride, PortMapping, TaskOverride } from '../../proto/model/types.ts'
 import type { InstanceRow, ReservedResources, TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { freeGpuIds, taskGpus } from './gpus.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
 export interface Capacity {
@@ -21,6 +22,8 @@ export interface InstanceResources {
   readonly usedUdpPorts: ReadonlySet<number>
   /** Dynamic host ports that the instance's agent is still to choose and report. */
   readonly dynamicPortsAwaited: number
+  /** GPUs that no live task holds. */
+  readonly freeGpuIds: readonly string[]
 }
 
 /**
@@ -62,7 +65,7 @@ export function resourcesSince(
   while (tail < shorter && tasksBefore.at(-1 - tail) === liveTasks.at(-1 - tail)) tail += 1
   const gone = tasksBefore.slice(first, tasksBefore.length - tail)
   const come = liveTasks.slice(first, liveTasks.length - tail)
-  if ([...gone, ...come].some(holdsPorts)) return resourcesLeft(instance, liveTasks)
+  if ([...gone, ...come].some(holdsMoreThanSizes)) return resourcesLeft(instance, liveTasks)
   let { cpuUnits, memoryMiB } = before.resources.remaining
   for (const { reserved } of gone) {
     cpuUnits += reserved.cpuUnits
@@ -83,8 +86,9 @@ function offersTheSame(before: InstanceRow, after: InstanceRow): boolean {
   )
 }
 
-function holdsPorts({ reserved, containers }: TaskRow): boolean {
+function holdsMoreThanSizes({ reserved, containers }: TaskRow): boolean {
   return (
+    (reserved.gpus ?? 0) > 0 ||
     reserved.dynamicPortsAwaited > 0 ||
     reserved.tcpPorts.length > 0 ||
     reserved.udpPorts.length > 0 ||
@@ -94,7 +98,7 @@ function holdsPorts({ reserved, containers }: TaskRow): boolean {
 
 /** What is left once a task that takes `reserved` has been given out as well. */
 export function resourcesAfter(resources: InstanceResources, reserved: ReservedResources): InstanceResources {
-  const { remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited } = resources
+  const { remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited, freeGpuIds: freeIds } = resources
   return {
     ...resources,
     remaining: {
@@ -104,6 +108,7 @@ export function resourcesAfter(resources: InstanceResources, reserved: ReservedR
     usedTcpPorts: reserved.tcpPorts.length === 0 ? usedTcpPorts : new Set([...usedTcpPorts, ...reserved.tcpPorts]),
     usedUdpPorts: reserved.udpPorts.length === 0 ? usedUdpPorts : new Set([...usedUdpPorts, ...reserved.udpPorts]),
     dynamicPortsAwaited: dynamicPortsAwaited + reserved.dynamicPortsAwaited,
+    freeGpuIds: reserved.gpus === undefined ? freeIds : freeIds.slice(reserved.gpus),
   }
 }
 
@@ -121,7 +126,9 @@ function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceR
     for (const port of task.reserved.udpPorts) usedUdpPorts.add(port)
     for (const container of task.containers) addBoundPorts(container, usedTcpPorts, usedUdpPorts)
   }
-  return { registered, remaining: { cpuUnits, memoryMiB }, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited }
+  const remaining = { cpuUnits, memoryMiB }
+  const freeIds = freeGpuIds(instance, liveTasks)
+  return { registered, remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited, freeGpuIds: freeIds }
 }
 
 /**
@@ -134,10 +141,12 @@ function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceR
  */
 export function taskDemand(definition: TaskDefinitionRow, overrides: TaskOverride | undefined): ReservedResources {
   const ofContainers = containerSums(definition.containerDefinitions, overrides?.containerOverrides ?? [])
+  const gpus = taskGpus(definition, overrides)
   return {
     cpuUnits: sizeOf(overrides?.cpu ?? definition.cpu, parseCpuUnits) ?? ofContainers.cpuUnits,
     memoryMiB: sizeOf(overrides?.memory ?? definition.memory, parseMemoryMiB) ?? ofContainers.memoryMiB,
     ...portDemand(definition),
+    ...(gpus === 0 ? {} : { gpus }),
   }
 }
 
@@ -186,7 +195,7 @@ function containerSums(definitions: readonly ContainerDefinition[], overrides: r
   return { cpuUnits, memoryMiB }
 }
 
-function portDemand(definition: TaskDefinitionRow): Omit<ReservedResources, 'cpuUnits' | 'memoryMiB'> {
+function portDemand(definition: TaskDefinitionRow): Omit<ReservedResources, 'cpuUnits' | 'memoryMiB' | 'gpus'> {
   const tcpPorts = new Set<number>()
   const udpPorts = new Set<number>()
   let dynamicPortsAwaited = 0

@@ -10,7 +10,7 @@ import { servicePhases, type ServicePhase } from '../state/service-phase.ts'
 import type { ClusterRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { isHeld } from './instance-loss.ts'
-import type { Placed } from './placement.ts'
+import type { Placed } from './placed.ts'
 import { addTaskEvent, type ServiceNews, subjectOf, type TaskNews } from './service-events.ts'
 import { type PhaseCounts, totalOf } from './rolling.ts'
 
@@ -27,11 +27,12 @@ export interface ServiceTaskSource {
 /** A task of a service where placement put it, PENDING. The caller writes it. */
 export function newServiceTask(
   source: ServiceTaskSource,
-  { instance, reserved, note }: Placed,
+  placed: Placed,
   now: number,
   world: World,
 ): TaskRow {
   const { cluster, service, definition, deploymentId, launchType } = source
+  const { instance, note } = placed
   const request = {
     cluster,
     definition,
@@ -45,7 +46,7 @@ export function newServiceTask(
     ({ essential, healthCheck }) => essential !== false && healthCheck !== undefined,
   )
   return {
-    ...newTask(request, launchType ?? instance.launchType, instance, reserved, now, world),
+    ...newTask(request, launchType ?? instance.launchType, instance, placed, now, world),
     serviceKey: service.serviceKey,
     deploymentId,
     placement: note,

@@ -239,9 +239,17 @@ function checkLinuxParameters(container: ContainerDefinition): void {
 }
 
 function checkResourceRequirements(container: ContainerDefinition): void {
-  for (const { type, value } of container.resourceRequirements ?? []) {
-    if (type === 'GPU' && !/^[1-9]\d{0,2}$/.test(value ?? '')) {
-      throw invalid(container, 'resourceRequirements', `The number of GPUs is a whole number, and is '${value ?? ''}'.`)
-    }
+  const problem = resourceProblem(container.resourceRequirements)
+  if (problem !== undefined) throw invalid(container, 'resourceRequirements', problem)
+}
+
+/** What is wrong with what a container asks for beside CPU and memory: whole GPUs are all that there is. */
+export function resourceProblem(requirements: ContainerDefinition['resourceRequirements']): string | undefined {
+  if ((requirements ?? []).length > 1) return 'It takes one requirement, the number of GPUs.'
+  for (const { type, value, sharingStrategy } of requirements ?? []) {
+    if (type !== 'GPU') return `${type ?? ''} is not available here: only GPU is.`
+    if (!/^[1-9]\d{0,2}$/.test(value ?? '')) return `The number of GPUs is a whole number, and is '${value ?? ''}'.`
+    if (sharingStrategy !== undefined) return 'sharingStrategy is not available here: a GPU belongs to one container.'
   }
+  return undefined
 }

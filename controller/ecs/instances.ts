@@ -78,12 +78,13 @@ export function describeInstance(
 
 /** What is left, in ECS's form: numbers that remain for CPU and memory, but for ports those that are taken. */
 function remainingResources(reader: Reader, row: InstanceRow): readonly Resource[] {
-  const { remaining, usedTcpPorts, usedUdpPorts } = instanceResources(reader, row)
+  const { remaining, usedTcpPorts, usedUdpPorts, freeGpuIds } = instanceResources(reader, row)
   return row.registeredResources.map((resource) => {
     if (resource.name === 'CPU') return { ...resource, integerValue: remaining.cpuUnits }
     if (resource.name === 'MEMORY') return { ...resource, integerValue: remaining.memoryMiB }
     if (resource.name === 'PORTS') return { ...resource, stringSetValue: inOrder(usedTcpPorts) }
     if (resource.name === 'PORTS_UDP') return { ...resource, stringSetValue: inOrder(usedUdpPorts) }
+    if (resource.name === 'GPU') return { ...resource, stringSetValue: freeGpuIds }
     return resource
   })
 }

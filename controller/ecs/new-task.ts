@@ -2,7 +2,9 @@
 import { containerArn, taskArn } from '../../proto/arn.ts'
 import type { ContainerDefinition } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
-import type { InstanceRow, ReservedResources, TaskContainer, TaskRow } from '../state/tables.ts'
+import { withGpuIds } from '../decide/gpus.ts'
+import type { Placed } from '../decide/placed.ts'
+import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { TaskRequest } from './task-request.ts'
 
 /**
@@ -13,7 +15,7 @@ export function newTask(
   request: TaskRequest,
   launchType: 'EC2' | 'EXTERNAL',
   instance: InstanceRow,
-  reserved: ReservedResources,
+  { reserved, gpuIds }: Pick<Placed, 'reserved' | 'gpuIds'>,
   now: number,
   world: World,
 ): TaskRow {
@@ -22,6 +24,9 @@ export function newTask(
   const arn = taskArn(world, cluster.clusterName, taskId)
   const architecture = attributeOf(instance, 'ecs.cpu-architecture')
   const availabilityZone = attributeOf(instance, 'ecs.availability-zone')
+  const containers = definition.containerDefinitions.map((container) =>
+    newContainer(container, request, arn, containerArn(world, cluster.clusterName, taskId, world.uuid())),
+  )
   return {
     taskId,
     clusterName: cluster.clusterName,
@@ -46,9 +51,7 @@ export function newTask(
     createdAt: now,
     lastStatus: 'PENDING',
     desiredStatus: 'RUNNING',
-    containers: definition.containerDefinitions.map((container) =>
-      newContainer(container, request, arn, containerArn(world, cluster.clusterName, taskId, world.uuid())),
-    ),
+    containers: withGpuIds(containers, definition, request.overrides, gpuIds),
     tags: request.tags,
     ...(request.logDriverMode === undefined ? {} : { logDriverMode: request.logDriverMode }),
     reserved,

@@ -61,9 +61,9 @@ function placeAll(
     const placed = plan.next()
     // What doesn't fit now doesn't fit later in this call either: the tasks are alike and nothing is given back.
     if (placed.kind === 'refused') return { rows, refused: placed }
-    const { instance, reserved, note } = placed
+    const { instance, note } = placed
     const launchType = placement.launchType ?? instance.launchType
-    const row = { ...newTask(request, launchType, instance, reserved, now, world), placement: note }
+    const row = { ...newTask(request, launchType, instance, placed, now, world), placement: note }
     tx.put('task', row.taskId, row)
     rows.push(row)
   }

@@ -42,7 +42,7 @@ export function startTask(
       failures.push(...failuresOf(placed, placed.sentence))
       continue
     }
-    const row = newTask(request, instance.launchType, instance, placed.reserved, now, world)
+    const row = newTask(request, instance.launchType, instance, placed, now, world)
     tx.put('task', row.taskId, row)
     tasks.push(describeTask(tx, row, ['TAGS']))
   }

@@ -3,7 +3,7 @@ import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { ContainerOverride, TaskOverride } from '../../proto/model/types.ts'
 import { parseCpuUnits, parseMemoryMiB } from '../decide/task-size.ts'
 import type { TaskDefinitionRow } from '../state/tables.ts'
-import { memoryMiBMin } from './container-definition-rules.ts'
+import { memoryMiBMin, resourceProblem } from './container-definition-rules.ts'
 
 const overridesLengthMax = 8192
 
@@ -44,13 +44,15 @@ function refuseWhatIsNotBuilt(overrides: TaskOverride): void {
   }
 }
 
-/** Members that no agent is told of: they are refused rather than dropped. */
+/** A member that no agent is told of: it is refused rather than dropped. */
 function refuseOfContainer({ name, environmentFiles, resourceRequirements }: ContainerOverride): void {
-  const member = (environmentFiles ?? []).length > 0 ? 'environmentFiles' : 'resourceRequirements'
-  if ((environmentFiles ?? []).length === 0 && (resourceRequirements ?? []).length === 0) return
+  const problem = resourceProblem(resourceRequirements)
+  if (problem !== undefined) throw invalidParameter(`Override for container named ${name}: ${problem}`)
+  if ((environmentFiles ?? []).length === 0) return
   throw new ApiError(
     'UnsupportedFeatureException',
-    `Override for container named ${name}: ${member} can't be overridden yet. Put ${member} into the task definition.`,
+    `Override for container named ${name}: environmentFiles can't be overridden yet. Put environmentFiles into the task ` +
+      'definition.',
   )
 }
 

@@ -15,6 +15,7 @@ import { isApiError } from '../../proto/errors.ts'
 import type { Input, Output } from '../../proto/model/types.ts'
 import { createState, type State } from '../state/state.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import { describeInstance } from './instances.ts'
 import { describeTask, taskHandlers } from './tasks.ts'
 
 const world = aWorld(42)
@@ -225,8 +226,8 @@ await t.test('overrides are checked against the definition', async (test) => {
       /^UnsupportedFeatureException: Override for container named app: environmentFiles can't be overridden yet/,
     ],
     [
-      { containerOverrides: [{ name: 'app', resourceRequirements: [{ type: 'GPU', value: '1' }] }] },
-      /^UnsupportedFeatureException: Override for container named app: resourceRequirements/,
+      { containerOverrides: [{ name: 'app', resourceRequirements: [{ type: 'GPU', value: '0' }] }] },
+      /^InvalidParameterException: Override for container named app: The number of GPUs is a whole number/,
     ],
     [
       { containerOverrides: [{ name: 'other' }] },
@@ -311,6 +312,56 @@ await t.test('a clientToken makes RunTask idempotent for a day', async (test) =>
   test.match(runTask(full, { clientToken: 'retry' }).failures, [{ reason: 'INACTIVE' }])
   inTransaction(full, (tx) => tx.put('instance', '1', host('1')))
   test.equal(runTask(full, { clientToken: 'retry' }).tasks?.length, 1, 'a call that started nothing can be made again')
+})
+
+await t.test('each GPU is given to one container, until its task has stopped', async (test) => {
+  const gpus = { name: 'GPU', type: 'STRINGSET', stringSetValue: ['GPU-a', 'GPU-b', 'GPU-c'] }
+  const registeredResources = [...anInstance().registeredResources, gpus]
+  const wants = (name: string, value: string) => ({
+    name,
+    image: 'busybox',
+    memory: 8,
+    resourceRequirements: [{ type: 'GPU' as const, value }],
+  })
+  const definition = aTaskDefinition({ containerDefinitions: [wants('train', '1'), wants('serve', '1')] })
+  const state = aState({ instance: [host('1'), host('2', { registeredResources })], taskDefinition: [definition] })
+
+  const first = runTask(state)
+  test.same(
+    first.tasks?.map(({ containerInstanceArn = '' }) => containerInstanceArn.at(-1)),
+    ['2'],
+    'the host without one is passed over',
+  )
+  test.same(
+    first.tasks?.[0]?.containers?.map(({ gpuIds }) => gpuIds),
+    [['GPU-a'], ['GPU-b']],
+  )
+  const one = { containerOverrides: [{ name: 'train', resourceRequirements: [] }, { ...wants('serve', '1') }] }
+  const refused = runTask(state, { count: 1, overrides: one })
+  test.match(refused.failures?.[0], {
+    reason: 'RESOURCE:GPU',
+    detail: /1 has too few GPUs \(want 2, most registered 0\), 1 lacks GPUs \(want 2, most free 1\)/,
+  })
+  test.match(startTask(state, { containerInstances: ['1', '2'] }).failures, [
+    { reason: 'RESOURCE:GPU' },
+    { reason: 'RESOURCE:GPU' },
+  ])
+  const freeOf = (): readonly string[] | undefined => {
+    const instance = state.get('instance', '2')
+    if (instance === undefined) throw new Error('the instance is gone')
+    return describeInstance(state, instance).remainingResources?.find(({ name }) => name === 'GPU')?.stringSetValue
+  }
+  test.same(freeOf(), ['GPU-c'])
+
+  const [row] = state.all('task')
+  if (row === undefined) throw new Error('no task was written')
+  inTransaction(state, (tx) => tx.put('task', row.taskId, { ...row, lastStatus: 'STOPPED' }))
+  test.same(freeOf(), ['GPU-a', 'GPU-b', 'GPU-c'])
+  test.same(
+    runTask(state, { count: 2 }).tasks?.length,
+    1,
+    'the second task of the call sees what the first one got, and finds too few',
+  )
 })
 
 await t.test('StartTask goes where it is told, or says why not, for each instance', async (test) => {

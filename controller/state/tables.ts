@@ -190,6 +190,8 @@ export interface ReservedResources {
   readonly udpPorts: readonly number[]
   /** How many dynamic host ports the agent is still to choose and report. */
   readonly dynamicPortsAwaited: number
+  /** How many of its GPUs; which ones stands with the containers. Absent: none. */
+  readonly gpus?: number | undefined
 }
 
 /** Key: `operation/cluster/clientToken`. What a repeated call is answered with; kept for 24 hours. */
