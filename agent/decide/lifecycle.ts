@@ -1,12 +1,14 @@
 /**
  * Where a task and its containers stand, and what that means: who must stop, who may start. Pure: facts in, facts out;
- * a known status never decreases.
+ * within a run a known status never decreases.
  *
  * Source: the official agent's rules, amazon-ecs-agent 1.105.1 (`agent/engine/dependencygraph`, `agent/api/task`).
  */
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
 import { namesBefore } from './payload.ts'
-import type { ContainerFacts, KnownTaskStatus, PullBehavior, TaskFacts, TaskView } from './view.ts'
+import { restartsByPolicy, startedAgain } from './restart.ts'
+import { isHeldOpen, mayRestartAlone, startedAgainAlone } from './restart-alone.ts'
+import type { ContainerFacts, ControllerSight, KnownTaskStatus, PullBehavior, TaskFacts, TaskView } from './view.ts'
 
 /** The exit code that ECS gives a container which never started because one that it depends on failed. */
 const dependencyFailedExitCode = 143
@@ -67,31 +69,64 @@ export function stopsBefore(payload: PayloadTask, facts: TaskFacts, name: string
 
 /**
  * Brings the facts up to what follows from them alone: containers that will never start are STOPPED, and the task's
- * status is that of its containers. Settling twice changes nothing.
+ * status is that of its containers. What is to be started again in place begins its next run here. Settling twice
+ * changes nothing.
  */
-export function settle(view: TaskView, now: number, pullBehavior: PullBehavior): TaskFacts {
+export function settle(
+  view: TaskView,
+  now: number,
+  pullBehavior: PullBehavior,
+  controller: ControllerSight = 'there',
+): TaskFacts {
   let facts = view.facts
   for (let before: TaskFacts | undefined; before !== facts; ) {
     before = facts
-    facts = settleOnce({ ...view, facts }, now, pullBehavior)
+    facts = settleOnce({ ...view, facts }, now, pullBehavior, controller)
   }
   return facts
 }
 
-function settleOnce(view: TaskView, now: number, pullBehavior: PullBehavior): TaskFacts {
-  let { facts } = view
+function settleOnce(view: TaskView, now: number, pullBehavior: PullBehavior, controller: ControllerSight): TaskFacts {
+  let facts = withRestarts(view, now, pullBehavior, controller)
   const stopping = shouldStop(view.payload, facts, pullBehavior)
   for (const container of view.payload.containers) {
     const settled = settleContainer({ ...view, facts }, container, stopping, now)
     if (settled !== undefined) facts = withContainer(facts, container.name, settled)
   }
-  const knownStatus = taskStatusOf(view.payload, facts)
+  const isOpen = isHeldOpen({ ...view, facts }, controller)
+  const knownStatus = taskStatusOf(view.payload, facts, isOpen)
   if (knownStatus !== facts.knownStatus) facts = { ...facts, knownStatus }
   const ended = knownStatus === 'STOPPED' || (stopping && facts.knownStatus === 'RUNNING')
   if (ended && facts.executionStoppedAt === undefined) {
     facts = { ...facts, executionStoppedAt: endOf(view.payload, facts) ?? now }
   }
   return facts
+}
+
+/** What has ended and goes on in place: single containers by their policies, the whole task where nobody can be told. */
+function withRestarts(view: TaskView, now: number, pullBehavior: PullBehavior, controller: ControllerSight): TaskFacts {
+  const { payload } = view
+  const facts = withPolicies(view, pullBehavior)
+  if (controller === 'there' || !mayRestartAlone({ ...view, facts })) return facts
+  const all = payload.containers.map(({ name }) => name)
+  const hasEnded = all.every(
+    (name) =>
+      factsOf(facts, name).knownStatus === 'STOPPED' &&
+      !mayBeMoving({ ...view, facts }, name) &&
+      !view.underway.has(`stopContainer:${name}`),
+  )
+  return hasEnded && controller === 'gone' ? startedAgainAlone({ ...view, facts }, now) : facts
+}
+
+/** Stop always wins: where anything else ends the task, no policy starts a container of it again. */
+function withPolicies(view: TaskView, pullBehavior: PullBehavior): TaskFacts {
+  const { payload, facts } = view
+  if (facts.knownStatus === 'STOPPED') return facts
+  const ended = payload.containers.filter((container) => restartsByPolicy(container, factsOf(facts, container.name)))
+  if (ended.length === 0) return facts
+  let again = facts
+  for (const { name } of ended) again = withContainer(again, name, startedAgain(factsOf(facts, name)))
+  return shouldStop(payload, again, pullBehavior) ? facts : again
 }
 
 /** The container's new facts where it is PENDING and will never run; undefined where nothing changes. */
@@ -103,7 +138,7 @@ function settleContainer(
 ): ContainerFacts | undefined {
   const facts = factsOf(view.facts, container.name)
   if (facts.knownStatus !== 'PENDING' || mayBeMoving(view, container.name)) return undefined
-  if (stopping) return { ...facts, knownStatus: 'STOPPED', lastLogLines: [] }
+  if (stopping) return { ...facts, ...endOfLastRun(facts), knownStatus: 'STOPPED', lastLogLines: [] }
   if (view.facts.adopted) return undefined
   const gate = startGate(view, container, now)
   if (gate.gate !== 'failed') return undefined
@@ -114,6 +149,13 @@ function settleContainer(
     reason: gate.reason,
     lastLogLines: [],
   }
+}
+
+/** What was to be started again and is not has ended as it did before. */
+export function endOfLastRun({ lastRun }: ContainerFacts): Pick<ContainerFacts, 'exitCode' | 'finishedAt' | 'reason'> {
+  if (lastRun === undefined) return {}
+  const { exitCode, finishedAt, reason } = lastRun
+  return { exitCode, finishedAt, ...(reason === undefined ? {} : { reason }) }
 }
 
 /** True where Docker is to be asked about the container first; without a name there is nothing to ask about. */
@@ -175,14 +217,14 @@ function startDeadline(payload: PayloadTask, facts: ContainerFacts, name: string
 }
 
 /**
- * STOPPED once all containers are. RUNNING once each has come that far; but an essential container that stopped holds
+ * STOPPED once all containers are, and nobody is to start them again. RUNNING once each has come that far; but an essential container that stopped holds
  * the task's status until the others have stopped too.
  */
-function taskStatusOf(payload: PayloadTask, facts: TaskFacts): KnownTaskStatus {
+function taskStatusOf(payload: PayloadTask, facts: TaskFacts, isOpen: boolean): KnownTaskStatus {
   const all = payload.containers.map((container) => ({ container, status: factsOf(facts, container.name).knownStatus }))
   // Nothing to wait for: a task refused as malformed has no containers.
   if (all.every(({ status }) => status === 'STOPPED')) {
-    return facts.adopted && payload.containers.length === 0 ? facts.knownStatus : 'STOPPED'
+    return isOpen || (facts.adopted && payload.containers.length === 0) ? facts.knownStatus : 'STOPPED'
   }
   if (facts.knownStatus !== 'PENDING') return facts.knownStatus
   const essentialStopped = all.some(({ container, status }) => container.essential && status === 'STOPPED')

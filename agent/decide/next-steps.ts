@@ -7,6 +7,7 @@ import { logSteps } from './log-steps.ts'
 import { lookSteps } from './look-steps.ts'
 import { shouldStop } from './lifecycle.ts'
 import { reportSteps } from './report-steps.ts'
+import { restartsAt } from './restart-alone.ts'
 import { startSteps } from './start-steps.ts'
 import { wait } from './step-forms.ts'
 import { stopSteps, straySteps } from './stop-steps.ts'
@@ -24,13 +25,19 @@ function engineWait(host: HostView): Step {
   return { step: 'wait', args: { cause: 'waits for Docker Engine to answer', since: host.engineSilentSince } }
 }
 
+/** A task that ended while no controller is there: it begins anew at that time, unless one comes back first. */
+function restartWait({ facts }: TaskView, now: number): Step[] {
+  const until = restartsAt(facts)
+  return until === undefined || until <= now ? [] : [wait('waits to be started again in place', now, until)]
+}
+
 function engineSteps(view: TaskView, now: number, host: HostView): Step[] {
   const { payload, facts } = view
   if (facts.knownStatus === 'STOPPED')
     return [...lookSteps(view, now), ...straySteps(view, now, host), ...endSteps(view, now, host)]
   const stopping = shouldStop(payload, facts, host.pullBehavior)
   const steps = [...lookSteps(view, now), ...straySteps(view, now, host), ...logSteps(view)]
-  if (stopping) return [...steps, ...stopSteps(view, now, host)]
+  if (stopping) return [...steps, ...stopSteps(view, now, host), ...restartWait(view, now)]
   if (facts.adopted) return [...steps, wait('waits for its payload from the controller', facts.acceptedAt)]
   return [...steps, ...startSteps(view, now, host)]
 }

@@ -1,5 +1,6 @@
-/** Folds what Docker shows of a container into what is known of it. A known status never decreases. */
+/** Folds what Docker shows of a container into what is known of it. Within a run a known status never decreases. */
 import type { ObservedContainer } from '../engine.ts'
+import { isLastRun } from './restart.ts'
 import type { ContainerFacts } from './view.ts'
 
 export const vanishedReason = 'ContainerVanishedError: No container matching saved ID found'
@@ -15,6 +16,7 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
     imageReady: true,
     expected: undefined,
   }
+  if (isLastRun(facts, observed)) return identified
   switch (observed.status) {
     case 'created':
     case 'removing':
@@ -50,6 +52,10 @@ export function foldMissing(facts: ContainerFacts): ContainerFacts {
 /** The engine said definitely that there is no such container. */
 export function foldAbsence(facts: ContainerFacts): ContainerFacts {
   if (facts.dockerId === undefined) return facts
+  // Somebody removed it before it could be started again: it is made anew.
+  if (facts.knownStatus === 'PENDING' && facts.lastRun !== undefined) {
+    return { ...facts, dockerId: undefined, imageReady: false, remake: undefined }
+  }
   if (facts.knownStatus === 'STOPPED') return { ...facts, removed: true, lastLogLines: facts.lastLogLines ?? [] }
   return {
     ...facts,

@@ -4,9 +4,10 @@
  */
 import type { ObservedContainer } from '../engine.ts'
 import type { EngineErrorKind } from '../engine.ts'
-import { factsOf, withContainer } from './lifecycle.ts'
+import { endOfLastRun, factsOf, withContainer } from './lifecycle.ts'
 import { foldAbsence, foldObservation } from './observation.ts'
 import { boundedLogLines } from './report.ts'
+import { isToBeRemade, remadeAsItWas } from './restart.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
 
@@ -138,7 +139,13 @@ const folds: Folds = {
     const port = refusedPort(outcome.failure.message, before)
     const refusedPorts = [...(before.refusedPorts ?? []), ...(port ?? [])]
     if (port !== undefined && before.knownStatus === 'PENDING' && refusedPorts.length <= portsRefusedMax) {
-      return { facts: withContainer(facts, container, { ...before, refusedPorts, remake: true }) }
+      return {
+        facts: withContainer(facts, container, { ...before, refusedPorts, remake: true, remadeInRun: undefined }),
+      }
+    }
+    const { kind } = outcome.failure
+    if (kind !== 'unreachable' && kind !== 'deadline' && isToBeRemade(before)) {
+      return { facts: withContainer(facts, container, remadeAsItWas(before)) }
     }
     return afterFailedCall(facts, container, outcome.failure, now, 'started', 'CannotStartContainerError')
   },
@@ -166,6 +173,8 @@ const folds: Folds = {
 
   collectLogs(facts, { container }, outcome) {
     const before = factsOf(facts, container)
+    // It was started again meanwhile: its last lines are still to come.
+    if (before.knownStatus !== 'STOPPED') return { facts }
     const lastLogLines = outcome.ok ? boundedLogLines(outcome.answer) : []
     return { facts: withContainer(facts, container, { ...before, lastLogLines }) }
   },
@@ -234,14 +243,24 @@ function refusedPort(message: string, facts: ContainerFacts): readonly number[] 
   return dynamic.length === 0 ? undefined : dynamic.map(({ hostPort }) => hostPort)
 }
 
-/** Back to before it had a name and ports, so that both are chosen anew. */
+/** Back to before it was made; where its ports are the trouble, to before it had a name and ports, so that both are chosen anew. */
 function unmade(facts: ContainerFacts): ContainerFacts {
-  const { dockerId: _id, dockerName: _name, retry: _retry, remake: _remake, ...kept } = facts
+  const { dockerId: _id, dockerName, retry: _retry, remake: _remake, ...kept } = facts
+  if (facts.remadeInRun !== undefined && facts.remadeInRun === facts.restartCount) return { ...kept, dockerName }
   return { ...kept, hostPorts: [] }
 }
 
 function ended(facts: ContainerFacts, reason: string): ContainerFacts {
-  return { ...facts, knownStatus: 'STOPPED', reason: facts.reason ?? reason, lastLogLines: [], retry: undefined }
+  const { exitCode, finishedAt } = endOfLastRun(facts)
+  return {
+    ...facts,
+    knownStatus: 'STOPPED',
+    reason: facts.reason ?? reason,
+    exitCode: facts.exitCode ?? exitCode,
+    finishedAt: facts.finishedAt ?? finishedAt,
+    lastLogLines: [],
+    retry: undefined,
+  }
 }
 
 function later(

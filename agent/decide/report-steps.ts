@@ -18,6 +18,8 @@ export function reportSteps(view: TaskView, now: number, host: HostView, steps: 
   if (content !== (facts.reported?.content ?? '')) return [{ step: 'report', args: { content, wait: waiting } }]
   // What is begun now is waited for in a moment.
   if (stopped || steps.some(({ step }) => step !== 'wait')) return []
+  // What a task waits for is told to somebody, and is told anew once there is one.
+  if (host.controller === 'away' || host.controller === 'gone') return []
   const due = waitReportDue(view, waiting?.cause)
   if (due === undefined) return []
   if (now < due) return [{ step: 'wait', args: { cause: 'waits to report', since: now, until: due } }]

@@ -5,7 +5,7 @@ import { stableHash } from '../../proto/hash.ts'
 import { definedContainers } from './internal-containers.ts'
 import { factsOf } from './lifecycle.ts'
 import { networkBindings } from './network.ts'
-import type { TaskView, Wait } from './view.ts'
+import type { ContainerFacts, TaskView, Wait } from './view.ts'
 
 const reasonCharactersMax = 1024
 
@@ -55,17 +55,23 @@ function containerChangeOf(view: TaskView, container: PayloadContainer): GantryC
   const stopped = facts.knownStatus === 'STOPPED'
   return withoutUndefined({
     containerName: container.name,
-    status: facts.knownStatus,
+    status: statusTold(facts),
     runtimeId: facts.dockerId,
     imageDigest: facts.imageDigest,
     exitCode: stopped ? facts.exitCode : undefined,
     reason: facts.reason?.slice(0, reasonCharactersMax),
     networkBindings: bindingsOf(view, container),
     healthStatus: facts.healthStatus,
+    restartCount: facts.restartCount,
     startedAt: facts.startedAt,
     finishedAt: facts.finishedAt,
     lastLogLines: stopped && facts.lastLogLines?.length ? facts.lastLogLines : undefined,
   })
+}
+
+/** To the world outside a container that its policy starts again has been running all the time. */
+function statusTold({ knownStatus, restartCount, started }: ContainerFacts): ContainerFacts['knownStatus'] {
+  return knownStatus === 'PENDING' && restartCount !== undefined && started ? 'RUNNING' : knownStatus
 }
 
 /** From Docker where it shows them; after the end, when it no longer does, from the ports that were chosen. */

@@ -42,7 +42,7 @@ function containerSteps(
   }
   if (facts.remake === true && facts.dockerId !== undefined) {
     const remove = { step: 'removeContainer', args: { container: name, dockerId: facts.dockerId } } as const
-    return orWait(view, remove, `waits for container ${name} to be made anew with another host port`)
+    return orWait(view, remove, `waits for container ${name} to be made anew`)
   }
   const gate = startGate(view, container, now)
   if (gate.gate !== 'open') return gate.gate === 'waiting' ? [wait(gate.cause, view.facts.acceptedAt, gate.until)] : []

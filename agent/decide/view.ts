@@ -61,6 +61,21 @@ export interface ContainerFacts {
   readonly refusedPorts?: readonly number[] | undefined
   /** Docker's container must be removed and made anew, with other ports. */
   readonly remake?: boolean | undefined
+  /** How often it was started again in place; each start begins a run, within which its known status never decreases. */
+  readonly restartCount?: number | undefined
+  /** The first run's; `startedAt` is that of the run that is. */
+  readonly firstStartedAt?: number | undefined
+  /** The end of the run before, by Docker's clock, while this one is on its way and after. */
+  readonly lastRun?:
+    | {
+        readonly startedAt?: number | undefined
+        readonly finishedAt?: number | undefined
+        readonly exitCode?: number | undefined
+        readonly reason?: string | undefined
+      }
+    | undefined
+  /** The run, by its number, in which Docker's container was made anew because it refused to start. */
+  readonly remadeInRun?: number | undefined
   /** Asked for once after it stopped; empty where there were none or they could not be read. */
   readonly lastLogLines?: readonly string[] | undefined
   readonly retry?: Retry | undefined
@@ -105,6 +120,16 @@ export interface TaskFacts {
   readonly volumes: Readonly<Record<string, VolumeFacts>>
   /** The cgroup around all its containers, once it was made. */
   readonly cgroup?: CgroupFacts | undefined
+  /** How the task fares with an agent that has no controller and so starts it again itself. */
+  readonly restart?:
+    | {
+        /** Ends one after the other, each after a short run. */
+        readonly endsInRow: number
+        /** Set from its end until it begins anew. */
+        readonly endedAt?: number | undefined
+        readonly begunAt?: number | undefined
+      }
+    | undefined
   /** What the last report said, without the age of a wait; another text means that there is something to report. */
   readonly reported?:
     | {
@@ -134,6 +159,9 @@ export interface TaskView {
   readonly look: ReadonlyMap<string, number>
 }
 
+/** Whether there is a controller: `away` while its return is awaited, `gone` once that has taken too long. */
+export type ControllerSight = 'there' | 'away' | 'gone'
+
 /** What the decisions need to know of the host that the task is on. */
 export interface HostView {
   readonly cluster: string
@@ -142,6 +170,8 @@ export interface HostView {
   readonly engineAnswers: boolean
   /** Since when it has not answered. */
   readonly engineSilentSince: number
+  /** Absent: there. */
+  readonly controller?: ControllerSight | undefined
   /** How many more containers may be started right now. */
   readonly startSlotsFree: number
   readonly pullBehavior: PullBehavior
