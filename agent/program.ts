@@ -35,6 +35,8 @@ import { openLog } from './log.ts'
 import type { Log } from './log.ts'
 import { registryAuthFor } from './registry-auth.ts'
 import { ClusterMismatch, endpointDiscovery, registerInstance } from './register.ts'
+import { openSdNotify } from './sd-notify.ts'
+import type { SdNotify } from './sd-notify.ts'
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
 import type { AgentTurn } from './turn.ts'
@@ -57,7 +59,9 @@ export async function runAgent(env: NodeJS.ProcessEnv, exit: Exit): Promise<void
     const { config, warnings } = readConfig(env, readConfigFile(env[configFileVariable]))
     log = openLog(config.logLevel)
     for (const warning of warnings) log.warn({}, warning)
-    await run(config, lockDirectory(config.dataDirectory), log, exit)
+    const lock = lockDirectory(config.dataDirectory)
+    const systemd = await openSdNotify({ env, timers: realTimers, pid: process.pid })
+    await run({ config, lock, log, systemd, exit })
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     log.fatal({ stack: error instanceof Error ? error.stack : undefined }, message)
@@ -79,15 +83,39 @@ interface Base {
   readonly credentials: CredentialsSource
   readonly callApi: CallApi
   readonly upkeep: Upkeep
-  /** The link and the turn, once there are. */
-  readonly channel: { link: Link | undefined; turn?: AgentTurn | undefined }
+  readonly channel: Channel
 }
 
-async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exit): Promise<void> {
+interface Channel {
+  /** The link and the turn, once there are. */
+  link: Link | undefined
+  turn?: AgentTurn | undefined
+  /** What the agent is at, for systemd's status line. */
+  doing: string
+}
+
+interface Run {
+  readonly config: AgentConfig
+  readonly lock: DirectoryLock
+  readonly log: Log
+  readonly systemd: SdNotify
+  readonly exit: Exit
+}
+
+async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
   const ends: (() => unknown)[] = [() => lock.release()]
   let drain: (() => Promise<void>) | undefined
-  endOnSignal(ends, async () => drain?.(), log, exit)
-  const base = await prepare(config, log)
+  const startDrain = async (): Promise<void> => {
+    systemd.stopping(drain === undefined ? 0 : config.drainTimeoutMs + 30_000)
+    await drain?.()
+  }
+  endOnSignal(ends, startDrain, log, exit)
+  const channel: Channel = { link: undefined, doing: 'starts' }
+  systemd.watch(
+    () => channel.turn?.beat() ?? clock.now(),
+    () => `${channel.doing}; ${channel.turn?.tasks().length ?? 0} tasks`,
+  )
+  const base = await prepare(config, log, channel, systemd)
   ends.unshift(() => base.journal.close())
   ends.unshift(() => base.upkeep.close())
 
@@ -103,6 +131,9 @@ async function run(config: AgentConfig, lock: DirectoryLock, log: Log, exit: Exi
   })
   ends.unshift(() => introspection.close())
 
+  // A controller that is away must not keep the host's start from ending: the status says what the agent waits for.
+  channel.doing = `registers with ${config.backendOrigin}`
+  systemd.ready()
   const registered = await register(base)
   if (turn === undefined || registered !== containerInstanceArn) {
     containerInstanceArn = registered
@@ -127,7 +158,7 @@ function drainOptions({ config, callApi, channel, log }: Base, containerInstance
   return { callApi, cluster, containerInstanceArn, directory, serviceTasks, timeoutMs, now, timers: realTimers, log }
 }
 
-async function prepare(config: AgentConfig, log: Log): Promise<Base> {
+async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd: SdNotify): Promise<Base> {
   const engine = openDocker(config.dockerHost, {
     ...defaultEngineLimits,
     createMs: config.containerCreateTimeoutMs,
@@ -137,13 +168,15 @@ async function prepare(config: AgentConfig, log: Log): Promise<Base> {
   const host = hostFacts()
   // Whoever needs the facts meets their failure.
   host.catch(() => undefined)
-  const engineInfo = await answeringEngine(engine, config, log)
+  const engineInfo = await answeringEngine(engine, config, log, () => {
+    channel.doing = `waits for the Docker Engine at ${config.dockerHost}`
+    systemd.ready()
+  })
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
   const abilities = await findAbilities(config, engineInfo, log)
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
   const journal = openJournal(config.dataDirectory)
-  const channel: Base['channel'] = { link: undefined }
   const upkeep = startUpkeep({
     config,
     engine,
@@ -245,9 +278,13 @@ function openChannel(
       turn.linkUp()
       hostPorts.report()
       base.upkeep.linkUp()
+      channel.doing = `connected to ${config.backendOrigin}`
       ready()
     },
-    onDisconnected: () => turn.linkDown(),
+    onDisconnected() {
+      turn.linkDown()
+      channel.doing = `not connected to ${config.backendOrigin}, and goes on alone`
+    },
     async registerAgain() {
       if ((await register(base)) === containerInstanceArn) return
       log.fatal({ containerInstanceArn }, 'This host is another container instance now; the agent has to start anew.')
@@ -261,13 +298,19 @@ function openChannel(
 }
 
 /** Waits for an engine that answers, and says once in a while what it waits for. */
-async function answeringEngine(engine: Engine, config: AgentConfig, log: Log): Promise<EngineInfo> {
+async function answeringEngine(
+  engine: Engine,
+  config: AgentConfig,
+  log: Log,
+  onWait: () => void,
+): Promise<EngineInfo> {
   for (let waitMs = 500; ; waitMs = Math.min(waitMs * 1.5, 30_000)) {
     try {
       return await engine.info()
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       log.error({ dockerHost: config.dockerHost, retryInMs: waitMs }, message)
+      onWait()
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
   }

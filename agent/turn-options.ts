@@ -79,6 +79,8 @@ export interface AgentTurn {
   tasks(): readonly TurnTask[]
   /** Host ports of tcp and udp that this agent's live tasks hold or will hold. */
   ownPorts(): { readonly tcp: readonly number[]; readonly udp: readonly number[] }
+  /** Has the loop pass once more, and answers how often it has by now: a number that stands still is a loop that hangs. */
+  beat(): number
   /** Stops deciding and watching; containers go on, and what the engine was asked for is left to itself. */
   close(): Promise<void>
 }

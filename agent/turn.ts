@@ -68,6 +68,7 @@ export function startAgentTurn(options: AgentTurnOptions): AgentTurn {
     linkDown: () => turn.setLinked(false),
     tasks: () => turn.tasks(),
     ownPorts: () => turn.ownPorts(),
+    beat: () => turn.beat(),
     async close() {
       turn.close()
     },
@@ -93,6 +94,8 @@ class Turn {
   #journalFails = false
   /** Since when something waits for the next sync that is due anyway. */
   #unsavedSince: number | undefined
+  /** Of the loop, since the start. */
+  #passes = 0
   #cancelPass: (() => void) | undefined
   #cancelWake: (() => void) | undefined
 
@@ -160,6 +163,11 @@ class Turn {
     return { tcp: [...tcp], udp: [...udp] }
   }
 
+  beat(): number {
+    this.#submit(() => undefined)
+    return this.#passes
+  }
+
   close(): void {
     this.#closed = true
     // Nothing needs it, as after a crash; it spares the next life some looks.
@@ -179,6 +187,7 @@ class Turn {
   #pass(): void {
     this.#cancelPass = undefined
     if (this.#closed) return
+    this.#passes += 1
     const { send, clock } = this.#options
     for (const input of this.#inbox.splice(0)) this.#take(input)
     const now = clock.now()

@@ -11,10 +11,12 @@ import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 
 const lightly = '--max-semi-space-size=1'
+/** node:ffi, which sd-notify.ts needs under systemd, is marked so; nobody who reads the journal can do anything about it. */
+const quietly = '--disable-warning=ExperimentalWarning'
 const program = new URL('./program.ts', import.meta.url).href
 
 if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
-  const args = [lightly, ...process.execArgv, ...process.argv.slice(1)]
+  const args = [lightly, quietly, ...process.execArgv, ...process.argv.slice(1)]
   process.execve(process.execPath, [process.execPath, ...args], withCompileCache(process.env))
 }
 

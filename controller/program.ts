@@ -24,6 +24,7 @@ import { startHousekeeping } from './housekeeping.ts'
 import { createLog, type Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
 import { openSqliteStore } from './state/sqlite.ts'
+import { openSdNotify, type SdNotify } from './sd-notify.ts'
 import { logTransitions } from './transitions.ts'
 import { startTurn, type Turn } from './turn.ts'
 
@@ -50,13 +51,15 @@ async function serve(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
   const log = createLog(config.logLevel)
   endOnBug(log, exit)
   for (const variable of unknownVariables) log.warn({ variable }, `${variable} is not a setting of the controller`)
-  const running = await start(config, log)
+  const systemd = await openSdNotify({ env, after: (ms, then) => setTimeout(then, ms), pid: process.pid })
+  const running = await start(config, log, systemd)
   let ending = false
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
       if (ending) return
       ending = true
       log.info({ signal }, 'closing')
+      systemd.stopping()
       setTimeout(() => exit(1), closeTimeoutMs).unref()
       running.close().then(
         () => exit(0),
@@ -69,7 +72,7 @@ async function serve(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
   }
 }
 
-async function start(config: Config, log: Log): Promise<{ close(): Promise<void> }> {
+async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ close(): Promise<void> }> {
   const lock = lockDirectory(config.dataDir)
   const credentials = await loadCredentials(config.dataDir)
   const world = createWorld(config)
@@ -108,6 +111,7 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
   })
   const housekeeping = startHousekeeping({ turn, log, config, agents })
   announce(log, server.address, config)
+  showLife(systemd, turn, server.address)
   return {
     async close() {
       await housekeeping.close()
@@ -124,6 +128,17 @@ async function start(config: Config, log: Log): Promise<{ close(): Promise<void>
 async function createClusterAtFirstStart(turn: Turn): Promise<void> {
   if (turn.status().revision > 0) return
   await turn.submit({ name: 'createDefaultCluster', run: (tx, now, world) => createDefaultCluster(tx, now, world) })
+}
+
+/** A controller that cannot write is alive: starting it again would mend nothing. */
+function showLife(systemd: SdNotify, turn: Turn, { host, port }: ListenAddress): void {
+  const beat = (): number => {
+    turn.submit({ name: 'watchdog', run: () => undefined }).catch(() => undefined)
+    const { turns, readOnly } = turn.status()
+    return readOnly === undefined ? turns : clock.now()
+  }
+  systemd.watch(beat, () => turn.status().readOnly ?? `serves at ${host}:${port}`)
+  systemd.ready()
 }
 
 function announce(log: Log, address: ListenAddress, config: Config): void {
