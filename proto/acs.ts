@@ -136,16 +136,29 @@ export interface PayloadAssociation {
 /** How a shared file system is mounted; secrets of it are not among these. */
 export interface PayloadFileSystem {
   readonly fileSystemId: string
-  /** A directory that is there already, or a Docker volume with its driver and options. */
+  /** `nfs 10.0.0.5:/export`: for messages. */
+  readonly described: string
   readonly mount:
-    | { readonly kind: 'path'; readonly path: string }
+    /** A directory of the host. With `mustBeMounted` nothing is written unless a file system is mounted on it. */
+    | { readonly kind: 'path'; readonly path: string; readonly mustBeMounted?: true | undefined }
+    /** A Docker volume; `rootDirectory` is among its options already. */
     | {
         readonly kind: 'volume'
         readonly driver: string
         readonly driverOpts: Readonly<Record<string, string>>
+        /** One volume for all tasks of the host, which is left where it is; absent: the task's own. */
+        readonly name?: string | undefined
+        /** A file on the host whose user name and password belong into the mount options. */
+        readonly credentialsFile?: string | undefined
       }
   /** Below the file system's own root; `/` is all of it. */
   readonly rootDirectory: string
+  /** An access point's: `rootDirectory` is made so where it is missing. */
+  readonly creation?:
+    | { readonly ownerUid: number; readonly ownerGid: number; readonly permissions: string }
+    | undefined
+  /** With `creation`, for a Docker volume: the options that mount all of it. */
+  readonly rootOpts?: Readonly<Record<string, string>> | undefined
 }
 
 export interface PayloadContainer {

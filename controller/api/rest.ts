@@ -10,6 +10,7 @@ import { asApiError } from './rpc.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEvents } from './rest-events.ts'
+import { registerRestFileSystems } from './rest-file-systems.ts'
 import { registerRestPlan } from './rest-plan.ts'
 import { registerRestServices } from './rest-services.ts'
 import { registerRestTasks } from './rest-tasks.ts'
@@ -67,6 +68,7 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestServices(rest, services)
       registerRestPlan(rest, services)
       registerRestEvents(rest, services)
+      registerRestFileSystems(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
     { prefix: '/v1' },

@@ -39,10 +39,6 @@ function externalProblem(definition: TaskDefinition): string | undefined {
   if ((definition.inferenceAccelerators ?? []).length > 0) {
     return 'External launch type does not support inferenceAccelerators.'
   }
-  const volumes = definition.volumes ?? []
-  if (volumes.some((volume) => volume.efsVolumeConfiguration !== undefined)) {
-    return 'External launch type does not support efsVolumeConfiguration.'
-  }
   return undefined
 }
 

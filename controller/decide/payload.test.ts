@@ -6,8 +6,9 @@ import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { payloadTask } from './payload.ts'
 import { requiresAttributes } from './requires-attributes.ts'
 
-const ours = { gantryProtocol: true, region: 'us-east-1' }
-const official = { gantryProtocol: false, region: 'us-east-1' }
+const fileSystems = { get: () => undefined }
+const ours = { gantryProtocol: true, region: 'us-east-1', fileSystems }
+const official = { gantryProtocol: false, region: 'us-east-1', fileSystems }
 
 /** One container `app` in a definition of its own, and what an agent is told about it. */
 function told(
@@ -408,6 +409,18 @@ await t.test('what has to be fetched is told, so that no agent starts a containe
     type: 'asm',
     asmAuthData: { credentialsParameter: secret, region: 'eu-west-1' },
   })
+})
+
+await t.test('GPUs and the size of the disks are told as they were given', async (test) => {
+  const containers = [aContainer({ name: 'app', gpuIds: ['GPU-1', 'GPU-2'] })]
+  const { payload } = told({}, { ephemeralStorage: { sizeInGiB: 30 } }, { containers })
+  const content = (value: string) => ({ encoding: 'identity', value })
+  test.same(payload.associations, [
+    { name: 'GPU-1', type: 'gpu', content: content('GPU-1'), containers: ['app'] },
+    { name: 'GPU-2', type: 'gpu', content: content('GPU-2'), containers: ['app'] },
+  ])
+  test.equal(payload.gantry?.ephemeralStorageGiB, 30)
+  test.equal(told({}).payload.associations, undefined)
 })
 
 await t.test('a task without one of its containers is a bug, and says which', async (test) => {

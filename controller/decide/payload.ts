@@ -14,6 +14,7 @@ import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.
 import { dockerConfig, dockerHostConfig } from './docker-config.ts'
 import { gpuAssociations } from './gpus.ts'
 import { payloadFetched } from './payload-fetched.ts'
+import { accessPointHostConfig, type FileSystems, payloadFileSystems } from './payload-file-systems.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
 const cpuUnitsPerVcpu = 1024
@@ -26,6 +27,7 @@ export interface PayloadReceiver {
   readonly gantryProtocol: boolean
   /** Where a secret that is named without an ARN is looked up. */
   readonly region: string
+  readonly fileSystems: FileSystems
 }
 
 export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: PayloadReceiver): PayloadTask {
@@ -34,6 +36,7 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
   const associations = gpuAssociations(task)
   const ephemeralGiB = definition.ephemeralStorage?.sizeInGiB
   const service = /^service:(.+)$/.exec(task.group)?.[1]
+  const fileSystems = to.gantryProtocol ? payloadFileSystems(to.fileSystems, definition) : undefined
   return {
     arn: task.taskArn,
     taskClusterArn: task.clusterArn,
@@ -48,14 +51,13 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
     ...(definition.ipcMode !== undefined && { ipcMode: definition.ipcMode }),
     group: task.group,
     ...(service !== undefined && { serviceName: service }),
-    containers: definition.containerDefinitions.map((container) =>
-      payloadContainer(container, task, definition, to.region),
-    ),
+    containers: definition.containerDefinitions.map((container) => payloadContainer(container, task, definition, to)),
     ...(associations.length > 0 && { associations }),
     volumes: (definition.volumes ?? []).map(payloadVolume),
     ...(to.gantryProtocol && {
       gantry: {
         knownStatus: task.lastStatus,
+        ...(fileSystems !== undefined && { fileSystems }),
         ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
       },
@@ -79,7 +81,7 @@ function payloadContainer(
   container: ContainerDefinition,
   task: TaskRow,
   definition: TaskDefinitionRow,
-  region: string,
+  to: PayloadReceiver,
 ): PayloadContainer {
   const name = container.name ?? ''
   const override = task.overrides?.containerOverrides?.find((one) => one.name === name)
@@ -106,8 +108,8 @@ function payloadContainer(
       readOnly: source.readOnly ?? false,
     })),
     ...payloadOrder(container),
-    ...payloadFetched(container, definition, region),
-    dockerConfig: dockerConfigOf(container, definition, memory, task.logDriverMode),
+    ...payloadFetched(container, definition, to.region),
+    dockerConfig: dockerConfigOf(container, definition, memory, task.logDriverMode, to.fileSystems),
   }
 }
 
@@ -125,8 +127,10 @@ function dockerConfigOf(
   definition: TaskDefinitionRow,
   memory: { readonly memory: number | undefined; readonly memoryReservation: number | undefined },
   logDriverMode: TaskRow['logDriverMode'],
+  fileSystems: FileSystems,
 ): DockerConfig {
   const { networkMode, taskDefinitionArn } = definition
+  // An access point is never changed, so what follows from it needs no part in the key.
   const key = [taskDefinitionArn, networkMode, memory.memory, memory.memoryReservation, logDriverMode].join(' ')
   const known = dockerConfigs.get(container) ?? new Map<string, DockerConfig>()
   const kept = known.get(key)
@@ -134,7 +138,10 @@ function dockerConfigOf(
   const config = {
     version: remoteApiVersion(definition),
     config: JSON.stringify(dockerConfig(container)),
-    hostConfig: JSON.stringify(dockerHostConfig(container, networkMode, memory, logDriverMode)),
+    hostConfig: JSON.stringify({
+      ...dockerHostConfig(container, networkMode, memory, logDriverMode),
+      ...accessPointHostConfig(fileSystems, definition, container),
+    }),
   }
   if (known.size >= dockerConfigsKept) known.clear()
   dockerConfigs.set(container, known.set(key, config))

@@ -93,7 +93,8 @@ function payloadTasks(
     try {
       const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
       if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
-      tasks.push(payloadTask(row, definition, { gantryProtocol: instance.gantryProtocol, region: world.region }))
+      const { gantryProtocol } = instance
+      tasks.push(payloadTask(row, definition, { gantryProtocol, region: world.region, fileSystems: reader }))
     } catch (error) {
       failures.push({ err: error, task: row.taskArn })
     }

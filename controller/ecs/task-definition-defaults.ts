@@ -2,7 +2,7 @@
  * What ECS fills into a task definition that is registered, and nothing else: tools compare what they registered with
  * what is described, and take any other difference for a change.
  */
-import type { ContainerDefinition, PortMapping, TaskDefinition } from '../../proto/model/types.ts'
+import type { ContainerDefinition, PortMapping, TaskDefinition, Volume } from '../../proto/model/types.ts'
 import { parseCpuUnits, parseMemoryMiB } from '../decide/task-size.ts'
 
 /** The definition with ECS's defaults. What cannot be read stays as it was given, for the rules to refuse. */
@@ -13,11 +13,17 @@ export function withDefaults(definition: TaskDefinition): TaskDefinition {
     containerDefinitions: (definition.containerDefinitions ?? []).map((container) =>
       containerWithDefaults(container, definition.networkMode),
     ),
-    volumes: definition.volumes ?? [],
+    volumes: (definition.volumes ?? []).map(volumeWithDefaults),
     placementConstraints: definition.placementConstraints ?? [],
     ...(cpu !== undefined && { cpu: String(parseCpuUnits(cpu) ?? cpu) }),
     ...(memory !== undefined && { memory: String(parseMemoryMiB(memory) ?? memory) }),
   }
+}
+
+function volumeWithDefaults(volume: Volume): Volume {
+  const efs = volume.efsVolumeConfiguration
+  if (efs === undefined || efs.rootDirectory !== undefined) return volume
+  return { ...volume, efsVolumeConfiguration: { ...efs, rootDirectory: '/' } }
 }
 
 function containerWithDefaults(

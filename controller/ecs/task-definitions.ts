@@ -4,14 +4,16 @@
  */
 import { isArn, parseTaskDefinitionName, taskDefinitionArn } from '../../proto/arn.ts'
 import { clientError, invalidParameter } from '../../proto/errors.ts'
-import type { Input, Output, Tag, TaskDefinition } from '../../proto/model/types.ts'
+import type { Attribute, Input, Output, Tag, TaskDefinition } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { compatibilities } from '../decide/compatibilities.ts'
+import { fileSystemAttributes } from '../decide/payload-file-systems.ts'
 import { requiresAttributes } from '../decide/requires-attributes.ts'
 import type { TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import type { Call, Handlers } from './handler.ts'
 import { read, write } from './handler.ts'
+import { checkFileSystems } from './file-system-rules.ts'
 import { page } from './paging.ts'
 import { checkTags } from './tags.ts'
 import { withDefaults } from './task-definition-defaults.ts'
@@ -55,6 +57,7 @@ function registerTaskDefinition(
   const checkedTags = checkTags(tags)
   const definition = withDefaults(given)
   checkTaskDefinition(definition)
+  checkFileSystems(tx, definition)
   const family = given.family ?? ''
   const revision = (tx.get('family', family)?.latestRevision ?? 0) + 1
   const row: TaskDefinitionRow = {
@@ -65,7 +68,7 @@ function registerTaskDefinition(
     revision,
     status: 'ACTIVE',
     compatibilities: compatibilities(definition),
-    requiresAttributes: requiresAttributes(definition),
+    requiresAttributes: withFileSystems(requiresAttributes(definition), fileSystemAttributes(tx, definition)),
     registeredAt: call.now,
     registeredBy: call.principalArn,
     tags: checkedTags,
@@ -73,6 +76,11 @@ function registerTaskDefinition(
   tx.put('family', family, { family, latestRevision: revision })
   tx.put('taskDefinition', keyOf(row), row)
   return { taskDefinition: describeRow(row), ...(tags !== undefined && { tags: checkedTags }) }
+}
+
+function withFileSystems(attributes: readonly Attribute[], names: readonly string[]): Attribute[] {
+  const more = names.filter((name) => !attributes.some((attribute) => attribute.name === name))
+  return [...attributes, ...more.map((name) => ({ name }))]
 }
 
 /** Deregistering twice changes nothing, and keeps the first instant. */

@@ -18,14 +18,10 @@ function checkVolume(volume: Volume): string {
   if (!/^[A-Za-z0-9_-]{1,255}$/.test(name)) {
     throw clientError(`Volume.name '${name.slice(0, 255)}' takes 1 to 255 letters, digits, hyphens and underscores.`)
   }
-  const sources = [
-    volume.host?.sourcePath,
-    volume.dockerVolumeConfiguration,
-    volume.efsVolumeConfiguration,
-    volume.s3filesVolumeConfiguration,
-    volume.fsxWindowsFileServerVolumeConfiguration,
-    volume.configuredAtLaunch === true ? true : undefined,
-  ].filter((source) => source !== undefined)
+  refuseWhatIsNotHere(volume, name)
+  const sources = [volume.host?.sourcePath, volume.dockerVolumeConfiguration, volume.efsVolumeConfiguration].filter(
+    (source) => source !== undefined,
+  )
   if (sources.length > 1) throw clientError(`Volume '${name}' can have only one kind of source.`)
   const sourcePath = volume.host?.sourcePath
   if (sourcePath !== undefined && sourcePath.trim() === '') throw clientError('host.sourcePath should not be blank.')
@@ -37,6 +33,26 @@ function checkVolume(volume: Volume): string {
     throw clientError(`dockerVolumeConfiguration.autoprovision of volume '${name}' is only for the scope 'shared'.`)
   }
   return name
+}
+
+/** Kinds of ECS's model that need a service of Amazon's behind them. */
+function refuseWhatIsNotHere(volume: Volume, name: string): void {
+  const useInstead = 'Use host, dockerVolumeConfiguration, or efsVolumeConfiguration with a registered file system.'
+  if (volume.fsxWindowsFileServerVolumeConfiguration !== undefined) {
+    throw clientError(
+      `fsxWindowsFileServerVolumeConfiguration of volume '${name}' is only supported on Windows container instances, ` +
+        `which are not available. ${useInstead} A file system of kind cifs mounts a Windows share.`,
+    )
+  }
+  if (volume.s3filesVolumeConfiguration !== undefined) {
+    throw clientError(`s3filesVolumeConfiguration of volume '${name}' (S3 Files) is not available. ${useInstead}`)
+  }
+  if (volume.configuredAtLaunch === true) {
+    throw clientError(
+      `configuredAtLaunch of volume '${name}' (an Amazon EBS volume that is attached at launch) is not available. ` +
+        useInstead,
+    )
+  }
 }
 
 function checkMountPoints(container: ContainerDefinition, volumeNames: ReadonlySet<string>): void {

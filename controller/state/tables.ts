@@ -24,6 +24,7 @@ import type {
   ServiceRow,
   TaskSetRow,
 } from './service-tables.ts'
+import type { AccessPointRow, FileSystemRow } from './file-system-tables.ts'
 import { phaseOf } from './service-phase.ts'
 
 /** Key: the cluster's name. Counts are not stored: they are read from the indexes when asked. */
@@ -224,6 +225,8 @@ export interface Tables {
   serviceRevision: ServiceRevisionRow
   serviceEvent: ServiceEventRow
   taskSet: TaskSetRow
+  fileSystem: FileSystemRow
+  accessPoint: AccessPointRow
 }
 
 export type TableName = keyof Tables
@@ -313,6 +316,10 @@ export const indexes = {
     byTaskDefinition: (row: TaskSetRow) => row.taskDefinition,
     /** Task sets of a cluster that wait for capacity. */
     waitingByCluster: (row: TaskSetRow) => (row.waiting === undefined ? undefined : row.clusterName),
+  },
+  fileSystem: {},
+  accessPoint: {
+    byFileSystem: (row: AccessPointRow) => row.fileSystemId,
   },
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 
