@@ -25,7 +25,7 @@ export interface InspectedContainer {
     readonly Error?: string
     readonly Health?: { readonly Status: string; readonly Log?: readonly { readonly Output: string }[] | null } | null
   }
-  readonly HostConfig: { readonly NetworkMode?: string }
+  readonly HostConfig: { readonly NetworkMode?: string; readonly Memory?: number }
   readonly NetworkSettings?: { readonly Ports?: PortMap | null }
 }
 
@@ -47,6 +47,7 @@ export function observedContainer(inspected: InspectedContainer): ObservedContai
     startedAt: instantOf(state.StartedAt),
     finishedAt: status === 'running' ? undefined : instantOf(state.FinishedAt),
     oomKilled: state.OOMKilled,
+    memoryLimitBytes: inspected.HostConfig.Memory ?? 0,
     error: state.Error ?? '',
     health: healthOf(state.Health),
     ports: portsOf(inspected.NetworkSettings?.Ports),

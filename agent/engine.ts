@@ -3,6 +3,8 @@
  * (`docker.ts`) and, in the simulation, a fake. Every call has a deadline and fails with an EngineError.
  */
 
+import type { MemoryUse } from './decide/out-of-memory.ts'
+
 /** The labels that make a container findable again, even by an agent that lost its journal. */
 export const labels = {
   taskArn: 'com.amazonaws.ecs.task-arn',
@@ -28,7 +30,12 @@ export interface ObservedContainer {
   readonly createdAt: number | undefined
   readonly startedAt: number | undefined
   readonly finishedAt: number | undefined
+  /** Something in it was killed for memory; behind `withMemoryTruth`: its main process was, and so it ended. */
   readonly oomKilled: boolean
+  /** 0 is no limit of its own. */
+  readonly memoryLimitBytes?: number | undefined
+  /** Where it was killed for memory: what it might use. */
+  readonly memoryUse?: MemoryUse | undefined
   /** Docker's `State.Error`: why the last start failed. */
   readonly error: string
   readonly health: { readonly status: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'; readonly output: string } | undefined

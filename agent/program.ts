@@ -33,6 +33,7 @@ import { startLink } from './link.ts'
 import type { Link } from './link.ts'
 import { openLog } from './log.ts'
 import type { Log } from './log.ts'
+import { withMemoryTruth } from './memory-kills.ts'
 import { registryAuthFor } from './registry-auth.ts'
 import { ClusterMismatch, endpointDiscovery, registerInstance } from './register.ts'
 import { openSdNotify } from './sd-notify.ts'
@@ -209,7 +210,12 @@ async function register(base: Base): Promise<string> {
 async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
   const { config, log, abilities, upkeep, journal, portRange, channel } = base
   channel.turn = startAgentTurn({
-    engine: upkeep.engine,
+    engine: withMemoryTruth({
+      engine: upkeep.engine,
+      host: abilities.taskCgroups?.host,
+      timers: realTimers,
+      now: clock.now,
+    }),
     journal,
     clock,
     timers: realTimers,
@@ -298,12 +304,7 @@ function openChannel(
 }
 
 /** Waits for an engine that answers, and says once in a while what it waits for. */
-async function answeringEngine(
-  engine: Engine,
-  config: AgentConfig,
-  log: Log,
-  onWait: () => void,
-): Promise<EngineInfo> {
+async function answeringEngine(engine: Engine, config: AgentConfig, log: Log, onWait: () => void): Promise<EngineInfo> {
   for (let waitMs = 500; ; waitMs = Math.min(waitMs * 1.5, 30_000)) {
     try {
       return await engine.info()

@@ -1,12 +1,10 @@
 /** Folds what Docker shows of a container into what is known of it. Within a run a known status never decreases. */
 import type { ObservedContainer } from '../engine.ts'
 import { isLastRun } from './restart.ts'
+import { killedExitCode, outOfMemoryReason } from './out-of-memory.ts'
 import type { ContainerFacts } from './view.ts'
 
 export const vanishedReason = 'ContainerVanishedError: No container matching saved ID found'
-export const outOfMemoryReason = 'OutOfMemoryError: Container killed due to memory usage'
-/** 128 + SIGKILL: what a container killed by the kernel leaves; Docker's OOM flag alone also stands for a child's end. */
-const killedExitCode = 137
 
 export function foldObservation(facts: ContainerFacts, observed: ObservedContainer): ContainerFacts {
   const identified: ContainerFacts = {
@@ -80,6 +78,6 @@ function foldEnd(facts: ContainerFacts, observed: ObservedContainer): ContainerF
     startedAt: observed.startedAt ?? facts.startedAt,
     finishedAt: observed.finishedAt,
     exitCode,
-    reason: facts.reason ?? (killedForMemory ? outOfMemoryReason : dockerSays),
+    reason: facts.reason ?? (killedForMemory ? outOfMemoryReason(observed.memoryUse) : dockerSays),
   }
 }
