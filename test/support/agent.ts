@@ -19,6 +19,8 @@ export interface AgentOptions {
   readonly dockerHost?: string
   /** Further variables, over the ones made from the above. */
   readonly environment?: Readonly<Record<string, string>>
+  /** Another version's `agent/main.ts`; else this one's. */
+  readonly program?: string
 }
 
 export interface AgentProcess {
@@ -44,7 +46,7 @@ interface Start {
 /** Starts the program and gives it back at once, ready or not. */
 export function launchAgent(options: AgentOptions): Start {
   const dataDirectory = options.dataDirectory ?? mkdtempSync(join(tmpdir(), 'gantry-agent-'))
-  const child = spawn(process.execPath, [program], {
+  const child = spawn(process.execPath, [options.program ?? program], {
     env: {
       PATH: process.env['PATH'],
       TMPDIR: tmpdir(),

@@ -22,6 +22,8 @@ export interface ControllerOptions {
   /** 0, the default, takes any free port. */
   readonly port?: number | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
+  /** Another version's `controller/main.ts`; else this one's. */
+  readonly program?: string | undefined
 }
 
 export interface RunningController {
@@ -91,7 +93,7 @@ function launchController(
   dataDir: string,
   options: ControllerOptions,
 ): { child: ChildProcess; ready: Promise<string>; exited: Promise<number | null>; output: () => string } {
-  const child = spawn(process.execPath, [mainFile], {
+  const child = spawn(process.execPath, [options.program ?? mainFile], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: process.env['PATH'],
