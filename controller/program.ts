@@ -11,6 +11,7 @@ import { startServer } from './api/server.ts'
 import { startChangeFeed } from './change-feed.ts'
 import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
 import { CredentialsError, loadCredentials } from './credentials.ts'
+import { addressDecider } from './decide/address.ts'
 import { instanceDecider } from './decide/instance.ts'
 import { instanceTasksDecider } from './decide/instance-tasks.ts'
 import { serviceDecider } from './decide/service.ts'
@@ -80,7 +81,7 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
     historyKeepMs: config.stoppedTaskRetentionMs,
     onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
   })
-  const deciders = [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider]
+  const deciders = [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider]
   const turn = await startTurn({
     store,
     clock,

@@ -48,6 +48,11 @@ export function serviceRevisionArn(place: Place, clusterName: string, serviceNam
   return ecsArn(place, `service-revision/${clusterName}/${serviceName}/${id}`)
 }
 
+/** A task's own network interface, as agents name it. */
+export function attachmentArn(place: Place, attachmentId: string): string {
+  return ecsArn(place, `attachment/${attachmentId}`)
+}
+
 export function isArn(text: string): boolean {
   return text.startsWith('arn:')
 }

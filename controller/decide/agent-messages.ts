@@ -55,6 +55,8 @@ const isContainerChange: Check = shaped({
   lastLogLines: optional(listOf((value) => typeof value === 'string', 10_000)),
 })
 
+const isAttachmentChange: Check = shaped({ attachmentArn: isText, status: isText })
+
 const taskChangeMembers = {
   messageId: isText,
   task: isText,
@@ -65,6 +67,7 @@ const taskChangeMembers = {
   pullStoppedAt: optional(isInstant),
   executionStoppedAt: optional(isInstant),
   waitingFor: optional(isText),
+  attachments: optional(listOf(isAttachmentChange, 100)),
 }
 
 export function readTaskStateChange(message: Message): GantryTaskStateChange | Unreadable {

@@ -10,10 +10,11 @@ import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-
 import { isHealthy, phaseOf } from '../state/service-phase.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
+import { putNewTask } from './address-allocation.ts'
 import { isProving, mayStart, proofs } from './deployment-backoff.ts'
 import { isEngineSilent } from './engine-health.ts'
 import { placeOn } from './placement.ts'
-import { type Candidate, candidateOf, type PlacementRequest } from './placement-candidates.ts'
+import { type Candidate, candidateOf, type PlacementRequest, withOffer } from './placement-candidates.ts'
 import type { ArmedFilter } from './placement-filter.ts'
 import { armFilters } from './placement-filters.ts'
 import { type Failed, refusalOf, waitOf } from './placement-refusal.ts'
@@ -35,14 +36,22 @@ export interface DaemonScene {
 }
 
 /** Filters that look at what an instance is, and not at what it has left. */
-const standingFilters: ReadonlySet<string> = new Set(['launchType', 'platform', 'attributes', 'memberOf', 'gpu'])
+const standingFilters: ReadonlySet<string> = new Set([
+  'launchType',
+  'platform',
+  'attributes',
+  'memberOf',
+  'gpu',
+  'subnetZone',
+  'networkInterface',
+])
 
 /** Undefined where the deployment's task definition is gone. */
 export function daemonScene(reader: Reader, service: ServiceRow, primary: DeploymentRow): DaemonScene | undefined {
   const source = sourceOf(reader, service, primary)
   if (source === undefined) return undefined
   const request = placementRequestOf(source)
-  const filters = armFilters(request).filter(({ name }) => standingFilters.has(name))
+  const filters = armFilters(withOffer(reader, request)).filter(({ name }) => standingFilters.has(name))
   const tasksOn = tasksByInstance(reader, service)
   const eligible = reader
     .find('instance', 'byCluster', service.clusterName)
@@ -131,7 +140,7 @@ function startMissing(
 ): Started {
   const started: TaskRow[] = []
   if (!mayStart(primary, now)) return { started, wait: undefined, isCutShort: false }
-  const filters = armFilters(request)
+  let filters = armFilters(withOffer(tx, request))
   const failed: Failed[] = []
   let isCutShort = false
   for (const instance of eligible) {
@@ -144,9 +153,9 @@ function startMissing(
     const filter = filters.find((armed) => !armed.judge(candidate))
     const placed = filter === undefined ? placeOn(tx, instance, request, now) : undefined
     if (placed?.kind === 'placed') {
-      const task = newServiceTask(source, placed, now, world)
-      tx.put('task', task.taskId, task)
-      started.push(task)
+      started.push(putNewTask(tx, newServiceTask(source, placed, now, world), request.subnetIds, now, world))
+      // Each takes an address from what the next one is offered.
+      if (request.subnetIds !== undefined) filters = armFilters(withOffer(tx, request))
     } else if (filter !== undefined) failed.push({ candidate, filter })
   }
   const wait = failed.length === 0 ? undefined : waitOf(refusalOf(failed, filters), now, now)

@@ -1,6 +1,7 @@
 /** What follows for the tasks of an instance that is INACTIVE: it has none that count. */
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Decider } from './decider.ts'
+import { detached } from './task-attachments.ts'
 
 export const instanceDecider: Decider = {
   name: 'instance',
@@ -28,6 +29,8 @@ function orphaned(task: TaskRow, instance: InstanceRow, now: number): TaskRow {
   return {
     ...task,
     waitingFor: undefined,
+    abandonedAt: now,
+    attachments: task.attachments === undefined ? undefined : detached(task.attachments),
     lastStatus: 'STOPPED',
     desiredStatus: 'STOPPED',
     containers: task.containers.map((container) => ({ ...container, lastStatus: 'STOPPED' })),

@@ -14,6 +14,7 @@ import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.
 import { dockerConfig, dockerHostConfig } from './docker-config.ts'
 import { gpuAssociations } from './gpus.ts'
 import { payloadFetched } from './payload-fetched.ts'
+import type { TaskNetwork } from './payload-network.ts'
 import { accessPointHostConfig, type FileSystems, payloadFileSystems } from './payload-file-systems.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
@@ -28,6 +29,8 @@ export interface PayloadReceiver {
   /** Where a secret that is named without an ARN is looked up. */
   readonly region: string
   readonly fileSystems: FileSystems
+  /** Where the task has an address of its own. */
+  readonly network?: TaskNetwork | undefined
 }
 
 export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: PayloadReceiver): PayloadTask {
@@ -53,10 +56,12 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
     ...(service !== undefined && { serviceName: service }),
     containers: definition.containerDefinitions.map((container) => payloadContainer(container, task, definition, to)),
     ...(associations.length > 0 && { associations }),
+    ...(to.network !== undefined && { elasticNetworkInterfaces: [to.network.networkInterface] }),
     volumes: (definition.volumes ?? []).map(payloadVolume),
     ...(to.gantryProtocol && {
       gantry: {
         knownStatus: task.lastStatus,
+        ...(to.network !== undefined && { network: to.network.network }),
         ...(fileSystems !== undefined && { fileSystems }),
         ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),

@@ -6,6 +6,7 @@ import type { PlacementConstraint, PlacementStrategy, TaskOverride } from '../..
 import type { InstanceRow, ReservedResources, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { attributesOf } from './operator-changes.ts'
+import { type NetworkOffer, networkOffer } from './network-offer.ts'
 import { type InstanceResources, resourcesAfter, resourcesLeft } from './resources.ts'
 
 export interface PlacementRequest {
@@ -21,6 +22,15 @@ export interface PlacementRequest {
   readonly strategies: readonly PlacementStrategy[]
   /** Whose default holds where no strategy is given; absent: RunTask's. */
   readonly default?: 'task' | 'service' | undefined
+  /** Where the task is to have an address of its own (network mode awsvpc): from one of these. */
+  readonly subnetIds?: readonly string[] | undefined
+  /** What these have to offer as of now: `withOffer`. */
+  readonly network?: NetworkOffer | undefined
+}
+
+/** The request with what its subnets have to offer, as `reader` shows it. */
+export function withOffer(reader: Reader, request: PlacementRequest): PlacementRequest {
+  return request.subnetIds === undefined ? request : { ...request, network: networkOffer(reader, request.subnetIds) }
 }
 
 /** What placement reads of a task that an instance holds; also of one that a plan has put there and nobody wrote yet. */

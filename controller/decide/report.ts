@@ -9,6 +9,7 @@ import type { ContainerStatus } from '../../proto/status.ts'
 import { containerStatuses, isLaterContainerStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import { sameRow } from '../state/equal.ts'
 import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import { type AttachmentReport, attachmentsAfter } from './task-attachments.ts'
 
 /** A report on one task, in the members that SubmitTaskStateChange and Gantry's own message share. */
 export interface TaskReport {
@@ -21,6 +22,7 @@ export interface TaskReport {
   readonly pullStoppedAt?: number | undefined
   readonly executionStoppedAt?: number | undefined
   readonly waitingFor?: string | undefined
+  readonly attachments?: readonly AttachmentReport[] | undefined
 }
 
 export type ContainerReport = Omit<GantryContainerStateChange, 'status'> & { readonly status?: string | undefined }
@@ -40,6 +42,7 @@ export function taskAfterReport(
   const base: TaskRow = {
     ...task,
     containers,
+    attachments: attachmentsAfter(task, report.status, report.attachments ?? []),
     healthStatus: healthOfTask(containers, definition),
     pullStartedAt: task.pullStartedAt ?? report.pullStartedAt,
     pullStoppedAt: task.pullStoppedAt ?? report.pullStoppedAt,

@@ -24,6 +24,8 @@ export interface InstanceResources {
   readonly dynamicPortsAwaited: number
   /** GPUs that no live task holds. */
   readonly freeGpuIds: readonly string[]
+  /** Network interfaces of their own that live tasks have. */
+  readonly networkInterfaces: number
 }
 
 /**
@@ -89,6 +91,7 @@ function offersTheSame(before: InstanceRow, after: InstanceRow): boolean {
 function holdsMoreThanSizes({ reserved, containers }: TaskRow): boolean {
   return (
     (reserved.gpus ?? 0) > 0 ||
+    (reserved.networkInterfaces ?? 0) > 0 ||
     reserved.dynamicPortsAwaited > 0 ||
     reserved.tcpPorts.length > 0 ||
     reserved.udpPorts.length > 0 ||
@@ -109,6 +112,7 @@ export function resourcesAfter(resources: InstanceResources, reserved: ReservedR
     usedUdpPorts: reserved.udpPorts.length === 0 ? usedUdpPorts : new Set([...usedUdpPorts, ...reserved.udpPorts]),
     dynamicPortsAwaited: dynamicPortsAwaited + reserved.dynamicPortsAwaited,
     freeGpuIds: reserved.gpus === undefined ? freeIds : freeIds.slice(reserved.gpus),
+    networkInterfaces: resources.networkInterfaces + (reserved.networkInterfaces ?? 0),
   }
 }
 
@@ -118,7 +122,9 @@ function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceR
   const usedUdpPorts = new Set([...registeredPorts(instance, 'PORTS_UDP'), ...instance.hostUdpPorts])
   let { cpuUnits, memoryMiB } = registered
   let dynamicPortsAwaited = 0
+  let networkInterfaces = 0
   for (const task of liveTasks) {
+    networkInterfaces += task.reserved.networkInterfaces ?? 0
     cpuUnits -= task.reserved.cpuUnits
     memoryMiB -= task.reserved.memoryMiB
     dynamicPortsAwaited += task.reserved.dynamicPortsAwaited
@@ -128,7 +134,8 @@ function sumsOf(instance: InstanceRow, liveTasks: readonly TaskRow[]): InstanceR
   }
   const remaining = { cpuUnits, memoryMiB }
   const freeIds = freeGpuIds(instance, liveTasks)
-  return { registered, remaining, usedTcpPorts, usedUdpPorts, dynamicPortsAwaited, freeGpuIds: freeIds }
+  const ports = { usedTcpPorts, usedUdpPorts, dynamicPortsAwaited }
+  return { registered, remaining, ...ports, freeGpuIds: freeIds, networkInterfaces }
 }
 
 /**
@@ -147,6 +154,7 @@ export function taskDemand(definition: TaskDefinitionRow, overrides: TaskOverrid
     memoryMiB: sizeOf(overrides?.memory ?? definition.memory, parseMemoryMiB) ?? ofContainers.memoryMiB,
     ...portDemand(definition),
     ...(gpus === 0 ? {} : { gpus }),
+    ...(definition.networkMode === 'awsvpc' && { networkInterfaces: 1 }),
   }
 }
 

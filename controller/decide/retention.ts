@@ -4,6 +4,7 @@
  */
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { endQuarantines } from './address.ts'
 import { retainServices, serviceRetentionDefaults, type ServiceRetentionLimits } from './service-retention.ts'
 
 export interface RetentionLimits extends ServiceRetentionLimits {
@@ -45,8 +46,9 @@ export function retain(tx: Transaction, limits: RetentionLimits, now: number): R
   const archived = expiredOf(stopped, endOf, until, limits.stoppedTasksMax, limits.rowsMax)
   for (const task of archived) tx.archiveTask(task.taskId)
   const droppedServiceRows = retainServices(tx, limits, now, limits.rowsMax - archived.length)
-  const left = limits.rowsMax - archived.length - droppedServiceRows
-  const droppedRows = droppedServiceRows + dropExpired(tx, limits, now, left)
+  const freed = endQuarantines(tx, limits.rowsMax - archived.length - droppedServiceRows, now)
+  const left = limits.rowsMax - archived.length - droppedServiceRows - freed
+  const droppedRows = droppedServiceRows + freed + dropExpired(tx, limits, now, left)
   return { archivedTasks: archived.length, droppedRows, hasMore: archived.length + droppedRows >= limits.rowsMax }
 }
 

@@ -5,6 +5,7 @@
 import { sameRow } from '../state/equal.ts'
 import { phaseOf } from '../state/service-phase.ts'
 import type { TaskSetRow } from '../state/service-tables.ts'
+import type { SubnetRow } from '../state/subnet-tables.ts'
 import type { InstanceRow, TableName, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
 import { isEngineSilent } from './engine-health.ts'
@@ -31,6 +32,12 @@ export function concernedServices(
       return ofTask(reader, reader.get('task', key), before as TaskRow | undefined)
     case 'instance':
       return ofInstance(reader, reader.get('instance', key), before as InstanceRow | undefined)
+    case 'address':
+      return reader.get('address', key) === undefined ? servicesAwaitingAddress(reader) : []
+    case 'subnet':
+      return isMerelyUsed(reader.get('subnet', key), before as SubnetRow | undefined)
+        ? []
+        : servicesAwaitingAddress(reader)
     case 'cluster':
       return reader.find('service', 'liveByCluster', key).map(({ serviceKey }) => serviceKey)
     default:
@@ -97,6 +104,20 @@ function waitingServices(reader: Reader, clusterName: string): readonly string[]
     ...reader.find('deployment', 'waitingByCluster', clusterName),
     ...reader.find('taskSet', 'waitingByCluster', clusterName),
   ].map(({ serviceKey }) => serviceKey)
+}
+
+/** A subnet may serve all clusters. */
+function servicesAwaitingAddress(reader: Reader): readonly string[] {
+  return [
+    ...reader.find('deployment', 'awaitingAddress', 'awaiting'),
+    ...reader.find('taskSet', 'awaitingAddress', 'awaiting'),
+  ].map(({ serviceKey }) => serviceKey)
+}
+
+/** An address was given out, which makes room for nobody. */
+function isMerelyUsed(subnet: SubnetRow | undefined, before: SubnetRow | undefined): boolean {
+  if (subnet === undefined || before === undefined) return subnet === undefined
+  return sameRow({ ...subnet, lastGiven: undefined }, { ...before, lastGiven: undefined })
 }
 
 function daemons(reader: Reader, clusterName: string): readonly string[] {

@@ -7,6 +7,7 @@ import type { DeploymentRow, PlacementWait, ServiceRow } from '../state/service-
 import { sameRow } from '../state/equal.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
+import { putNewTask } from './address-allocation.ts'
 import type { PlacementRequest } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
@@ -22,7 +23,7 @@ const waitRepeatMs = 6 * 60 * 60 * 1000
 const waitChangeMs = 60_000
 
 /** Whose tasks are started: a deployment or a task set. */
-export type Owner = Pick<DeploymentRow, 'id' | 'taskDefinition' | 'launchType'>
+export type Owner = Pick<DeploymentRow, 'id' | 'taskDefinition' | 'launchType' | 'networkConfiguration'>
 
 export interface Starts {
   readonly started: readonly TaskRow[]
@@ -42,14 +43,13 @@ export function startTasks(
   if (count <= 0) return { started: [] }
   const source = sourceOf(tx, service, owner)
   if (source === undefined) return { started: [], wait: waitForDefinition(owner, now) }
-  const plan = planPlacement(tx, service.clusterName, placementRequestOf(source), now, world)
+  const request = placementRequestOf(source)
+  const plan = planPlacement(tx, service.clusterName, request, now, world)
   const started: TaskRow[] = []
   while (started.length < count) {
     const placed = plan.next()
     if (placed.kind === 'refused') return { started, wait: waitOf(placed, now, now) }
-    const task = newServiceTask(source, placed, now, world)
-    tx.put('task', task.taskId, task)
-    started.push(task)
+    started.push(putNewTask(tx, newServiceTask(source, placed, now, world), request.subnetIds, now, world))
   }
   return { started }
 }
@@ -59,10 +59,12 @@ export function sourceOf(reader: Reader, service: ServiceRow, owner: Owner): Ser
   const cluster = reader.get('cluster', service.clusterName)
   const definition = definitionOf(reader, owner.taskDefinition)
   if (cluster === undefined || definition === undefined) return undefined
-  return { cluster, service, definition, deploymentId: owner.id, launchType: owner.launchType }
+  const { id: deploymentId, launchType, networkConfiguration } = owner
+  return { cluster, service, definition, deploymentId, launchType, networkConfiguration }
 }
 
-export function placementRequestOf({ service, definition, launchType }: ServiceTaskSource): PlacementRequest {
+export function placementRequestOf(source: ServiceTaskSource): PlacementRequest {
+  const { service, definition, launchType, networkConfiguration } = source
   return {
     definition,
     group: groupOf(service),
@@ -70,6 +72,7 @@ export function placementRequestOf({ service, definition, launchType }: ServiceT
     constraints: [...(definition.placementConstraints ?? []), ...service.placementConstraints],
     strategies: service.placementStrategy,
     default: 'service',
+    subnetIds: networkConfiguration?.awsvpcConfiguration?.subnets,
   }
 }
 
@@ -238,6 +241,9 @@ function missInWords(filter: string): string {
       return 'is not ACTIVE'
     case 'tasksMax':
       return 'holds as many tasks as its agent allows'
+    case 'taskEniMax':
+    case 'addresses':
+      return 'encountered error "RESOURCE:ENI"'
     case 'distinctInstance':
       return 'already runs a task of this service, and its constraints allow one for each instance'
     case 'memberOf':

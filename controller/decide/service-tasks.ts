@@ -22,15 +22,12 @@ export interface ServiceTaskSource {
   /** The deployment or task set that the task belongs to. */
   readonly deploymentId: string
   readonly launchType?: 'EC2' | 'EXTERNAL' | undefined
+  /** Where its tasks have addresses of their own (network mode awsvpc). */
+  readonly networkConfiguration?: DeploymentRow['networkConfiguration']
 }
 
 /** A task of a service where placement put it, PENDING. The caller writes it. */
-export function newServiceTask(
-  source: ServiceTaskSource,
-  placed: Placed,
-  now: number,
-  world: World,
-): TaskRow {
+export function newServiceTask(source: ServiceTaskSource, placed: Placed, now: number, world: World): TaskRow {
   const { cluster, service, definition, deploymentId, launchType } = source
   const { instance, note } = placed
   const request = {

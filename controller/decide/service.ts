@@ -21,7 +21,7 @@ import { decideTaskSets, drainTaskSets, dropTaskSets } from './task-sets.ts'
 
 export const serviceDecider: KeyedDecider = {
   name: 'service',
-  tables: ['service', 'deployment', 'taskSet', 'task', 'instance', 'cluster'],
+  tables: ['service', 'deployment', 'taskSet', 'task', 'instance', 'cluster', 'subnet', 'address'],
   concerns: concernedServices,
   decide(tx, serviceKey, now, world) {
     const service = tx.get('service', serviceKey)

@@ -8,6 +8,7 @@ import type { World } from '../../proto/world.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { payloadTask } from './payload.ts'
+import { payloadNetwork } from './payload-network.ts'
 
 /** What an agent did not acknowledge is sent again after this time. */
 export const resendAfterMs = 10_000
@@ -94,7 +95,14 @@ function payloadTasks(
       const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
       if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
       const { gantryProtocol } = instance
-      tasks.push(payloadTask(row, definition, { gantryProtocol, region: world.region, fileSystems: reader }))
+      tasks.push(
+        payloadTask(row, definition, {
+          gantryProtocol,
+          region: world.region,
+          fileSystems: reader,
+          network: payloadNetwork(reader, row, world),
+        }),
+      )
     } catch (error) {
       failures.push({ err: error, task: row.taskArn })
     }

@@ -18,6 +18,7 @@ import {
 } from './deployment-configuration.ts'
 import type { Call } from './handler.ts'
 import { unsupported } from './launch-rules.ts'
+import { checkNetworkConfiguration } from './network-configuration.ts'
 import { serviceKeyOf } from './service-lookup.ts'
 import {
   checkCapacity,
@@ -137,6 +138,7 @@ type CheckedMembers = Pick<
   | 'placementConstraints'
   | 'placementStrategy'
   | 'healthCheckGracePeriodSeconds'
+  | 'networkConfiguration'
 >
 
 /** What the service runs, how many, where and how it is deployed: the members that depend on each other. */
@@ -152,12 +154,15 @@ function checkMembers(reader: Reader, cluster: ClusterRow, input: Input<'CreateS
   checkRole(input)
   const launchType = checkCapacity(cluster, input, strategy)
   const definition =
-    controller === 'EXTERNAL'
+    controller === 'EXTERNAL' ? undefined : checkServiceDefinition(reader, input.taskDefinition, launchType)
+  const networkConfiguration =
+    definition === undefined
       ? undefined
-      : checkServiceDefinition(reader, input.taskDefinition, launchType, input.networkConfiguration)
+      : checkNetworkConfiguration(reader, cluster, definition, input.networkConfiguration)
   return {
     ...(definition !== undefined && { taskDefinition: definition.taskDefinitionArn }),
     ...(launchType !== undefined && { launchType }),
+    ...(networkConfiguration !== undefined && { networkConfiguration }),
     desiredCount: checkDesiredCount(input.desiredCount, strategy) ?? 0,
     deploymentConfiguration: mergeDeploymentConfiguration(
       initialDeploymentConfiguration(strategy),

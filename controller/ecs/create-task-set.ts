@@ -9,6 +9,7 @@ import type { ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
+import { checkNetworkConfiguration } from './network-configuration.ts'
 import {
   checkCapacity,
   checkServiceConstraints,
@@ -80,7 +81,8 @@ function newTaskSet(
 ): TaskSetRow {
   refuseWhatIsNotBuilt(input)
   const launchType = checkCapacity(cluster, input, 'REPLICA')
-  const definition = checkServiceDefinition(tx, input.taskDefinition, launchType, input.networkConfiguration)
+  const definition = checkServiceDefinition(tx, input.taskDefinition, launchType)
+  const networkConfiguration = checkNetworkConfiguration(tx, cluster, definition, input.networkConfiguration)
   checkServiceConstraints(definition, service.placementConstraints, 'REPLICA')
   const id = newDeploymentId(world)
   const { clusterName, serviceKey, serviceName, serviceArn, clusterArn } = service
@@ -97,6 +99,7 @@ function newTaskSet(
     createdAt: now,
     updatedAt: now,
     ...(launchType !== undefined && { launchType }),
+    ...(networkConfiguration !== undefined && { networkConfiguration }),
     loadBalancers: [],
     serviceRegistries: [],
     scale: checkScale(input.scale, 0),

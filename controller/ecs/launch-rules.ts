@@ -31,7 +31,7 @@ export function checkLaunchType(cluster: ClusterRow, input: LaunchInput): 'EC2' 
   if (launchType !== undefined && launchType !== 'EC2' && launchType !== 'EXTERNAL') {
     throw unsupported(
       `Launch type ${launchType} is not available: tasks run on the cluster's own container instances. Use launchType ` +
-        'EC2 or EXTERNAL with a task definition of network mode bridge, host or none.',
+        'EC2 or EXTERNAL.',
     )
   }
   if (platformVersion !== undefined && platformVersion !== '') {
@@ -55,19 +55,4 @@ export function checkCompatibility(definition: TaskDefinitionRow, launchType: 'E
     `Task definition does not support launch_type ${launchType ?? 'EC2'}. It is compatible with ` +
       `${compatible.join(', ')}: register a revision without what ties it to that.`,
   )
-}
-
-export function checkNetworkMode(
-  definition: TaskDefinitionRow,
-  networkConfiguration: Input<'RunTask'>['networkConfiguration'],
-): void {
-  if (definition.networkMode === 'awsvpc') {
-    throw unsupported(
-      `Task definition ${definition.family}:${definition.revision} uses network mode awsvpc, which is not available yet. ` +
-        'Register a revision with network mode bridge (the default), host or none.',
-    )
-  }
-  if (networkConfiguration !== undefined) {
-    throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
-  }
 }

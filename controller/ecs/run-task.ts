@@ -4,6 +4,7 @@ import { stableHash } from '../../proto/hash.ts'
 import type { Failure, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { failuresOf } from '../decide/placement.ts'
+import { putNewTask } from '../decide/address-allocation.ts'
 import type { PlacementRequest } from '../decide/placement-candidates.ts'
 import { planPlacement } from '../decide/placement-plan.ts'
 import { type Refused, sentenceWithNearest } from '../decide/placement-refusal.ts'
@@ -12,6 +13,7 @@ import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { describeTask } from './describe-task.ts'
 import { checkCompatibility, checkLaunchType } from './launch-rules.ts'
+import { subnetsOf } from './network-configuration.ts'
 import { newTask } from './new-task.ts'
 import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { checkClientToken, recallAnswer, rememberAnswer } from './run-task-idempotency.ts'
@@ -64,8 +66,7 @@ function placeAll(
     const { instance, note } = placed
     const launchType = placement.launchType ?? instance.launchType
     const row = { ...newTask(request, launchType, instance, placed, now, world), placement: note }
-    tx.put('task', row.taskId, row)
-    rows.push(row)
+    rows.push(putNewTask(tx, row, placement.subnetIds, now, world))
   }
   return { rows, refused: undefined }
 }
@@ -84,8 +85,10 @@ function placementOf(
   launchType: 'EC2' | 'EXTERNAL' | undefined,
   input: Input<'RunTask'>,
 ): PlacementRequest {
-  const { definition, overrides, group } = request
+  const { definition, overrides, group, networkConfiguration } = request
   const constraints = checkConstraints(definition.placementConstraints, input.placementConstraints)
   checkCompatibility(definition, launchType)
-  return { definition, overrides, group, launchType, constraints, strategies: checkStrategies(input.placementStrategy) }
+  const strategies = checkStrategies(input.placementStrategy)
+  const subnetIds = subnetsOf(networkConfiguration)
+  return { definition, overrides, group, launchType, constraints, strategies, subnetIds }
 }

@@ -9,7 +9,7 @@ import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { SchedulingStrategy } from './deployment-configuration.ts'
-import { asksForProviders, checkCompatibility, checkLaunchType, checkNetworkMode, unsupported } from './launch-rules.ts'
+import { asksForProviders, checkCompatibility, checkLaunchType, unsupported } from './launch-rules.ts'
 import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 
@@ -63,19 +63,17 @@ export function checkCapacity(
 }
 
 /**
- * The ACTIVE task definition that a service is to run, and that its launch type and its network configuration go with.
- * ClientException, InvalidParameterException or UnsupportedFeatureException.
+ * The ACTIVE task definition that a service is to run, and that its launch type goes with. ClientException or
+ * InvalidParameterException.
  */
 export function checkServiceDefinition(
   reader: Reader,
   nameOrArn: string | undefined,
   launchType: 'EC2' | 'EXTERNAL' | undefined,
-  networkConfiguration: Input<'CreateService'>['networkConfiguration'],
 ): TaskDefinitionRow {
   if (nameOrArn === undefined || nameOrArn === '') throw clientError('TaskDefinition can not be blank.')
   const definition = requireTaskDefinition(reader, nameOrArn)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
-  checkNetworkMode(definition, networkConfiguration)
   checkCompatibility(definition, launchType)
   return definition
 }

@@ -247,7 +247,10 @@ await t.test('what CreateService refuses, by member, and nothing is left of it',
     [{ taskDefinition: undefined }, /^ClientException: TaskDefinition can not be blank/],
     [{ taskDefinition: 'nobody' }, /^ClientException: TaskDefinition not found/],
     [{ taskDefinition: 'web:3' }, /^ClientException: TaskDefinition is inactive$/],
-    [{ taskDefinition: 'vpc' }, /^UnsupportedFeatureException: .* uses network mode awsvpc/],
+    [
+      { taskDefinition: 'vpc' },
+      /^InvalidParameterException: Network Configuration must be provided when networkMode 'awsvpc'/,
+    ],
     [{ taskDefinition: 'cloud' }, /^InvalidParameterException: Task definition does not support launch_type EC2/],
     [
       { taskDefinition: 'edge', launchType: 'EC2' },

@@ -2,11 +2,13 @@
 import { invalidParameter } from '../../proto/errors.ts'
 import type { Failure, Input, Output, Task } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import { putNewTask } from '../decide/address-allocation.ts'
 import { failuresOf, placeOn } from '../decide/placement.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf, describeTask } from './describe-task.ts'
 import { findInstance, missingInstance } from './instance-lookup.ts'
+import { subnetsOf } from './network-configuration.ts'
 import { newTask } from './new-task.ts'
 import { readTaskRequest } from './task-request.ts'
 
@@ -28,6 +30,7 @@ export function startTask(
   for (const idOrArn of named) checkClusterOf(idOrArn, cluster)
   const request = readTaskRequest(tx, cluster, input, principalArn, world)
   const { definition, overrides, group } = request
+  const subnetIds = subnetsOf(request.networkConfiguration)
   const tasks: Task[] = []
   const failures: Failure[] = []
   for (const idOrArn of named) {
@@ -36,14 +39,14 @@ export function startTask(
       failures.push(missingInstance(world, cluster, idOrArn))
       continue
     }
-    const wanted = { definition, overrides, group, constraints: [], strategies: [] }
+    const wanted = { definition, overrides, group, constraints: [], strategies: [], subnetIds }
     const placed = placeOn(tx, instance, wanted, now)
     if (placed.kind === 'refused') {
       failures.push(...failuresOf(placed, placed.sentence))
       continue
     }
-    const row = newTask(request, instance.launchType, instance, placed, now, world)
-    tx.put('task', row.taskId, row)
+    const task = newTask(request, instance.launchType, instance, placed, now, world)
+    const row = putNewTask(tx, task, subnetIds, now, world)
     tasks.push(describeTask(tx, row, ['TAGS']))
   }
   return { tasks, failures }

@@ -2,10 +2,12 @@
 import { clientError, invalidParameter } from '../../proto/errors.ts'
 import type { Input, Tag, TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { effectiveSetting } from './account-settings.ts'
-import { checkNetworkMode, unsupported } from './launch-rules.ts'
+import { unsupported } from './launch-rules.ts'
+import { checkNetworkConfiguration } from './network-configuration.ts'
 import { checkTags, tagsMax } from './tags.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 import { checkOverrides } from './task-overrides.ts'
@@ -21,6 +23,8 @@ export interface TaskRequest {
   readonly overrides: TaskOverride
   readonly tags: readonly Tag[]
   readonly logDriverMode: 'non-blocking' | undefined
+  /** With network mode awsvpc, and only then. */
+  readonly networkConfiguration?: ServiceRow['networkConfiguration']
 }
 
 const startedByLengthMax = 128
@@ -47,7 +51,7 @@ export function readTaskRequest(
   refuseWhatIsNotBuilt(input)
   const definition = requireTaskDefinition(reader, input.taskDefinition)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
-  checkNetworkMode(definition, input.networkConfiguration)
+  const networkConfiguration = checkNetworkConfiguration(reader, cluster, definition, input.networkConfiguration)
   return {
     cluster,
     definition,
@@ -59,6 +63,7 @@ export function readTaskRequest(
       effectiveSetting(reader, principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
         ? 'non-blocking'
         : undefined,
+    networkConfiguration,
   }
 }
 

@@ -174,7 +174,10 @@ await t.test('RunTask refuses in the words of ECS and says what to do instead', 
     [{ count: 0 }, /^InvalidParameterException: count must be .* 1 to 10/],
     [{ count: 11 }, /^InvalidParameterException: count/],
     [{ launchType: 'FARGATE' }, /^UnsupportedFeatureException: Launch type FARGATE .* Use launchType EC2 or EXTERNAL/],
-    [{ taskDefinition: 'vpc' }, /^UnsupportedFeatureException: .*vpc:1 uses network mode awsvpc.*bridge/],
+    [
+      { taskDefinition: 'vpc' },
+      /^InvalidParameterException: Network Configuration must be provided when networkMode 'awsvpc'/,
+    ],
     [
       { taskDefinition: 'ec2only', ...external },
       /^InvalidParameterException: Task definition does not support launch_type EXTERNAL/,

@@ -1,10 +1,11 @@
 /**
  * UpdateService: changes what the request names and keeps the rest. Which members start a deployment is ECS's rule: the
- * task definition where it is another one, and `forceNewDeployment`; everything else holds for what runs, and for the
+ * task definition or the network configuration where it is another one, and `forceNewDeployment`; everything else holds for what runs, and for the
  * tasks that are started from now on. Source: the ECS API reference, UpdateService ("triggers a new service deployment").
  */
 import { parseTaskDefinitionName } from '../../proto/arn.ts'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
+import { stableHash } from '../../proto/hash.ts'
 import type { Input } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { startDeployment } from '../decide/deployment-start.ts'
@@ -16,6 +17,7 @@ import { effectiveSetting } from './account-settings.ts'
 import { requireCluster } from './clusters.ts'
 import { mergeDeploymentConfiguration } from './deployment-configuration.ts'
 import type { Call } from './handler.ts'
+import { checkNetworkConfiguration } from './network-configuration.ts'
 import { requireService } from './service-lookup.ts'
 import {
   checkCapacity,
@@ -37,7 +39,10 @@ export function updateService(tx: Transaction, input: Input<'UpdateService'>, ca
   refuseWhatIsNotBuilt(input)
   checkCapacityChange(cluster, before, input)
   const definition = definitionAfter(tx, before, input)
-  const next = changed(tx, before, definition, input, call, world)
+  const next = {
+    ...changed(tx, before, definition, input, call, world),
+    networkConfiguration: networkAfter(tx, cluster, before, definition, input),
+  }
   tx.put('service', next.serviceKey, next)
   if (startsDeployment(before, next, input)) startDeployment(tx, next, {}, call.now, world)
   else markUpdated(tx, next, call.now)
@@ -90,14 +95,28 @@ function definitionAfter(
   before: ServiceRow,
   input: Input<'UpdateService'>,
 ): TaskDefinitionRow | undefined {
-  const { taskDefinition, networkConfiguration } = input
-  if (taskDefinition !== undefined) {
-    return checkServiceDefinition(tx, taskDefinition, before.launchType, networkConfiguration)
+  const { taskDefinition } = input
+  return taskDefinition === undefined ? undefined : checkServiceDefinition(tx, taskDefinition, before.launchType)
+}
+
+/** A definition of another network mode takes a network configuration that the service had away, or asks for one. */
+function networkAfter(
+  tx: Transaction,
+  cluster: ClusterRow,
+  before: ServiceRow,
+  definition: TaskDefinitionRow | undefined,
+  { networkConfiguration }: Input<'UpdateService'>,
+): ServiceRow['networkConfiguration'] {
+  if (definition === undefined && networkConfiguration === undefined) return before.networkConfiguration
+  const current = definition ?? currentDefinition(tx, before)
+  if (current === undefined) {
+    throw invalidParameter(
+      `Task definition ${before.taskDefinition ?? ''} of the service is gone, so that its network mode is not known. Give ` +
+        'taskDefinition too.',
+    )
   }
-  if (networkConfiguration !== undefined) {
-    throw invalidParameter('Network Configuration is not valid for the given networkMode of this task definition.')
-  }
-  return undefined
+  const kept = current.networkMode === 'awsvpc' ? before.networkConfiguration : undefined
+  return checkNetworkConfiguration(tx, cluster, current, networkConfiguration ?? kept)
 }
 
 function changed(
@@ -177,9 +196,13 @@ function tellRebalancing(
   addServiceEvent(tx, next.serviceKey, message, now, world)
 }
 
-/** The same task definition again starts nothing, as in ECS. */
+/** The same task definition, or network configuration, again starts nothing, as in ECS. */
 function startsDeployment(before: ServiceRow, next: ServiceRow, input: Input<'UpdateService'>): boolean {
-  return input.forceNewDeployment === true || before.taskDefinition !== next.taskDefinition
+  return (
+    input.forceNewDeployment === true ||
+    before.taskDefinition !== next.taskDefinition ||
+    stableHash(before.networkConfiguration ?? {}) !== stableHash(next.networkConfiguration ?? {})
+  )
 }
 
 /** As ECS shows it: what changes the service without a deployment changes its newest deployment's `updatedAt`. */

@@ -26,6 +26,7 @@ import type {
 } from './service-tables.ts'
 import type { AccessPointRow, FileSystemRow } from './file-system-tables.ts'
 import { phaseOf } from './service-phase.ts'
+import type { AddressRow, SubnetRow } from './subnet-tables.ts'
 
 /** Key: the cluster's name. Counts are not stored: they are read from the indexes when asked. */
 export interface ClusterRow
@@ -54,6 +55,8 @@ export interface ClusterRow
   readonly lossesAcceptedAt?: number | undefined
   /** How long an instance may be silent before its tasks are replaced, milliseconds. Absent: the default of 15 s. */
   readonly lostAfterMs?: number | undefined
+  /** Where awsvpc tasks go that are started without a network configuration. */
+  readonly defaultSubnetId?: string | undefined
 }
 
 /** Instants in epoch milliseconds: those that fell silent from `since` to `pausedUntil` are waited for until `until`. */
@@ -116,6 +119,8 @@ export interface InstanceRow
   readonly lostSince?: number | undefined
   /** When the agent of a lost instance came back: a little later, once it has told what ended meanwhile, it isn't lost. */
   readonly returnedAt?: number | undefined
+  /** Subnets in which an address is reserved for the host's own interface. */
+  readonly addressedSubnetIds?: readonly string[] | undefined
   /** RegisterContainerInstance's clientToken, so that a repeat answers the same instance. */
   readonly clientToken?: string | undefined
 }
@@ -167,6 +172,8 @@ export interface TaskRow
   readonly evacuatingSince?: number | undefined
   /** Task protection: until then (epoch milliseconds) neither scale-in nor a deployment nor a drain stops the task. */
   readonly protectedUntil?: number | undefined
+  /** Set where its instance was deregistered by force: it counts as STOPPED, and its containers may go on. */
+  readonly abandonedAt?: number | undefined
 }
 
 export interface TaskContainer extends Omit<With<Container, 'containerArn' | 'name'>, 'lastStatus'> {
@@ -193,6 +200,8 @@ export interface ReservedResources {
   readonly dynamicPortsAwaited: number
   /** How many of its GPUs; which ones stands with the containers. Absent: none. */
   readonly gpus?: number | undefined
+  /** Network interfaces of its own: 1 with network mode awsvpc. */
+  readonly networkInterfaces?: number | undefined
 }
 
 /** Key: `operation/cluster/clientToken`. What a repeated call is answered with; kept for 24 hours. */
@@ -225,6 +234,8 @@ export interface Tables {
   serviceRevision: ServiceRevisionRow
   serviceEvent: ServiceEventRow
   taskSet: TaskSetRow
+  subnet: SubnetRow
+  address: AddressRow
   fileSystem: FileSystemRow
   accessPoint: AccessPointRow
 }
@@ -300,6 +311,8 @@ export const indexes = {
     /** Deployments of a cluster that wait for capacity. */
     waitingByCluster: (row: DeploymentRow) =>
       row.waiting === undefined || row.status === 'INACTIVE' ? undefined : row.clusterName,
+    /** Deployments of any cluster whose next task needs an address of its own. */
+    awaitingAddress: (row: DeploymentRow) => (row.status === 'INACTIVE' ? undefined : awaitsAddress(row)),
   },
   serviceDeployment: {
     byService: (row: ServiceDeploymentRow) => row.serviceKey,
@@ -316,6 +329,14 @@ export const indexes = {
     byTaskDefinition: (row: TaskSetRow) => row.taskDefinition,
     /** Task sets of a cluster that wait for capacity. */
     waitingByCluster: (row: TaskSetRow) => (row.waiting === undefined ? undefined : row.clusterName),
+    awaitingAddress: (row: TaskSetRow) => awaitsAddress(row),
+  },
+  subnet: {},
+  address: {
+    bySubnet: (row: AddressRow) => row.subnetId,
+    byTask: (row: AddressRow) => row.taskId,
+    byInstance: (row: AddressRow) => row.instanceId,
+    quarantined: (row: AddressRow) => (row.quarantine === undefined ? undefined : 'quarantined'),
   },
   fileSystem: {},
   accessPoint: {
@@ -327,6 +348,14 @@ export type IndexName<T extends TableName> = keyof (typeof indexes)[T] & string
 
 /** The table names in the order in which they are written down, for the store and for iteration. */
 export const tableNames = Object.keys(indexes) as readonly TableName[]
+
+/** By the network configuration, not by the reason: what stands first in the way of a task may be something else. */
+function awaitsAddress({
+  waiting,
+  networkConfiguration,
+}: Pick<DeploymentRow, 'waiting' | 'networkConfiguration'>): string | undefined {
+  return waiting === undefined || networkConfiguration === undefined ? undefined : 'awaiting'
+}
 
 function inDeployment(row: TaskRow, word: string | undefined): string | undefined {
   if (row.deploymentId === undefined || word === undefined || row.lastStatus === 'STOPPED') return undefined

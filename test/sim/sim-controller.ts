@@ -5,6 +5,7 @@
 import { channelOf, readHandshake } from '../../controller/decide/handshake.ts'
 import { ControlChannels } from '../../controller/control-channels.ts'
 import { TelemetryChannels } from '../../controller/telemetry-channels.ts'
+import { addressDecider } from '../../controller/decide/address.ts'
 import { instanceDecider } from '../../controller/decide/instance.ts'
 import { suspectAfterMs } from '../../controller/decide/instance-loss.ts'
 import { instanceTasksDecider } from '../../controller/decide/instance-tasks.ts'
@@ -96,7 +97,7 @@ export class SimController {
       clock,
       world: this.#world,
       log: logger,
-      deciders: [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider],
+      deciders: [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider],
       keyedDeciders: [instanceTasksDecider, serviceDecider],
       schedule: (run) => void timers.after(this.#parts.random.between(0, 1), run),
       after: (delayMs, callback) => timers.after(delayMs, callback),

@@ -6,6 +6,7 @@
  *   web:2 deployed | stops 2 of web:1 | web:1 2 healthy 2 stopping
  */
 import type { Input } from '../../proto/model/types.ts'
+import { addressDecider } from '../../controller/decide/address.ts'
 import { instanceDecider } from '../../controller/decide/instance.ts'
 import { instanceTasksDecider } from '../../controller/decide/instance-tasks.ts'
 import { taskAfterReport } from '../../controller/decide/report.ts'
@@ -87,7 +88,7 @@ export async function aCourse({ hosts, definitions = revisions(3), seed = 1 }: C
       clock: { now: () => now },
       world,
       log: { ...silentLog, error: (facts) => faults.push(facts) },
-      deciders: [serviceTaskDecider, taskDecider, instanceDecider, taskDefinitionDecider],
+      deciders: [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider],
       keyedDeciders: [instanceTasksDecider, serviceDecider],
     })
     started.onCommit((changes) => {
