@@ -1,11 +1,13 @@
 /** What this host can do beyond running containers: found out once, at start, and registered as attributes and devices. */
+import { ephemeralStorageAttribute } from '../proto/acs.ts'
 import type { Attribute } from './attributes.ts'
 import type { AgentConfig } from './config.ts'
 import { storageLimits } from './container-storage.ts'
-import type { EngineInfo } from './engine.ts'
+import type { Engine, EngineInfo } from './engine.ts'
 import { findGpus } from './gpus.ts'
 import type { HostGpus } from './gpus.ts'
 import type { Log } from './log.ts'
+import { ensurePauseImage } from './pause-image.ts'
 import { keepTaskCgroups } from './task-cgroups.ts'
 import type { TaskCgroupKeeping } from './task-cgroups.ts'
 
@@ -13,21 +15,47 @@ export interface HostAbilities {
   /** Absent where tasks get no cgroup of their own. */
   readonly taskCgroups: TaskCgroupKeeping | undefined
   readonly gpus: HostGpus
+  /** The image of the containers that the agent adds to tasks; absent where it can't be made. */
+  readonly pauseImage: string | undefined
   readonly attributes: readonly Attribute[]
 }
 
-export async function findAbilities(config: AgentConfig, engine: EngineInfo, log: Log): Promise<HostAbilities> {
-  const [taskCgroups, gpus] = await Promise.all([keepTaskCgroups(config, engine, log), findGpus(config, log)])
-  const storage = storageLimits(engine)
+export interface AbilitiesOptions {
+  readonly config: AgentConfig
+  readonly engine: Pick<Engine, 'inspectImage' | 'loadImage'>
+  readonly engineInfo: EngineInfo
+  readonly log: Log
+}
+
+export async function findAbilities({ config, engine, engineInfo, log }: AbilitiesOptions): Promise<HostAbilities> {
+  const [taskCgroups, gpus, pauseImage] = await Promise.all([
+    keepTaskCgroups(config, engineInfo, log),
+    findGpus(config, log),
+    loadPauseImage(engine, log),
+  ])
+  const storage = storageLimits(engineInfo)
   if (!storage.canLimit) log.info({ why: storage.why }, 'tasks that ask for ephemeralStorage are not placed here')
+  const { driverVersion } = gpus
   const names = [
     ...(taskCgroups === undefined
       ? []
       : ['ecs.capability.task-cpu-mem-limit', 'ecs.capability.increased-task-cpu-limit']),
-    ...(storage.canLimit ? ['gantry.capability.ephemeral-storage'] : []),
-    ...(gpus.driverVersion === undefined ? [] : [`ecs.capability.nvidia-driver-version.${gpus.driverVersion}`]),
+    ...(pauseImage === undefined ? [] : ['ecs.capability.pid-ipc-namespace-sharing']),
+    ...(storage.canLimit ? [ephemeralStorageAttribute] : []),
+    ...(driverVersion === undefined ? [] : [`ecs.capability.nvidia-driver-version.${driverVersion}`]),
   ]
   const versions =
-    gpus.driverVersion === undefined ? [] : [{ name: 'ecs.capability.gpu-driver-version', value: gpus.driverVersion }]
-  return { taskCgroups, gpus, attributes: [...names.map((name) => ({ name })), ...versions] }
+    driverVersion === undefined ? [] : [{ name: 'ecs.capability.gpu-driver-version', value: driverVersion }]
+  return { taskCgroups, gpus, pauseImage, attributes: [...names.map((name) => ({ name })), ...versions] }
+}
+
+/** Made again whenever a task needs it and it is gone; that it can be made at all is what counts here. */
+async function loadPauseImage(engine: AbilitiesOptions['engine'], log: Log): Promise<string | undefined> {
+  try {
+    return await ensurePauseImage(engine)
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    log.warn({ err: error }, `Tasks that share namespaces or have an address of their own are not placed here: ${why}`)
+    return undefined
+  }
 }

@@ -5,6 +5,7 @@
 import type { PullBehavior } from './decide/view.ts'
 import { EngineError } from './engine.ts'
 import type { Engine, ImageFacts, RegistryAuth } from './engine.ts'
+import { ensurePauseImage, isPauseImage } from './pause-image.ts'
 
 export interface Images {
   /** Makes the image ready. Fails with an EngineError: `notFound` and `denied` are definite. */
@@ -44,6 +45,10 @@ export function createImages(options: ImagesOptions): Images {
 
 async function obtain(options: ImagesOptions, image: string, pulledOnce: Set<string>): Promise<ObtainedImage> {
   const { engine, pullBehavior } = options
+  if (isPauseImage(image)) {
+    await ensurePauseImage(engine)
+    return { digest: undefined, pulled: false }
+  }
   const cached = await engine.inspectImage(image)
   // What a digest names can't be another image elsewhere: its registry need not be asked, nor be there.
   const trusted =

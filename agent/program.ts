@@ -174,7 +174,7 @@ async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd:
     systemd.ready()
   })
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
-  const abilities = await findAbilities(config, engineInfo, log)
+  const abilities = await findAbilities({ config, engine, engineInfo, log })
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
   const journal = openJournal(config.dataDirectory)
@@ -235,6 +235,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       reservedTcpPorts: [...config.reservedTcpPorts, config.introspectionPort],
       reservedUdpPorts: config.reservedUdpPorts,
       startsMax,
+      pauseImage: abilities.pauseImage,
       taskCgroups: abilities.taskCgroups?.settings,
     },
     cgroups: abilities.taskCgroups?.cgroups,

@@ -1,5 +1,6 @@
 /** What the controller says, one function per message type. Answers that promise something wait for the commit. */
 import type { Frame, TaskIdentifier } from '../proto/acs.ts'
+import { withAddedContainers } from './decide/added-containers.ts'
 import { admitTask, readmitTask } from './decide/admission.ts'
 import { readPayloadTask } from './decide/payload.ts'
 import type { Outbox } from './outbox.ts'
@@ -57,7 +58,8 @@ function onPayload(context: FrameContext, message: Message): void {
   const ordered = read
     .filter((one) => one !== undefined)
     .toSorted((a, b) => Number(b.task.desiredStatus === 'STOPPED') - Number(a.task.desiredStatus === 'STOPPED'))
-  for (const { task, malformed } of ordered) {
+  for (const { task: sent, malformed } of ordered) {
+    const task = malformed === undefined ? withAddedContainers(sent, context.config.pauseImage) : sent
     const known = state.tasks.get(task.arn)
     if (known === undefined) {
       const facts = admitTask(task, malformed, now)

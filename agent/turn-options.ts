@@ -40,6 +40,8 @@ export interface AgentTurnConfig {
   readonly reservedUdpPorts: readonly number[]
   /** Absent where this host keeps no cgroups for tasks. */
   readonly taskCgroups?: TaskCgroupSettings | undefined
+  /** The image of the containers that the agent adds to tasks itself; absent where this host can't run it. */
+  readonly pauseImage?: string | undefined
   /** Containers of this host that are started at once, at most. */
   readonly startsMax: number
 }

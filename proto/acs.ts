@@ -317,6 +317,8 @@ export const gantryProtocolAttribute = 'gantry.protocol'
 export const gantryProtocolVersion = '1'
 /** The attribute by which an agent says how many tasks its host takes at most. */
 export const tasksMaxAttribute = 'gantry.tasks-max'
+/** The attribute of hosts that can hold a container's own file system to a size. */
+export const ephemeralStorageAttribute = 'gantry.capability.ephemeral-storage'
 
 /**
  * One change of a task, agent -> controller. Sent in order per task, at most one unanswered per task, and again after

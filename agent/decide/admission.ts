@@ -4,6 +4,7 @@ import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { dockerNameOf } from './container.ts'
+import { internalKindOf } from './internal-containers.ts'
 import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { freshContainer } from './view.ts'
@@ -122,8 +123,10 @@ function networkModeOf(containers: readonly ObservedContainer[]): PayloadTask['n
 }
 
 function adoptedContainer(shown: ObservedContainer): PayloadContainer {
+  const internal = internalKindOf(nameOf(shown))
   return {
     name: nameOf(shown),
+    ...(internal === undefined ? {} : { internal }),
     containerArn: '',
     image: shown.image,
     essential: true,

@@ -158,7 +158,7 @@ await test('what the agent cannot run is refused in a sentence', (t) => {
   const withSecrets = Object.assign(aPayloadContainer(), { secrets: [{ name: 'x' }] })
   const cases: readonly (readonly [Partial<PayloadTask>, RegExp])[] = [
     [{ networkMode: 'awsvpc' }, /awsvpc is not supported/],
-    [{ pidMode: 'task' }, /pidMode task/],
+    [{ pidMode: 'task' }, /pause container, which this host cannot run/],
     [{ volumes: [{ name: 'v', type: 'efs' }] }, /type efs/],
     [{ containers: [aPayloadContainer({ links: ['ghost'] })] }, /container ghost, which does not exist/],
     [

@@ -11,6 +11,12 @@ export const internalNames = {
   NAMESPACE_PAUSE: '~internal~ecs~pause~namespace',
 } as const satisfies Record<NonNullable<PayloadContainer['internal']>, string>
 
+/** Which of them has this name, as an adopted container's label says it; undefined for one of a definition's. */
+export function internalKindOf(name: string): PayloadContainer['internal'] {
+  if (name === internalNames.CNI_PAUSE) return 'CNI_PAUSE'
+  return name === internalNames.NAMESPACE_PAUSE ? 'NAMESPACE_PAUSE' : undefined
+}
+
 /** The task with `added` in front, and every other container waiting for each of them to start. */
 export function withInternalContainers(payload: PayloadTask, added: readonly PayloadContainer[]): PayloadTask {
   if (added.length === 0) return payload

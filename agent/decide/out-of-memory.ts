@@ -49,7 +49,8 @@ const fullShare = 0.97
 
 /** The container's reason: ECS's words, then the limit that was reached and what to do. */
 export function outOfMemoryReason(use: MemoryUse | undefined): string {
-  const { containerLimitBytes, taskLimitBytes, taskPeakBytes } = use ?? {}
+  if (use === undefined) return outOfMemory
+  const { containerLimitBytes, taskLimitBytes, taskPeakBytes } = use
   const isTaskFull =
     taskLimitBytes !== undefined && taskPeakBytes !== undefined && taskPeakBytes >= taskLimitBytes * fullShare
   const isOwn =

@@ -5,6 +5,7 @@
 import type { PayloadContainer, PayloadTask, PayloadVolume } from '../../proto/acs.ts'
 import { mergedConfigs } from './container.ts'
 import { containerPortsOf } from './network.ts'
+import { sharesNamespaces } from './task-host-config.ts'
 
 export type ReadTask =
   | { readonly task: PayloadTask; readonly malformed?: undefined }
@@ -86,8 +87,9 @@ export function refusalOf(task: PayloadTask): string | undefined {
   if (!['bridge', 'host', 'none'].includes(task.networkMode)) {
     return `Network mode ${task.networkMode} is not supported by this agent; use bridge, host or none.`
   }
-  if (task.pidMode === 'task') return 'pidMode task is not supported by this agent; use host or leave it out.'
-  if (task.ipcMode === 'task') return 'ipcMode task is not supported by this agent; use host, none or leave it out.'
+  if (sharesNamespaces(task) && !task.containers.some(({ internal }) => internal === 'NAMESPACE_PAUSE')) {
+    return 'pidMode and ipcMode task need a pause container, which this host cannot run; its agent logged why.'
+  }
   return (
     task.volumes.map(volumeProblem).find((problem) => problem !== undefined) ??
     task.containers.map((container) => containerProblem(task, container)).find((problem) => problem !== undefined) ??

@@ -6,7 +6,9 @@
  * the capabilities of the official agent, and definitions that ECS described, each member's attribute told apart by
  * comparing them. An empty list or map asks for nothing.
  */
+import { ephemeralStorageAttribute } from '../../proto/acs.ts'
 import type { Attribute, ContainerDefinition, TaskDefinition, Volume } from '../../proto/model/types.ts'
+import { parseCpuUnits } from './task-size.ts'
 
 type LogConfiguration = NonNullable<ContainerDefinition['logConfiguration']>
 type LinuxParameters = NonNullable<ContainerDefinition['linuxParameters']>
@@ -35,8 +37,17 @@ function taskAttributes(definition: TaskDefinition): string[] {
     ...(sharesNamespaces ? [capability('pid-ipc-namespace-sharing'), remoteApi('1.18')] : []),
     ...(definition.proxyConfiguration === undefined ? [] : [capability('aws-appmesh')]),
     ...(isFilled(definition.inferenceAccelerators) ? [capability('task-eia')] : []),
+    ...(definition.ephemeralStorage === undefined ? [] : [ephemeralStorageAttribute]),
+    ...(needsManyCpus(definition) ? [capability('increased-task-cpu-limit')] : []),
     ...(definition.enableFaultInjection === true ? [capability('fault-injection')] : []),
   ]
+}
+
+/** Ten vCPUs were once the most that a task could have. Source: ECS developer guide, task size. */
+const cpuUnitsOfOld = 10_240
+
+function needsManyCpus({ cpu }: TaskDefinition): boolean {
+  return cpu !== undefined && (parseCpuUnits(cpu) ?? 0) > cpuUnitsOfOld
 }
 
 function taskRoleCapability(definition: TaskDefinition): string {

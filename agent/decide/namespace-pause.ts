@@ -1,0 +1,30 @@
+/**
+ * The container that holds the processes and the memory that a task's containers share (`pidMode` and `ipcMode` `task`),
+ * so that neither ends with any of them.
+ *
+ * Source: amazon-ecs-agent 1.105.1, `agent/api/task/task.go` (addNamespaceSharingProvisioningDependency).
+ */
+import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
+import { internalNames } from './internal-containers.ts'
+import { sharesNamespaces } from './task-host-config.ts'
+
+/** Undefined where the task shares neither. `image` is the agent's own pause image. */
+export function namespacePause(task: PayloadTask, image: string): PayloadContainer | undefined {
+  if (!sharesNamespaces(task)) return undefined
+  return {
+    name: internalNames.NAMESPACE_PAUSE,
+    internal: 'NAMESPACE_PAUSE',
+    containerArn: '',
+    image,
+    essential: true,
+    cpu: 0,
+    memory: 0,
+    environment: {},
+    links: [],
+    mountPoints: [],
+    portMappings: [],
+    volumesFrom: [],
+    dockerConfig: { version: '', config: '{}', hostConfig: '{"NetworkMode":"none"}' },
+    overrides: '{}',
+  }
+}
