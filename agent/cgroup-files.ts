@@ -94,7 +94,12 @@ export function readText(path: string): string | undefined {
     return undefined
   }
   try {
-    return buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0))
+    let length = 0
+    // A file of many records, such as /proc/net/dev, is given out by the page.
+    for (let read = 1; read > 0 && length < buffer.length; length += read) {
+      read = readSync(file, buffer, length, buffer.length - length, null)
+    }
+    return buffer.toString('latin1', 0, length)
   } catch {
     // ENODEV: the cgroup was removed after the file was opened.
     return undefined

@@ -20,8 +20,12 @@ export function networkCalls(call: Call, limits: EngineLimits): Pick<Engine, Net
   return {
     inspectNetwork,
 
-    async createNetwork({ name, driver, internal, cidr, gateway, options, labels }) {
-      const ipam = { Subnet: cidr, ...(gateway === undefined ? {} : { Gateway: gateway }) }
+    async createNetwork({ name, driver, internal, cidr, gateway, reserved, options, labels }) {
+      const ipam = {
+        Subnet: cidr,
+        ...(gateway === undefined ? {} : { Gateway: gateway }),
+        ...(reserved === undefined ? {} : { AuxiliaryAddresses: reserved }),
+      }
       await call(`create network ${name}`, limits.networkMs, (docker, abortSignal) =>
         docker.createNetwork({
           Name: name,
@@ -32,7 +36,7 @@ export function networkCalls(call: Call, limits: EngineLimits): Pick<Engine, Net
           Options: options,
           Labels: labels,
           abortSignal,
-        } as Docker.NetworkCreateOptions),
+        }),
       )
     },
 
