@@ -270,6 +270,12 @@ export const variables = {
     'At SIGTERM, drain the host and wait for the tasks of services to leave before the agent ends',
   ),
   drainTimeoutMs: duration('GANTRY_DRAIN_TIMEOUT', '5m', '1s', 'How long that may take'),
+  aloneAfterMs: duration(
+    'GANTRY_ALONE_AFTER',
+    '1m',
+    '5s',
+    'How long the agent waits for a controller before it starts the tasks of services again by itself when they end',
+  ),
   dynamicHostPortRange: variable({
     name: 'ECS_DYNAMIC_HOST_PORT_RANGE',
     meaning: "Ports given where a task asks for port 0, such as 32768-60999; empty means the kernel's own range",

@@ -42,6 +42,10 @@ await test('what was committed is there again, and nothing else', (t) => {
   t.same(contents.tasks[1], JSON.parse(JSON.stringify({ payload: first, facts: facts[0] })))
   t.same(contents.outbox, [...outbox].reverse())
   t.equal(contents.seqNum, 7)
+  again.commit({ ...nothing, isAlone: true })
+  t.equal(again.load().isAlone, true)
+  again.commit({ ...nothing, isAlone: false })
+  t.equal(again.load().isAlone, undefined)
 
   again.commit({ ...nothing, forgottenTaskArns: [second.arn], deliveredSequences: [1] })
   t.match(again.load(), { tasks: [{ payload: { arn: first.arn } }], outbox: [{ sequence: 2 }] })

@@ -86,6 +86,7 @@ function readContents(database: DatabaseSync): JournalContents {
   const tasks = database.prepare('select payload, facts from tasks').all()
   const outbox = database.prepare('select sequence, change from outbox order by sequence').all()
   const seqNum = database.prepare("select value from numbers where name = 'seqNum'").get()
+  const alone = database.prepare("select value from numbers where name = 'isAlone'").get()
   return {
     tasks: tasks
       .map((row) => ({
@@ -98,6 +99,7 @@ function readContents(database: DatabaseSync): JournalContents {
       change: JSON.parse(String(row['change'])) as OutboxEntry['change'],
     })),
     seqNum: seqNum === undefined ? -1 : Number(seqNum['value']),
+    ...(Number(alone?.['value']) === 1 ? { isAlone: true } : {}),
   }
 }
 
@@ -122,6 +124,7 @@ function writeChanges(write: ReturnType<typeof statements>, changes: JournalChan
   for (const { sequence, change } of changes.outbox) write.outbox.run(sequence, JSON.stringify(change))
   for (const sequence of changes.deliveredSequences) write.delivered.run(sequence)
   if (changes.seqNum !== undefined) write.number.run('seqNum', changes.seqNum)
+  if (changes.isAlone !== undefined) write.number.run('isAlone', changes.isAlone ? 1 : 0)
 }
 
 /** SQLite may have rolled back by itself (it does on a full disk); a second roll-back is then an error of no weight. */

@@ -228,6 +228,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       pullTimeoutMs: config.imagePullTimeoutMs,
       pullInactivityMs: config.imagePullInactivityTimeoutMs,
       stopTimeoutSeconds: Math.ceil(config.containerStopTimeoutMs / 1000),
+      aloneAfterMs: config.aloneAfterMs,
       cleanupWaitMs: config.taskCleanupWaitMs,
       cleanupJitterMs: config.taskCleanupJitterMs,
       stoppedTasksMax: config.stoppedTasksMax,

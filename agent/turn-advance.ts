@@ -56,13 +56,29 @@ export function advance(context: AdvanceContext, task: LiveTask, begun: EngineSt
   throw new Error(`The decisions about task ${task.payload.arn} did not come to rest in ${roundsMax} rounds.`)
 }
 
-function settleTask({ state, config, log, now }: AdvanceContext, task: LiveTask): void {
-  const before = task.facts.knownStatus
-  setFacts(state, task, settle(viewOf(task), now, config.pullBehavior))
+function settleTask(context: AdvanceContext, task: LiveTask): void {
+  const { state, config, log, now } = context
+  const { knownStatus: before, restart, reported } = task.facts
+  setFacts(state, task, settle(viewOf(task), now, config.pullBehavior, context.host().controller))
   const { knownStatus, reason, containers } = task.facts
+  if (reported !== undefined && task.facts.reported === undefined) withdrawReports(context, task)
+  if (task.facts.restart?.begunAt !== restart?.begunAt) {
+    log.warn(
+      { task: task.payload.arn, ...task.facts.restart },
+      'no controller is there: a task is started again in place',
+    )
+  }
   if (knownStatus === before) return
   const reasons = Object.values(containers).flatMap((container) => container.reason ?? [])
   log.info({ task: task.payload.arn, from: before, to: knownStatus, reason, reasons }, 'task status')
+}
+
+/** Nobody has heard of the end that they tell, and it is none any more. */
+function withdrawReports({ state, outbox }: AdvanceContext, task: LiveTask): void {
+  for (const sequence of outbox.drop(task.payload.arn)) {
+    state.unsaved.outbox.delete(sequence)
+    state.unsaved.delivered.add(sequence)
+  }
 }
 
 function rememberStop({ state, now }: AdvanceContext, task: LiveTask, container: string): void {

@@ -40,6 +40,8 @@ export interface AgentTurnConfig {
   readonly reservedUdpPorts: readonly number[]
   /** Absent where this host keeps no cgroups for tasks. */
   readonly taskCgroups?: TaskCgroupSettings | undefined
+  /** GANTRY_ALONE_AFTER: how long the agent waits for a controller before it starts marked tasks again by itself. */
+  readonly aloneAfterMs: number
   /** The image of the containers that the agent adds to tasks itself; absent where this host can't run it. */
   readonly pauseImage?: string | undefined
   /** Containers of this host that are started at once, at most. */

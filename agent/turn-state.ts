@@ -1,6 +1,7 @@
 /** What the turn holds in memory, and what of it the journal doesn't have yet. Everything here is changed by the turn alone. */
 import type { PayloadTask } from '../proto/acs.ts'
 import type { Journal, OutboxEntry } from './decide/journal-records.ts'
+import type { EngineStep } from './decide/steps.ts'
 import type { HostPort, TaskFacts, TaskView } from './decide/view.ts'
 import type { ObservedContainer } from './engine.ts'
 import { staticHostPorts } from './decide/network.ts'
@@ -56,6 +57,7 @@ export interface Unsaved {
   readonly outbox: Map<number, OutboxEntry>
   readonly delivered: Set<number>
   seqNum: boolean
+  isAlone: boolean | undefined
 }
 
 export function newTurnState(): TurnState {
@@ -75,6 +77,7 @@ export function newTurnState(): TurnState {
       outbox: new Map(),
       delivered: new Set(),
       seqNum: false,
+      isAlone: undefined,
     },
   }
 }
@@ -139,7 +142,8 @@ export function viewOf(task: LiveTask): TaskView {
 
 /** True where the journal does not have everything. */
 export function isUnsaved({ unsaved }: TurnState): boolean {
-  return unsaved.facts.size > 0 || unsaved.delivered.size > 0 || isPromised(unsaved)
+  const { facts, delivered, isAlone } = unsaved
+  return facts.size > 0 || delivered.size > 0 || isAlone !== undefined || isPromised(unsaved)
 }
 
 /**
@@ -166,6 +170,7 @@ export function saveTurn(state: TurnState, journal: Journal): void {
     outbox: [...unsaved.outbox.values()],
     deliveredSequences: [...unsaved.delivered],
     seqNum: unsaved.seqNum ? state.seqNum : undefined,
+    isAlone: unsaved.isAlone,
   })
   unsaved.payloads.clear()
   unsaved.facts.clear()
@@ -173,6 +178,19 @@ export function saveTurn(state: TurnState, journal: Journal): void {
   unsaved.outbox.clear()
   unsaved.delivered.clear()
   unsaved.seqNum = false
+  unsaved.isAlone = undefined
+}
+
+/**
+ * True where the step goes on with a task that the journal has, as its container has run before: a crash after it is
+ * mended by what Docker shows, so that a full disk keeps nothing from being started again.
+ */
+export function isOfKnownRestart({ unsaved }: TurnState, { payload, facts }: LiveTask, step: EngineStep): boolean {
+  if (unsaved.payloads.has(payload.arn) || !('container' in step.args)) return false
+  const isUpward = ['pullImage', 'createContainer', 'startContainer'].includes(step.step)
+  const known = facts.containers[step.args.container]
+  const isRemade = step.step === 'removeContainer' && known?.remake === true
+  return (isUpward || isRemade) && known?.restartCount !== undefined
 }
 
 /** Host ports that live tasks hold or will hold: the chosen ones, and the static ones of containers still to come. */
@@ -181,7 +199,9 @@ export function heldPorts(state: TurnState): { readonly tcp: Set<number>; readon
   for (const { payload, facts } of state.tasks.values()) {
     for (const container of payload.containers) {
       const known = facts.containers[container.name]
-      if (known === undefined || known.knownStatus === 'STOPPED') continue
+      // One that may be started again in place keeps its ports until the task has ended.
+      const mayGoOn = payload.gantry?.restartAlone === true && facts.knownStatus !== 'STOPPED'
+      if (known === undefined || (known.knownStatus === 'STOPPED' && !mayGoOn)) continue
       const ports: readonly HostPort[] = [...known.hostPorts, ...staticHostPorts(container, payload.networkMode)]
       for (const { hostPort, protocol } of ports) held[protocol].add(hostPort)
     }

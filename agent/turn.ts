@@ -14,6 +14,8 @@ import type { HostView } from './decide/view.ts'
 import type { ContainerList, EngineError } from './engine.ts'
 import { noCgroups } from './cgroups.ts'
 import { EngineReporter } from './engine-report.ts'
+import { watchController } from './controller-watch.ts'
+import type { ControllerWatch } from './controller-watch.ts'
 import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
 import type { Outbox } from './outbox.ts'
@@ -27,6 +29,7 @@ import type { ObserveContext } from './turn-observe.ts'
 import type { AgentTurn, AgentTurnOptions, TurnTask } from './turn-options.ts'
 import {
   heldPorts,
+  isOfKnownRestart,
   isUnsaved,
   liveTask,
   lookAgain,
@@ -83,6 +86,7 @@ class Turn {
   readonly #engineReporter: EngineReporter
   readonly #inbox: (() => void)[] = []
   readonly #ports: { searchFrom: number }
+  readonly #controller: ControllerWatch
   #watch: EngineWatch | undefined
   #startLimit: StartLimit
   #engineAnswers = false
@@ -116,6 +120,12 @@ class Turn {
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)
     this.#engineSilentSince = clock.now()
+    this.#controller = watchController({
+      timers: options.timers,
+      patienceMs: config.aloneAfterMs,
+      wasGone: contents.isAlone === true,
+      onChange: (isGone) => this.#submit(() => this.#controllerChanges(isGone)),
+    })
     this.#engineReporter = new EngineReporter({ uuid: () => world.uuid(), send })
   }
 
@@ -133,6 +143,7 @@ class Turn {
   }
 
   onFrame(frame: Frame): void {
+    this.#controller.heard()
     this.#submit(() => {
       const { config, log, clock } = this.#options
       handleFrame({ state: this.#state, outbox: this.#outbox, config, log, now: clock.now() }, frame)
@@ -141,8 +152,11 @@ class Turn {
   }
 
   setLinked(linked: boolean): void {
+    this.#controller.linked(linked)
     this.#submit(() => {
       this.#linked = linked
+      // What ended is told now, or once nobody is awaited any more.
+      this.#dirtyAll()
       if (linked) return
       this.#outbox.linkDown()
       this.#engineReporter.linkDown()
@@ -175,6 +189,7 @@ class Turn {
     this.#cancelPass?.()
     this.#cancelWake?.()
     this.#watch?.close()
+    this.#controller.close()
   }
 
   #submit(input: () => void): void {
@@ -194,7 +209,8 @@ class Turn {
     const planned = this.#decide(now)
     const saved = this.#saveIfDue(planned, now)
     for (const { task, step } of planned) {
-      if (saved || harmlessUnsaved.has(step.step)) this.#begin(task, step)
+      const isHarmless = harmlessUnsaved.has(step.step) || isOfKnownRestart(this.#state, task, step)
+      if (saved || isHarmless) this.#begin(task, step)
       else {
         task.underway.delete(stepKey(step))
         if (takesStartSlot(step)) this.#state.startsUnderway -= 1
@@ -386,9 +402,17 @@ class Turn {
       ...config,
       engineAnswers: this.#engineAnswers,
       engineSilentSince: this.#engineSilentSince,
+      controller: this.#controller.sight(),
       startSlotsFree: this.#startSlotsFree(),
       cleanupDue: this.#cleanupDue,
     }
+  }
+
+  #controllerChanges(isGone: boolean): void {
+    const { log, config } = this.#options
+    this.#state.unsaved.isAlone = isGone
+    if (isGone) log.warn({ afterMs: config.aloneAfterMs }, 'no controller: tasks of services are kept going in place')
+    this.#dirtyAll()
   }
 
   #dirtyAll(): void {

@@ -18,6 +18,8 @@ export interface JournalContents {
   readonly outbox: readonly OutboxEntry[]
   /** The highest payload sequence number or manifest timeline seen; -1 where none was. */
   readonly seqNum: number
+  /** The agent had no controller for long. */
+  readonly isAlone?: boolean | undefined
 }
 
 /** What one turn writes, all of it or nothing. */
@@ -30,6 +32,7 @@ export interface JournalChanges {
   readonly outbox: readonly OutboxEntry[]
   readonly deliveredSequences: readonly number[]
   readonly seqNum: number | undefined
+  readonly isAlone?: boolean | undefined
 }
 
 export interface Journal {

@@ -115,7 +115,7 @@ function withRestarts(view: TaskView, now: number, pullBehavior: PullBehavior, c
       !mayBeMoving({ ...view, facts }, name) &&
       !view.underway.has(`stopContainer:${name}`),
   )
-  return hasEnded && controller === 'gone' ? startedAgainAlone({ ...view, facts }, now) : facts
+  return hasEnded ? startedAgainAlone({ ...view, facts }, now, controller) : facts
 }
 
 /** Stop always wins: where anything else ends the task, no policy starts a container of it again. */

@@ -31,13 +31,14 @@ export function isHeldOpen(view: TaskView, controller: ControllerSight): boolean
 }
 
 /**
- * The facts once more as they follow from there being no controller: an end is noted with the pause after it, and when
- * that is over the task begins anew. All of its containers must have ended for sure.
+ * The facts as they follow from there being no controller: an end is noted, and once nobody is awaited any more and the
+ * pause after it is over, the task begins anew. All of its containers must have ended for sure.
  */
-export function startedAgainAlone(view: TaskView, now: number): TaskFacts {
+export function startedAgainAlone(view: TaskView, now: number, controller: ControllerSight): TaskFacts {
   const { facts } = view
   const { restart } = facts
   if (restart?.endedAt === undefined) return { ...facts, restart: endedOnceMore(facts, now) }
+  if (controller !== 'gone') return facts
   return now >= restartDue(restart) || isAheadOfTime(restart, now) ? begunAnew(view, now) : facts
 }
 

@@ -203,6 +203,7 @@ class JournalFile {
   readonly #facts = new Map<string, string>()
   readonly #outbox = new Map<number, string>()
   #seqNum = -1
+  #isAlone = false
 
   load(): JournalContents {
     const tasks = [...this.#payloads].map(([arn, payload]): JournalTask => {
@@ -217,6 +218,7 @@ class JournalFile {
       tasks: tasks.toSorted((one, other) => one.facts.acceptedAt - other.facts.acceptedAt),
       outbox: this.outbox(),
       seqNum: this.#seqNum,
+      isAlone: this.#isAlone,
     }
   }
 
@@ -248,5 +250,6 @@ class JournalFile {
     for (const entry of changes.outbox) this.#outbox.set(entry.sequence, JSON.stringify(entry))
     for (const sequence of changes.deliveredSequences) this.#outbox.delete(sequence)
     if (changes.seqNum !== undefined) this.#seqNum = changes.seqNum
+    this.#isAlone = changes.isAlone ?? this.#isAlone
   }
 }

@@ -200,6 +200,7 @@ export class SimHost implements Host {
         pullTimeoutMs: 60_000,
         pullInactivityMs: 30_000,
         stopTimeoutSeconds: 30,
+        aloneAfterMs: 60_000,
         cleanupWaitMs,
         cleanupJitterMs: 10_000,
         stoppedTasksMax: 20,

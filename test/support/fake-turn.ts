@@ -20,10 +20,11 @@ export function memoryJournal(): FakeJournal {
   const tasks = new Map<string, JournalContents['tasks'][number]>()
   const outbox = new Map<number, JournalContents['outbox'][number]>()
   let seqNum = -1
+  let isAlone = false
   const journal: FakeJournal = {
     full: false,
     commits: 0,
-    load: () => clone({ tasks: [...tasks.values()], outbox: [...outbox.values()], seqNum }),
+    load: () => clone({ tasks: [...tasks.values()], outbox: [...outbox.values()], seqNum, isAlone }),
     commit(changes: JournalChanges) {
       if (journal.full) throw new Error('the disk is full')
       journal.commits += 1
@@ -40,6 +41,7 @@ export function memoryJournal(): FakeJournal {
       for (const entry of changes.outbox) outbox.set(entry.sequence, clone(entry))
       for (const sequence of changes.deliveredSequences) outbox.delete(sequence)
       if (changes.seqNum !== undefined) seqNum = changes.seqNum
+      isAlone = changes.isAlone ?? isAlone
     },
     close: () => undefined,
   }
@@ -53,6 +55,7 @@ export const turnConfig: AgentTurnConfig = {
   pullTimeoutMs: 7_200_000,
   pullInactivityMs: 60_000,
   stopTimeoutSeconds: 30,
+  aloneAfterMs: 60_000,
   cleanupWaitMs: 3 * 3_600_000,
   cleanupJitterMs: 0,
   stoppedTasksMax: 500,
