@@ -22,6 +22,8 @@ export interface EngineLimits {
   readonly imageLoadMs: number
   readonly imageRemoveMs: number
   readonly volumeMs: number
+  /** A look into a container's file systems, which are mounted for it. */
+  readonly archiveMs: number
   readonly networkMs: number
 }
 
@@ -40,6 +42,7 @@ export const defaultEngineLimits: EngineLimits = {
   imageLoadMs: 60_000,
   imageRemoveMs: 180_000,
   volumeMs: 300_000,
+  archiveMs: 60_000,
   networkMs: 60_000,
 }
 

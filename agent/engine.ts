@@ -14,6 +14,8 @@ export const labels = {
   cluster: 'com.amazonaws.ecs.cluster',
   /** Gantry's: the ARN of the instance whose agent made the container. */
   instanceArn: 'gantry.container-instance-arn',
+  /** Gantry's, on what looks at a file system for a task: the task's ARN. It is none of the task's containers. */
+  probeOf: 'gantry.file-system-probe-of',
   /** Gantry's: a digest of what the container was made from. */
   specHash: 'gantry.spec-hash',
 } as const
@@ -109,6 +111,8 @@ export interface NetworkSpec {
   readonly cidr: string
   /** Where the default route of its containers goes; on a bridge also the address of the bridge itself. */
   readonly gateway?: string | undefined
+  /** Addresses that the engine gives to no container, each under a name. */
+  readonly reserved?: Readonly<Record<string, string>> | undefined
   /** The driver's own. */
   readonly options: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
@@ -120,6 +124,16 @@ export interface ObservedNetwork extends Omit<NetworkSpec, 'driver'> {
   /** Ids of the running containers in it. */
   readonly containerIds: readonly string[]
 }
+
+export interface ObservedVolume {
+  readonly name: string
+  readonly driver: string
+  readonly options: Readonly<Record<string, string>>
+  readonly labels: Readonly<Record<string, string>>
+}
+
+/** What lies at a path. A link is not followed. */
+export type PathKind = 'directory' | 'link' | 'other'
 
 /** A container event is a hint to look again at what it names; it never carries truth. */
 export interface EngineEvent {
@@ -166,8 +180,17 @@ export interface Engine {
     options: Readonly<Record<string, string>>,
     labels: Readonly<Record<string, string>>,
   ): Promise<void>
-  inspectVolume(name: string): Promise<{ readonly name: string; readonly driver: string } | undefined>
+  inspectVolume(name: string): Promise<ObservedVolume | undefined>
+  /** All volumes that carry this label, `name` or `name=value`. */
+  listVolumes(label: string): Promise<readonly ObservedVolume[]>
   removeVolume(name: string): Promise<void>
+  /**
+   * What lies at a path of a container that need not run; undefined where nothing does. The engine mounts its volumes for
+   * the look, so a file system that can't be mounted is `refused`, and one that does not answer `deadline`.
+   */
+  pathInContainer(id: string, path: string): Promise<PathKind | undefined>
+  /** Unpacks a tar archive into a directory of a container, with its volumes mounted; owners and modes are the archive's. */
+  unpackInContainer(id: string, path: string, tar: Buffer): Promise<void>
   /** A name that is taken is `conflict`. */
   createNetwork(network: NetworkSpec): Promise<void>
   inspectNetwork(name: string): Promise<ObservedNetwork | undefined>

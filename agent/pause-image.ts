@@ -8,12 +8,12 @@ import { EngineError } from './engine.ts'
 import type { Engine } from './engine.ts'
 import { pauseProgram } from './pause-program.ts'
 import type { PauseArchitecture } from './pause-program.ts'
+import { tarOf } from './tar.ts'
 
 /** Images of this repository are the agent's own: no clean-up takes them. */
 export const pauseRepository = 'gantry-pause'
 
 const programPath = 'pause'
-const blockBytes = 512
 const digestDigits = 12
 /** Nobody: the program needs no rights. */
 const user = '65534:65534'
@@ -91,43 +91,6 @@ function hostArchitecture(): PauseArchitecture {
     'refused',
     `There is no pause program for ${machine}; network mode awsvpc and shared PID or IPC namespaces need x86_64 or arm64.`,
   )
-}
-
-interface TarFile {
-  readonly path: string
-  readonly mode: number
-  readonly content: Buffer
-}
-
-/** A tar archive of plain files (POSIX ustar), all of the same instant and owner. */
-function tarOf(files: readonly TarFile[]): Buffer {
-  const blocks = files.flatMap((file) => {
-    const padding = Buffer.alloc((blockBytes - (file.content.length % blockBytes)) % blockBytes)
-    return [tarHeader(file), file.content, padding]
-  })
-  return Buffer.concat([...blocks, Buffer.alloc(2 * blockBytes)])
-}
-
-function tarHeader({ path, mode, content }: TarFile): Buffer {
-  const header = Buffer.alloc(blockBytes)
-  header.write(path, 0)
-  header.write(octal(mode, 7), 100)
-  header.write(octal(0, 7), 108)
-  header.write(octal(0, 7), 116)
-  header.write(octal(content.length, 11), 124)
-  header.write(octal(0, 11), 136)
-  // The checksum counts itself as spaces.
-  header.write(' '.repeat(8), 148)
-  header.write('0', 156)
-  header.write('ustar\u000000', 257)
-  let sum = 0
-  for (const byte of header) sum += byte
-  header.write(`${octal(sum, 6)}\u0000 `, 148)
-  return header
-}
-
-function octal(value: number, digits: number): string {
-  return value.toString(8).padStart(digits, '0')
 }
 
 function sha256(bytes: Buffer): string {

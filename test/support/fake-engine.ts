@@ -11,6 +11,8 @@ import type {
   NetworkSpec,
   ObservedContainer,
   ObservedNetwork,
+  ObservedVolume,
+  PathKind,
 } from '../../agent/engine.ts'
 import type { Timers } from '../../agent/timers.ts'
 import type { Clock } from '../../proto/world.ts'
@@ -48,7 +50,9 @@ export interface FakeEngine extends Engine {
   readonly local: Map<string, FakeImage>
   readonly registry: Map<string, FakeImage>
   readonly containers: Map<string, FakeContainer>
-  readonly volumes: Map<string, string>
+  readonly volumes: Map<string, ObservedVolume>
+  /** What lies at paths of containers; elsewhere there are directories. */
+  readonly paths: Map<string, PathKind | undefined>
   readonly networks: Map<string, NetworkSpec>
   /** Names of all containers ever created, in order; and ids of all starts that went through. */
   readonly created: string[]
@@ -76,6 +80,7 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
   const engine: FakeEngine = {
     ...state,
     hung: new Set(),
+    paths: new Map(),
     latencyMs: 5,
     down: false,
     fail: (name, kind, { times = 1, afterDeed = false } = {}) =>
@@ -141,13 +146,26 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
         local.set(image, inRegistry(registry, image))
         state.pulled.push(image)
       }),
-    createVolume: async (name, driver) => call('createVolume', () => void volumes.set(name, driver)),
-    inspectVolume: async (name) =>
-      call('inspectVolume', () => {
-        const driver = volumes.get(name)
-        return driver === undefined ? undefined : { name, driver }
+    createVolume: async (name, driver, options, volumeLabels) =>
+      call('createVolume', () => {
+        // Docker answers with the volume that is there.
+        if (!volumes.has(name)) volumes.set(name, { name, driver, options, labels: volumeLabels })
+      }),
+    inspectVolume: async (name) => call('inspectVolume', () => volumes.get(name)),
+    listVolumes: async (label) =>
+      call('listVolumes', () => {
+        const [name = '', value] = label.split('=')
+        const isLabelled = (given: string | undefined) =>
+          given !== undefined && (value === undefined || given === value)
+        return [...volumes.values()].filter((volume) => isLabelled(volume.labels[name]))
       }),
     removeVolume: async (name) => call('removeVolume', () => void volumes.delete(name)),
+    pathInContainer: async (id, path) =>
+      call('pathInContainer', () => {
+        present(containers, id)
+        return engine.paths.has(path) ? engine.paths.get(path) : 'directory'
+      }),
+    unpackInContainer: async (id) => call('unpackInContainer', () => void present(containers, id)),
     createNetwork: async (network) => call('createNetwork', () => createNetwork(state, network)),
     inspectNetwork: async (name) => call('inspectNetwork', () => shownNetwork(state, name)),
     listNetworks: async (label) =>
@@ -173,7 +191,7 @@ interface State {
   readonly containers: Map<string, FakeContainer>
   readonly local: Map<string, FakeImage>
   readonly registry: Map<string, FakeImage>
-  readonly volumes: Map<string, string>
+  readonly volumes: Map<string, ObservedVolume>
   readonly networks: Map<string, NetworkSpec>
   /** `network container id`, for each interface beside a container's first. */
   readonly connections: Set<string>
