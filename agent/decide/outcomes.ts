@@ -2,6 +2,7 @@
  * What follows from the answer to a step: new facts, or a retry with back-off, or the container's end with a reason in
  * the official agent's words. A call that got no answer may have happened: then it is looked at again.
  */
+import { withPullAdvice, withStartAdvice } from './advice.ts'
 import type { ObservedContainer } from '../engine.ts'
 import type { EngineErrorKind } from '../engine.ts'
 import { endOfLastRun, factsOf, withContainer } from './lifecycle.ts'
@@ -10,6 +11,7 @@ import { boundedLogLines } from './report.ts'
 import { isToBeRemade, remadeAsItWas } from './restart.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
+import { mountFailure } from './volume-steps.ts'
 
 export interface StepFailure {
   readonly kind: EngineErrorKind
@@ -119,6 +121,21 @@ const folds: Folds = {
     return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
   },
 
+  mountFileSystem(facts, { volume, dockerName, fileSystem }, outcome, { now }) {
+    const before = facts.volumes[volume] ?? { dockerName, created: false, ours: false, isFileSystem: true }
+    if (outcome.ok) {
+      return { facts: withVolume(facts, volume, { ...before, created: true, checkedAt: now, retry: undefined }) }
+    }
+    const { kind, message } = outcome.failure
+    const attempts = (before.retry?.attempts ?? 0) + 1
+    // After a reboot a host may have its tasks back before its mounts.
+    const attemptsMax = before.created ? engineAttemptsMax : 1
+    if (kind === 'unreachable' || attempts < attemptsMax) {
+      return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
+    }
+    return { facts: { ...facts, reason: facts.reason ?? mountFailure(fileSystem, volume, message) } }
+  },
+
   createContainer(facts, { container }, outcome, { now }) {
     const before = factsOf(facts, container)
     if (outcome.ok) {
@@ -199,6 +216,15 @@ const folds: Folds = {
     }
     return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
   },
+
+  releaseFileSystem(facts, { volume, dockerName }, outcome, { now }) {
+    const before = facts.volumes[volume] ?? { dockerName, created: true, ours: false, isFileSystem: true }
+    const attempts = (before.retry?.attempts ?? 0) + 1
+    // A mount that a dead server holds may never go; what is left of it is looked for again, and the task is done.
+    const isGivenUp = !outcome.ok && outcome.failure.kind !== 'unreachable' && attempts >= engineAttemptsMax
+    if (outcome.ok || isGivenUp) return { facts: withVolume(facts, volume, { ...before, removed: true }) }
+    return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
+  },
 }
 
 function afterFailedCall(
@@ -223,16 +249,18 @@ function afterFailedCall(
   const reason =
     failure.kind === 'deadline'
       ? `DockerTimeoutError: Could not transition to ${state}; ${failure.message}`
-      : `${errorName}: ${failure.message}`
+      : `${errorName}: ${withStartAdvice(failure.message)}`
   return { facts: withContainer(facts, container, ended(before, reason)), look: container }
 }
 
 function pullReason(image: string, kind: EngineErrorKind, message: string): string {
-  if (kind === 'deadline') return `DockerTimeoutError: Could not transition to pulled; ${message}`
-  if (kind === 'denied')
-    return `CannotPullContainerError: The registry refused access to the image ${image}: ${message}`
-  if (kind === 'notFound') return `CannotPullContainerError: The image ${image} does not exist: ${message}`
-  return `CannotPullContainerError: ${message}`
+  const advised = withPullAdvice(message, kind)
+  if (kind === 'deadline') return `DockerTimeoutError: Could not transition to pulled; ${advised}`
+  if (kind === 'denied') {
+    return `CannotPullContainerError: The registry refused access to the image ${image}: ${advised}`
+  }
+  if (kind === 'notFound') return `CannotPullContainerError: The image ${image} does not exist: ${advised}`
+  return `CannotPullContainerError: ${advised}`
 }
 
 /** The host ports to avoid where a start failed because another program holds one that was picked. */
