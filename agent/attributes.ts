@@ -45,11 +45,15 @@ export function instanceAttributes(
 
 function capabilities(config: AgentConfig, engine: EngineInfo): readonly string[] {
   // `none` is no plugin of the engine's, and always there.
-  const drivers = config.loggingDrivers.filter((name) => name === 'none' || engine.loggingDrivers.includes(name))
+  const ofEngine = config.loggingDrivers.filter((name) => name === 'none' || engine.loggingDrivers.includes(name))
+  // What is for `awslogs` is shipped by the agent itself, whatever the engine can do.
+  const drivers = [...ofEngine.filter((name) => name !== 'awslogs'), 'awslogs']
   return [
     ...(config.privilegedDisabled ? [] : [`${legacy}privileged-container`]),
     ...remoteApis.map((minor) => `${legacy}docker-remote-api.1.${minor}`),
     ...drivers.map((name) => `${legacy}logging-driver.${name}`),
+    `${current}execution-role-awslogs`,
+    `${current}execute-command`,
     `${current}container-ordering`,
     `${current}container-restart-policy`,
     `${current}full-sync`,

@@ -5,10 +5,12 @@
  */
 import Docker from 'dockerode'
 import type { Engine } from './engine.ts'
+import type { EngineStreams } from './engine-streams.ts'
 import { abortable } from './docker-call.ts'
 import type { Call } from './docker-call.ts'
 import { containerCalls } from './docker-containers.ts'
 import { engineErrorOf } from './docker-errors.ts'
+import { streamCalls } from './docker-exec.ts'
 import { engineCalls } from './docker-info.ts'
 import { imageCalls } from './docker-images.ts'
 import { networkCalls } from './docker-networks.ts'
@@ -18,13 +20,14 @@ import { agreedApiVersion } from './docker-version.ts'
 import { volumeCalls } from './docker-volumes.ts'
 
 /** `dockerHost`: `unix:///path` or `tcp://host:port`. Opens nothing by itself; throws where the address can't be read. */
-export function openDocker(dockerHost: string, limits: EngineLimits = defaultEngineLimits): Engine {
+export function openDocker(dockerHost: string, limits: EngineLimits = defaultEngineLimits): Engine & EngineStreams {
   const call = makeCall(dockerOptions(dockerHost), limits)
   return {
     ...engineCalls(call, limits),
     ...containerCalls(call, limits),
     ...imageCalls(call, limits),
     ...volumeCalls(call, limits),
+    ...streamCalls(call, limits),
     ...networkCalls(call, limits),
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The agent's end of the control channel: one WebSocket to the controller that is kept up, signed anew for each
- * connection, and given up where nothing is heard on it.
+ * The agent's end of a channel of ECS's own, control or telemetry: one WebSocket to the controller that is kept up, signed
+ * anew for each connection, and given up where nothing is heard on it.
  *
  * Source of the query and the timings: amazon-ecs-agent 1.105, `reference/ecs-agent.md` sections 1.1 and 1.6.
  */
@@ -14,13 +14,34 @@ import type { CredentialsSource } from './credentials.ts'
 import type { Log } from './log.ts'
 import type { Timers } from './timers.ts'
 
-const backoffMinMs = 250
-const backoffMaxMs = 120_000
-const backoffFactor = 1.5
-/** The controller sends a heartbeat every 5 s. */
-const inactivityMs = 20_000
-/** So that not all agents of a controller that was held up come at once. */
-const inactivityJitterMs = 10_000
+interface Manner {
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+  readonly backoffFactor: number
+  /** How long nothing may be heard. */
+  readonly inactivityMs: number
+  /** So that not all agents of a controller that was held up come at once. */
+  readonly inactivityJitterMs: number
+}
+
+const manners: Readonly<Record<ChannelName, Manner>> = {
+  // The controller sends a heartbeat every 5 s.
+  control: {
+    backoffMinMs: 250,
+    backoffMaxMs: 120_000,
+    backoffFactor: 1.5,
+    inactivityMs: 20_000,
+    inactivityJitterMs: 10_000,
+  },
+  // The controller sends a heartbeat, or an acknowledgement, at least every 20 s.
+  telemetry: {
+    backoffMinMs: 1000,
+    backoffMaxMs: 60_000,
+    backoffFactor: 2,
+    inactivityMs: 60_000,
+    inactivityJitterMs: 60_000,
+  },
+}
 const connectionLifetimeMs = 30 * 60_000
 const lifetimeJitterMs = 5 * 60_000
 const handshakeTimeoutMs = 30_000
@@ -31,7 +52,11 @@ const bufferedBytesMax = 8 * 1024 * 1024
 const inactiveInstanceWaitMs = 3_600_000
 const normalCloses = new Set([1000, 1001, 1006, 1011])
 
+export type ChannelName = 'control' | 'telemetry'
+
 export interface LinkOptions {
+  /** `control` where it is absent. */
+  readonly channel?: ChannelName | undefined
   /** `again` asks for a new answer rather than the remembered one. */
   readonly discover: (again: boolean) => Promise<string>
   readonly cluster: string
@@ -68,6 +93,22 @@ export interface Link {
   close(): void
 }
 
+/** A signed WebSocket of one of Gantry's own channels, being opened: its events say how that goes. */
+export async function openSignedSocket(
+  url: string,
+  by: { readonly region: string; readonly credentials: CredentialsSource; readonly now: () => number },
+  frameBytes: number,
+): Promise<WebSocket> {
+  const credentials = await by.credentials()
+  const signed = { method: 'GET', url, headers: {}, credentials, region: by.region, service: 'ecs', now: by.now() }
+  return new WebSocket(url, {
+    headers: signRequest(signed),
+    perMessageDeflate: false,
+    maxPayload: frameBytes,
+    handshakeTimeout: handshakeTimeoutMs,
+  })
+}
+
 /** Connects, and goes on doing so until it is closed. */
 export function startLink(options: LinkOptions): Link {
   const keeper = new LinkKeeper(options)
@@ -82,7 +123,7 @@ class LinkKeeper implements Link {
   /** Once the controller has spoken: until then it may have forgotten that this process came, and with it what it must tell. */
   #everGreeted = false
   #closed = false
-  #backoffMs = backoffMinMs
+  #backoffMs: number
   #askAgain = false
   #registerFirst = false
   #waitMs: number | undefined
@@ -90,8 +131,14 @@ class LinkKeeper implements Link {
   #cancelLifetime: () => void = () => undefined
   #cancelReconnect: () => void = () => undefined
 
+  readonly #name: ChannelName
+  readonly #manner: Manner
+
   constructor(options: LinkOptions) {
     this.#options = options
+    this.#name = options.channel ?? 'control'
+    this.#manner = manners[this.#name]
+    this.#backoffMs = this.#manner.backoffMinMs
   }
 
   send(type: string, message: object): boolean {
@@ -117,7 +164,7 @@ class LinkKeeper implements Link {
     this.#dial().catch((error: unknown) => {
       this.#options.log.warn(
         { error: error instanceof Error ? error.message : String(error) },
-        'The control channel could not be opened; trying again.',
+        `The ${this.#name} channel could not be opened; trying again.`,
       )
       this.#askAgain = true
       this.#reconnectLater()
@@ -153,23 +200,26 @@ class LinkKeeper implements Link {
     socket.on('close', (code) => this.#ended(socket, code))
     socket.on('unexpected-response', (_request, response) => this.#refused(socket, response))
     // Each error is followed by a close, which is where the next step is taken.
-    socket.on('error', (error) => this.#options.log.warn({ error: error.message }, 'The control channel failed.'))
+    socket.on('error', (error) => this.#options.log.warn({ error: error.message }, `The ${this.#name} channel failed.`))
   }
 
   #urlAt(endpoint: string): string {
     const { cluster, containerInstanceArn, agentVersion, agentHash, dockerVersion } = this.#options
     const url = new URL(`${endpoint.replace(/\/$/, '')}/ws`)
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-    const query: Record<string, string> = {
-      agentHash,
-      agentVersion,
-      clusterArn: cluster,
-      containerInstanceArn,
-      dockerVersion: `DockerVersion: ${dockerVersion}`,
-      protocolVersion: '2',
-      sendCredentials: String(!this.#everGreeted),
-      seqNum: '1',
-    }
+    const common = { agentHash, agentVersion }
+    const query: Record<string, string> =
+      this.#name === 'telemetry'
+        ? { ...common, cluster, containerInstance: containerInstanceArn, dockerVersion }
+        : {
+            ...common,
+            clusterArn: cluster,
+            containerInstanceArn,
+            dockerVersion: `DockerVersion: ${dockerVersion}`,
+            protocolVersion: '2',
+            sendCredentials: String(!this.#everGreeted),
+            seqNum: '1',
+          }
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
     return url.href
   }
@@ -178,7 +228,7 @@ class LinkKeeper implements Link {
     const { timers, random, log, now } = this.#options
     this.#connectedAt = now()
     this.#askAgain = false
-    log.info({}, 'The control channel is open.')
+    log.info({}, `The ${this.#name} channel is open.`)
     this.#heard()
     this.#cancelLifetime = timers.after(connectionLifetimeMs + random() * lifetimeJitterMs, () =>
       this.#socket?.close(1000, 'ConnectionExpired: Reconnect to continue'),
@@ -201,9 +251,13 @@ class LinkKeeper implements Link {
   /** Any message shows that the other side lives; silence means that it may not, whatever TCP thinks. */
   #heard(): void {
     const { timers, random, log } = this.#options
+    const { inactivityMs, inactivityJitterMs } = this.#manner
     this.#cancelInactivity()
     this.#cancelInactivity = timers.after(inactivityMs + random() * inactivityJitterMs, () => {
-      log.warn({}, 'Nothing was heard from the controller for 20 s or more; connecting anew.')
+      log.warn(
+        { channel: this.#name },
+        `Nothing was heard from the controller for ${inactivityMs / 1000} s or more; connecting anew.`,
+      )
       this.#socket?.terminate()
     })
   }
@@ -227,7 +281,7 @@ class LinkKeeper implements Link {
         this.#registerFirst = body.includes('InvalidInstanceException')
         this.#options.log.error(
           { status: response.statusCode, body },
-          'The controller refused the control channel; trying again.',
+          `The controller refused the ${this.#name} channel; trying again.`,
         )
       }
       this.#askAgain = true
@@ -242,8 +296,8 @@ class LinkKeeper implements Link {
     const since = this.#connectedAt
     this.#connectedAt = undefined
     if (since !== undefined) {
-      this.#options.log.info({ code }, 'The control channel is closed.')
-      if (this.#options.now() - since >= healthyAfterMs) this.#backoffMs = backoffMinMs
+      this.#options.log.info({ code }, `The ${this.#name} channel is closed.`)
+      if (this.#options.now() - since >= healthyAfterMs) this.#backoffMs = this.#manner.backoffMinMs
       this.#options.onDisconnected()
     } else this.#askAgain = true
     if (this.#closed) return
@@ -257,7 +311,7 @@ class LinkKeeper implements Link {
     const { timers, random } = this.#options
     const waitMs = this.#waitMs ?? this.#backoffMs * (0.8 + 0.4 * random())
     this.#waitMs = undefined
-    this.#backoffMs = Math.min(this.#backoffMs * backoffFactor, backoffMaxMs)
+    this.#backoffMs = Math.min(this.#backoffMs * this.#manner.backoffFactor, this.#manner.backoffMaxMs)
     this.#cancelReconnect = timers.after(waitMs, () => this.connect())
   }
 

@@ -23,6 +23,7 @@ import type { DrainOptions } from './drain.ts'
 import { openApi } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { Engine, EngineInfo } from './engine.ts'
+import type { EngineStreams } from './engine-streams.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
 import { listeningPorts, startHostPortsReporter } from './host-ports.ts'
@@ -33,6 +34,7 @@ import { startLink } from './link.ts'
 import type { Link } from './link.ts'
 import { openLog } from './log.ts'
 import type { Log } from './log.ts'
+import { startOutput } from './output.ts'
 import { withMemoryTruth } from './memory-kills.ts'
 import { registryAuthFor } from './registry-auth.ts'
 import { ClusterMismatch, endpointDiscovery, registerInstance } from './register.ts'
@@ -76,7 +78,7 @@ interface Base {
   readonly log: Log
   /** Takes a second or more, on a busy machine some; tasks are looked after meanwhile. */
   readonly host: Promise<HostFacts>
-  readonly engine: Engine
+  readonly engine: Engine & EngineStreams
   readonly engineInfo: EngineInfo
   readonly portRange: PortRange
   readonly abilities: HostAbilities
@@ -253,7 +255,7 @@ function openChannel(
   host: HostFacts,
   containerInstanceArn: string,
   { turn, introspection, exit }: { readonly turn: AgentTurn; readonly introspection: number; readonly exit: Exit },
-): () => void {
+): () => Promise<void> {
   const { config, log, callApi, channel } = base
   const { cluster } = config
   const hostPorts = startHostPortsReporter({
@@ -268,20 +270,30 @@ function openChannel(
       'Gantry agent ready: registered, and connected to its controller.',
     ),
   )
-  channel.link = startLink({
-    discover: endpointDiscovery({ callApi, containerInstanceArn, cluster, now: clock.now }),
-    cluster,
-    containerInstanceArn,
-    agentVersion: version,
-    agentHash: 'gantry',
-    dockerVersion: base.engineInfo.engineVersion,
-    region: config.region,
-    credentials: base.credentials,
+  const discover = endpointDiscovery({ callApi, containerInstanceArn, cluster, now: clock.now })
+  const ours = { cluster, containerInstanceArn, region: config.region, credentials: base.credentials }
+  const output = startOutput({
+    ...ours,
+    discover,
+    engine: base.engine,
+    tasks: () => turn.tasks(),
+    dataDirectory: config.dataDirectory,
     now: clock.now,
     random: Math.random,
     timers: realTimers,
     log,
-    onFrame: (frame) => turn.onFrame(frame),
+  })
+  channel.link = startLink({
+    ...ours,
+    discover,
+    agentVersion: version,
+    agentHash: 'gantry',
+    dockerVersion: base.engineInfo.engineVersion,
+    now: clock.now,
+    random: Math.random,
+    timers: realTimers,
+    log,
+    onFrame: (frame) => void (output.onFrame(frame) || turn.onFrame(frame)),
     onConnected() {
       turn.linkUp()
       hostPorts.report()
@@ -299,9 +311,10 @@ function openChannel(
       exit(exitRetry)
     },
   })
-  return () => {
+  return async () => {
     hostPorts.close()
     channel.link?.close()
+    await output.close()
   }
 }
 

@@ -102,6 +102,15 @@ await test('the payload may replace what the agent filled in, as a decoder of JS
 
   const syslog = { LogConfig: { Type: 'syslog', Config: { tag: 'x' } } }
   t.same(hostConfigOf(aPayloadContainer({ dockerConfig: configured({}, syslog) }))['LogConfig'], syslog.LogConfig)
+  const awslogs = { Type: 'awslogs', Config: { 'awslogs-group': 'g', mode: 'non-blocking', 'max-buffer-size': '1m' } }
+  t.same(
+    hostConfigOf(aPayloadContainer({ dockerConfig: configured({}, { LogConfig: awslogs }) }))['LogConfig'],
+    {
+      Type: 'json-file',
+      Config: { 'max-size': '10m', 'max-file': '5', mode: 'non-blocking', 'max-buffer-size': '1m' },
+    },
+    'what the agent ships is written to files that are bounded',
+  )
   const nonBlocking = { LogConfig: { Type: 'fluentd', Config: { mode: 'non-blocking' } } }
   t.match(hostConfigOf(aPayloadContainer({ dockerConfig: configured({}, nonBlocking) }))['LogConfig'], {
     Config: { 'max-buffer-size': '10m' },

@@ -10,11 +10,17 @@ import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
 import type { CreateBody } from '../engine.ts'
 import { cpuShares, memoryBytes } from './container-limits.ts'
+import { endpointEnvironment, metadataFile } from './endpoint-environment.ts'
 import { containerPortsOf } from './network.ts'
 import { taskHostConfig } from './task-host-config.ts'
 import type { HostPort, HostView, TaskFacts } from './view.ts'
 
 const defaultLogConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } }
+/**
+ * What Docker keeps of a container whose output the agent ships: the buffer while the controller is away or slow. Of the
+ * drivers that can be read back json-file is taken: a burst is read from its files whole, also by the operator's tools.
+ */
+const shippedLogConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '5' } }
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -55,11 +61,15 @@ export function createBody(
   task: PayloadTask,
   container: PayloadContainer,
   facts: TaskFacts,
-  host: Pick<HostView, 'cluster' | 'containerInstanceArn' | 'taskCgroups'>,
+  host: Pick<HostView, 'cluster' | 'containerInstanceArn' | 'taskCgroups' | 'endpoints'>,
 ): CreateBody {
   const { config = {}, hostConfig = {}, command } = mergedConfigs(container)
-  const hostPorts = facts.containers[container.name]?.hostPorts ?? []
-  const merged = mergeOver(baseConfig(container, command), config)
+  const { hostPorts = [], endpointId, dockerName } = facts.containers[container.name] ?? {}
+  const file = container.internal === undefined ? metadataFile(dockerName, host.endpoints) : undefined
+  const told = container.internal === undefined ? toldTo(task, container, endpointId, host.endpoints) : {}
+  const environment = { ...container.environment, ...told, ...file?.variable }
+  const merged = mergeOver(baseConfig({ ...container, environment }, command), config)
+  const hostMerged = mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)
   return {
     ...merged,
     Labels: {
@@ -70,13 +80,28 @@ export function createBody(
       [labels.version]: task.version,
       [labels.cluster]: host.cluster,
       [labels.instanceArn]: host.containerInstanceArn,
+      ...(endpointId === undefined ? {} : { [labels.endpointId]: endpointId }),
       [labels.specHash]: stableHash(container),
     },
     HostConfig: {
-      ...withLogConfig(mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)),
+      ...withLogConfig(file === undefined ? hostMerged : withBind(hostMerged, file.bind)),
       ...taskHostConfig(task, container, facts, host),
     },
   }
+}
+
+function toldTo(
+  task: PayloadTask,
+  container: PayloadContainer,
+  endpointId: string | undefined,
+  endpoints: HostView['endpoints'],
+): Readonly<Record<string, string>> {
+  return endpoints === undefined ? {} : endpointEnvironment(task, container, endpointId, endpoints)
+}
+
+function withBind(hostConfig: Members, bind: string): Members {
+  const binds: unknown = hostConfig['Binds']
+  return { ...hostConfig, Binds: [...(Array.isArray(binds) ? (binds as readonly unknown[]) : []), bind] }
 }
 
 function baseConfig(container: PayloadContainer, command: readonly string[] | undefined): Members {
@@ -142,8 +167,16 @@ function withLogConfig(hostConfig: Members): Members {
     return { ...hostConfig, LogConfig: defaultLogConfig }
   }
   const options = isMembers(given['Config']) ? given['Config'] : {}
+  if (given['Type'] === 'awslogs') return { ...hostConfig, LogConfig: shippedLog(options) }
   if (options['mode'] !== 'non-blocking' || options['max-buffer-size'] !== undefined) return hostConfig
   return { ...hostConfig, LogConfig: { ...given, Config: { ...options, 'max-buffer-size': '10m' } } }
+}
+
+/** The agent itself ships to the log group; of the options only those for Docker's own queue are Docker's. */
+function shippedLog(options: Members): Members {
+  const { mode, 'max-buffer-size': size = '10m' } = options
+  const queue = mode === 'non-blocking' ? { mode, 'max-buffer-size': size } : {}
+  return { ...shippedLogConfig, Config: { ...shippedLogConfig.Config, ...queue } }
 }
 
 /** Lays `over` on `base` as Go's JSON decoder does: objects member by member, everything else replaced, null empties. */
