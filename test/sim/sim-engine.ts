@@ -38,6 +38,9 @@ const registryImages = {
   'noentry:1': { digest: `sha256:${'4'.repeat(64)}`, startError: 'exec: "serve": executable file not found in $PATH' },
 } as const
 
+/** Whether a container that has run may be started again now. */
+export type MayStartAgain = (taskArn: string, containerName: string) => boolean
+
 export class SimEngine {
   readonly raw: FakeEngine
   /** `task ARN / container name` -> ids of its containers, one for each start. */
@@ -53,10 +56,18 @@ export class SimEngine {
   readonly #busyUntil = new Map<string, number>()
   /** Container id -> when it was last started, by time as it passes. */
   readonly #startedAt = new Map<string, number>()
+  readonly #mayStartAgain: MayStartAgain
   #epoch = 0
 
-  constructor(host: string, clock: Clock, time: Timers & Clock, chaos: Chaos) {
+  constructor(
+    host: string,
+    clock: Clock,
+    time: Timers & Clock,
+    chaos: Chaos,
+    mayStartAgain: MayStartAgain = () => false,
+  ) {
     this.#host = host
+    this.#mayStartAgain = mayStartAgain
     this.#elapsed = time
     this.#clock = clock
     this.#chaos = chaos
@@ -235,7 +246,14 @@ export class SimEngine {
     const name = `${container.labels[labels.taskArn]} / ${container.labels[labels.containerName]}`
     const ids = [...(this.everStarted.get(name) ?? []), containerId]
     this.everStarted.set(name, ids)
-    if (ids.length > 1) this.#chaos.log.violated('nothingIsStartedTwice', `${this.#host}: ${name}: ${ids.join(', ')}`)
+    const { log } = this.#chaos
+    const told = `${this.#host}: ${name}: ${ids.map((id) => id.slice(-4)).join(', ')}`
+    const isThereAlready = ids.some((id) => id !== containerId && this.raw.containers.get(id)?.status === 'running')
+    if (isThereAlready) log.violated('nothingRunsTwice', told)
+    if (ids.length === 1) return
+    const { [labels.taskArn]: taskArn = '', [labels.containerName]: containerName = '' } = container.labels
+    if (this.#mayStartAgain(taskArn, containerName)) log.worked('a container is started again in place')
+    else log.violated('nothingIsStartedTwice', told)
   }
 }
 

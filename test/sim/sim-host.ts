@@ -17,6 +17,7 @@ import type { Log } from '../../agent/log.ts'
 import { endpointDiscovery, registerInstance } from '../../agent/register.ts'
 import type { IdentityStore } from '../../agent/register.ts'
 import type { Timers } from '../../agent/timers.ts'
+import type { Frame, PayloadTask } from '../../proto/acs.ts'
 import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn } from '../../agent/turn.ts'
 import { isApiError } from '../../proto/errors.ts'
@@ -48,6 +49,10 @@ const portRange = { first: 32768, last: 32799 }
 /** Ended containers are kept for a moment only, so that their removal is part of every history. */
 const cleanupWaitMs = 60_000
 
+const aloneAfterMs = 60_000
+/** Calls that hang may be done so much later; a task's other containers come after its first. */
+const startIsLateMs = 300_000
+
 interface Process extends Life {
   readonly timers: Timers
   readonly engine: Engine
@@ -67,6 +72,10 @@ export class SimHost implements Host {
   /** False while the machine is without power. */
   powered = true
   readonly #parts: HostParts
+  /** What the host was ever told of its tasks; and when it last heard of its controller, and last had none for long. */
+  readonly #told = new Map<string, PayloadTask>()
+  #heardAt = 0
+  #aloneAt = Number.NEGATIVE_INFINITY
   readonly #world
   #life = 0
   #link: Link | undefined
@@ -79,7 +88,9 @@ export class SimHost implements Host {
     this.#world = parts.random.world()
     this.disk = new HostDisk(parts.name, parts.chaos)
     this.#settings = settingsOf(parts)
-    this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos)
+    this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos, (arn, name) =>
+      this.#mayStartAgain(arn, name),
+    )
   }
 
   /** What this host's own clock shows. */
@@ -200,7 +211,7 @@ export class SimHost implements Host {
         pullTimeoutMs: 60_000,
         pullInactivityMs: 30_000,
         stopTimeoutSeconds: 30,
-        aloneAfterMs: 60_000,
+        aloneAfterMs,
         cleanupWaitMs,
         cleanupJitterMs: 10_000,
         stoppedTasksMax: 20,
@@ -264,7 +275,10 @@ export class SimHost implements Host {
       timers,
       log: this.#parts.log.logger(this.name) as unknown as Log,
       openSocket: (url) => this.#parts.route.dial(url, process) as unknown as ReturnType<SocketOpener>,
-      onFrame: (frame) => turn.onFrame(frame),
+      onFrame: (frame) => {
+        this.#hears(frame)
+        turn.onFrame(frame)
+      },
       onConnected: () => {
         turn.linkUp()
         hostPorts.report()
@@ -275,6 +289,24 @@ export class SimHost implements Host {
         if ((await this.#register(process, engineInfo)) !== containerInstanceArn) process.kill()
       },
     })
+  }
+
+  #hears({ type, message }: Frame): void {
+    const now = this.#parts.time.now()
+    if (now - this.#heardAt >= aloneAfterMs) this.#aloneAt = now
+    this.#heardAt = now
+    if (type !== 'PayloadMessage') return
+    for (const task of message['tasks'] as readonly PayloadTask[]) this.#told.set(task.arn, task)
+  }
+
+  /** By its policy; or where nobody could have been asked when the start was decided, which may have been some time ago. */
+  #mayStartAgain(taskArn: string, containerName: string): boolean {
+    const task = this.#told.get(taskArn)
+    const container = task?.containers.find(({ name }) => name === containerName)
+    if (container?.restartPolicy?.enabled === true) return true
+    if (task?.gantry?.restartAlone !== true) return false
+    const now = this.#parts.time.now()
+    return now - this.#heardAt >= aloneAfterMs || now - this.#aloneAt < startIsLateMs
   }
 
   /** Ports that somebody listens on: other programs, and containers' own proxies. */
