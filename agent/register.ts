@@ -138,13 +138,16 @@ async function pause(options: RegisterOptions, ms: number): Promise<void> {
   await new Promise<void>((resolve) => options.timers.after(jittered, resolve))
 }
 
-/** Where the control socket is, asked of the controller and remembered; an old answer serves where there is no new one. */
+/** Where a channel is, asked of the controller and remembered; an old answer serves where there is no new one. */
 export function endpointDiscovery(options: {
   readonly callApi: CallApi
   readonly containerInstanceArn: string
   readonly cluster: string
   readonly now: () => number
+  /** `endpoint`, the control channel's, where it is absent. */
+  readonly member?: 'endpoint' | 'telemetryEndpoint' | undefined
 }): (again: boolean) => Promise<string> {
+  const member = options.member ?? 'endpoint'
   let known: { readonly endpoint: string; readonly at: number } | undefined
   return async (again) => {
     if (known !== undefined && !again && options.now() - known.at < endpointLifetimeMs) return known.endpoint
@@ -154,10 +157,11 @@ export function endpointDiscovery(options: {
         cluster: options.cluster,
         zoneId: '',
       })
-      if (typeof answer['endpoint'] !== 'string') {
-        throw new ApiCallError(undefined, 'DiscoverPollEndpoint was answered without an endpoint.')
+      const endpoint = answer[member]
+      if (typeof endpoint !== 'string') {
+        throw new ApiCallError(undefined, `DiscoverPollEndpoint was answered without ${member}.`)
       }
-      known = { endpoint: answer['endpoint'], at: options.now() }
+      known = { endpoint, at: options.now() }
     } catch (error) {
       if (known === undefined) throw error
     }

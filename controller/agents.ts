@@ -31,6 +31,8 @@ export interface Agents {
   readonly readyAt: number
   /** Connected instances that have said nothing for so long: since when. */
   silences(this: void, silenceMs: number): ReadonlyMap<string, number>
+  /** What agents publish of their tasks, and how to ask for more of it. */
+  readonly telemetry: Pick<TelemetryChannels, 'usageOf' | 'quicken'>
   close(): Promise<void>
 }
 
@@ -86,6 +88,7 @@ export function startAgents(services: AgentsServices): Agents {
     lastHeardAt: (instanceId) => control.heardAt(instanceId),
     readyAt: control.readyAt,
     silences: (silenceMs) => control.silences(silenceMs),
+    telemetry,
     async close() {
       closing = true
       clearInterval(timer)

@@ -108,6 +108,7 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
     listen: config.listen,
     upgrade: agents.upgrade,
     lastHeardAt: agents.lastHeardAt,
+    telemetry: agents.telemetry,
     feed,
   })
   const housekeeping = startHousekeeping({ turn, log, config, agents })

@@ -1,11 +1,17 @@
-/** The telemetry channels (TCS) of all agents: acknowledges what they publish, and keeps them open by heartbeats. */
+/**
+ * The telemetry channels (TCS) of all agents: acknowledges what they publish, keeps the last picture of what tasks use,
+ * and keeps the channels open by heartbeats.
+ */
 import { writeFrame } from '../proto/acs.ts'
 import { parseTcsFrame } from '../proto/tcs.ts'
 import type { ChannelServices } from './control-channels.ts'
 import type { Handshake } from './decide/handshake.ts'
 import { closeCodes } from './decide/session.ts'
 import { answerTelemetry, telemetryHeartbeatMs, telemetrySilenceMaxMs } from './decide/telemetry.ts'
+import type { GantryTelemetryPace } from '../proto/tcs.ts'
 import type { Peer } from './peer.ts'
+import { UsageBoard } from './usage.ts'
+import type { TaskUsage } from './usage.ts'
 
 interface Channel {
   readonly peer: Peer
@@ -16,9 +22,26 @@ interface Channel {
 export class TelemetryChannels {
   readonly #services: ChannelServices
   readonly #channels = new Map<string, Channel>()
+  readonly #usage: UsageBoard
 
   constructor(services: ChannelServices) {
     this.#services = services
+    const { reader } = services.turn
+    this.#usage = new UsageBoard((taskId) => {
+      const task = reader.get('task', taskId)
+      return task === undefined || task.lastStatus === 'STOPPED' ? undefined : task.instanceId
+    })
+  }
+
+  usageOf(taskId: string): TaskUsage | undefined {
+    return this.#usage.of(taskId)
+  }
+
+  /** Asks an agent of ours to publish more often for a while; nothing where it has no channel. */
+  quicken(instanceId: string, pace: GantryTelemetryPace): void {
+    const instance = this.#services.turn.reader.get('instance', instanceId)
+    if (instance?.gantryProtocol !== true) return
+    this.#channels.get(instanceId)?.peer.send(writeFrame('GantryTelemetryPace', pace))
   }
 
   open({ instanceId }: Handshake, peer: Peer): void {
@@ -39,6 +62,7 @@ export class TelemetryChannels {
       log.warn({ instance: instanceId, bytes: text.length }, 'ignored a telemetry frame that cannot be read')
       return
     }
+    this.#usage.take(instanceId, parsed.frame, channel.heardAt)
     const { ack, input } = answerTelemetry(instanceId, parsed.frame)
     if (ack === undefined) log.debug({ instance: instanceId, type: parsed.frame.type }, 'ignored a telemetry message')
     else peer.send(writeFrame(ack.type, ack.message))
@@ -50,7 +74,9 @@ export class TelemetryChannels {
   }
 
   closed(instanceId: string, peer: Peer): void {
-    if (this.#channels.get(instanceId)?.peer === peer) this.#channels.delete(instanceId)
+    if (this.#channels.get(instanceId)?.peer !== peer) return
+    this.#channels.delete(instanceId)
+    this.#usage.forget(instanceId)
   }
 
   /** To be called about once a second. */

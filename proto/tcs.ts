@@ -32,12 +32,14 @@ export interface PublishMetricsRequest {
 
 export interface TaskMetric {
   readonly taskArn: string
+  readonly clusterArn?: string | undefined
   readonly taskDefinitionFamily?: string | undefined
   readonly taskDefinitionVersion?: string | undefined
   readonly containerMetrics: readonly ContainerMetric[]
 }
 
 export interface ContainerMetric {
+  readonly containerArn?: string | undefined
   readonly containerName: string
   /** Percent of the host's CPUs together. */
   readonly cpuStatsSet?: StatsSet | undefined
@@ -65,6 +67,8 @@ export interface PublishHealthRequest {
 
 export interface TaskHealth {
   readonly taskArn: string
+  readonly taskDefinitionFamily?: string | undefined
+  readonly taskDefinitionVersion?: string | undefined
   readonly containers: readonly ContainerHealth[]
 }
 
@@ -89,6 +93,20 @@ export interface InstanceStatusReport {
   readonly lastUpdated?: number | undefined
   readonly lastStatusChange?: number | undefined
 }
+
+// ---- Gantry's own, controller -> agent: an older agent ignores it ---------------------------------------------------
+
+/** Publish metrics more often for a while: somebody looks. Every 20 s otherwise. */
+export interface GantryTelemetryPace {
+  readonly everyMs: number
+  readonly forMs: number
+}
+
+/** The bounds of a pace; what is asked beyond them is brought within. */
+export const telemetryPaceMs = { everyMin: 1000, everyDefault: 20_000, forMax: 300_000 } as const
+
+/** What fits into one message. */
+export const tasksPerTelemetryMessage = 10
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 

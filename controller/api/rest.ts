@@ -7,13 +7,16 @@ import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError, isApiError } from '../../proto/errors.ts'
 import { authorize } from './auth.ts'
 import { asApiError } from './rpc.ts'
+import { registerRestAddresses } from './rest-addresses.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEvents } from './rest-events.ts'
 import { registerRestFileSystems } from './rest-file-systems.ts'
 import { registerRestPlan } from './rest-plan.ts'
 import { registerRestServices } from './rest-services.ts'
+import { registerRestSubnets } from './rest-subnets.ts'
 import { registerRestTasks } from './rest-tasks.ts'
+import { registerRestUsage } from './rest-usage.ts'
 import type { ServerServices } from './services.ts'
 
 declare module 'fastify' {
@@ -65,7 +68,10 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestClusters(rest, services)
       registerRestClusterLosses(rest, services)
       registerRestTasks(rest, services)
+      registerRestUsage(rest, services)
       registerRestServices(rest, services)
+      registerRestSubnets(rest, services)
+      registerRestAddresses(rest, services)
       registerRestPlan(rest, services)
       registerRestEvents(rest, services)
       registerRestFileSystems(rest, services)

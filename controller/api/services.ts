@@ -1,6 +1,7 @@
 /** What the parts of the one port are given: the turn and its surroundings, the address, the agents' side. */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { Agents } from '../agents.ts'
 import type { ChangeFeed } from '../change-feed.ts'
 import type { ListenAddress } from '../config.ts'
 import type { RpcServices } from './rpc.ts'
@@ -12,4 +13,5 @@ export interface ServerServices extends RpcServices {
   /** Live agents, by instance id: when each last said anything. */
   readonly lastHeardAt: (instanceId: string) => number | undefined
   readonly feed: ChangeFeed
+  readonly telemetry: Agents['telemetry']
 }

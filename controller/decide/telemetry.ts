@@ -1,7 +1,7 @@
 /**
  * What the telemetry channel (TCS) does: every publication is acknowledged, health statuses reach the tasks of that very
- * instance, and the instance's own status is kept for CONTAINER_INSTANCE_HEALTH. Metrics are acknowledged and dropped:
- * nothing here shows them yet.
+ * instance, and the instance's own status is kept for CONTAINER_INSTANCE_HEALTH. Metrics are acknowledged; the last ones
+ * are kept beside the state (`controller/usage.ts`).
  */
 import type { Frame } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
