@@ -1,6 +1,6 @@
 /** Docker's inspect document, read into the few facts that the agent decides by. */
 import { EngineError } from './engine.ts'
-import type { ObservedContainer, ObservedPort } from './engine.ts'
+import type { ContainerDetails, ObservedContainer, ObservedPort } from './engine.ts'
 
 /** What the telemetry channel takes of a health check's output. Source: amazon-ecs-agent, docker/types. */
 const healthOutputBytesMax = 1024
@@ -23,10 +23,32 @@ export interface InspectedContainer {
     readonly FinishedAt: string
     readonly OOMKilled: boolean
     readonly Error?: string
-    readonly Health?: { readonly Status: string; readonly Log?: readonly { readonly Output: string }[] | null } | null
+    readonly Pid?: number
+    readonly Health?: { readonly Status: string; readonly Log?: readonly HealthRun[] | null } | null
   }
-  readonly HostConfig: { readonly NetworkMode?: string; readonly Memory?: number }
-  readonly NetworkSettings?: { readonly Ports?: PortMap | null }
+  readonly HostConfig: {
+    readonly NetworkMode?: string
+    readonly Memory?: number
+    readonly CgroupParent?: string
+    readonly LogConfig?: { readonly Type?: string; readonly Config?: Readonly<Record<string, string>> | null }
+  }
+  readonly NetworkSettings?: {
+    readonly Ports?: PortMap | null
+    readonly Networks?: Readonly<Record<string, InspectedAddress | null>> | null
+  }
+  readonly Mounts?: readonly { readonly Name?: string; readonly Source?: string; readonly Destination?: string }[] | null
+}
+
+interface HealthRun {
+  readonly Output: string
+  readonly ExitCode?: number
+  readonly End?: string
+}
+
+interface InspectedAddress {
+  readonly IPAddress?: string
+  readonly GlobalIPv6Address?: string
+  readonly MacAddress?: string
 }
 
 type PortMap = Readonly<Record<string, readonly { readonly HostIp?: string; readonly HostPort?: string }[] | null>>
@@ -52,7 +74,30 @@ export function observedContainer(inspected: InspectedContainer): ObservedContai
     health: healthOf(state.Health),
     ports: portsOf(inspected.NetworkSettings?.Ports),
     networkMode: inspected.HostConfig.NetworkMode ?? '',
+    details: detailsOf(inspected),
   }
+}
+
+function detailsOf({ State: state, HostConfig: host, NetworkSettings: settings, Mounts: mounts }: InspectedContainer) {
+  const lastCheck = state.Health?.Log?.at(-1)
+  const details: ContainerDetails = {
+    pid: state.Pid ?? 0,
+    cgroupParent: host.CgroupParent ?? '',
+    networks: Object.entries(settings?.Networks ?? {}).map(([network, address]) => ({
+      network,
+      ipv4: address?.IPAddress ?? '',
+      ipv6: address?.GlobalIPv6Address ?? '',
+      mac: address?.MacAddress ?? '',
+    })),
+    mounts: (mounts ?? []).map(({ Name: name = '', Source: source = '', Destination: destination = '' }) => {
+      return { name, source, destination }
+    }),
+    logDriver: host.LogConfig?.Type ?? '',
+    logOptions: host.LogConfig?.Config ?? {},
+    healthCheckedAt: instantOf(lastCheck?.End),
+    healthExitCode: lastCheck?.ExitCode,
+  }
+  return details
 }
 
 /** Docker leads a container's name with a slash. */

@@ -16,6 +16,8 @@ export const labels = {
   instanceArn: 'gantry.container-instance-arn',
   /** Gantry's, on what looks at a file system for a task: the task's ARN. It is none of the task's containers. */
   probeOf: 'gantry.file-system-probe-of',
+  /** Gantry's: by what the container asks the task endpoint. It is for the container and its agent alone. */
+  endpointId: 'gantry.endpoint-id',
   /** Gantry's: a digest of what the container was made from. */
   specHash: 'gantry.spec-hash',
 } as const
@@ -43,6 +45,37 @@ export interface ObservedContainer {
   readonly health: { readonly status: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN'; readonly output: string } | undefined
   readonly ports: readonly ObservedPort[]
   readonly networkMode: string
+  readonly details?: ContainerDetails | undefined
+}
+
+/** What a container and its host's operator are told of it; nothing is decided by it. */
+export interface ContainerDetails {
+  /** Of its first process, as the engine's host counts; 0 while it does not run. */
+  readonly pid: number
+  readonly cgroupParent: string
+  readonly networks: readonly ObservedAddress[]
+  readonly mounts: readonly ObservedMount[]
+  readonly logDriver: string
+  readonly logOptions: Readonly<Record<string, string>>
+  /** The last run of its health check: when it ended, epoch milliseconds, and with which code. */
+  readonly healthCheckedAt?: number | undefined
+  readonly healthExitCode?: number | undefined
+}
+
+export interface ObservedAddress {
+  /** The network's name. */
+  readonly network: string
+  /** Empty where it has none. */
+  readonly ipv4: string
+  readonly ipv6: string
+  readonly mac: string
+}
+
+export interface ObservedMount {
+  /** The Docker volume's; empty for a directory of the host. */
+  readonly name: string
+  readonly source: string
+  readonly destination: string
 }
 
 export interface ObservedPort {

@@ -128,7 +128,12 @@ const localSteps: LocalTable = {
     const picked = choice.hostPorts.filter((port) => port.picked).map(({ hostPort }) => hostPort)
     if (picked.length > 0) context.ports.searchFrom = Math.max(...picked) + 1
     const dockerName = chooseDockerName(payload, container, facts.refusedPorts?.length ?? 0)
-    setFacts(state, task, withContainer(task.facts, container, { ...facts, dockerName, hostPorts: choice.hostPorts }))
+    // Chosen even where the container keeps its name: what it is told follows from it.
+    const isDefined = payload.containers.some(({ name, internal }) => name === container && internal === undefined)
+    const offered = isDefined && context.host().endpoints?.offered === true
+    const endpointId = facts.endpointId ?? (offered ? context.world.uuid() : undefined)
+    const prepared = { ...facts, dockerName, hostPorts: choice.hostPorts, endpointId }
+    setFacts(state, task, withContainer(task.facts, container, prepared))
   },
 
   report({ state, outbox, world, now }, task, { content, wait }) {

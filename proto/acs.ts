@@ -79,6 +79,8 @@ export interface PayloadTaskExtension {
   readonly fileSystems?: Readonly<Record<string, PayloadFileSystem>> | undefined
   /** What each container's own file system may grow to. */
   readonly ephemeralStorageGiB?: number | undefined
+  /** The role whose keys the task's containers may ask for. */
+  readonly taskRoleArn?: string | undefined
   /** True where ExecuteCommand is allowed. */
   readonly enableExecuteCommand?: true | undefined
 }

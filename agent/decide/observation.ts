@@ -1,4 +1,5 @@
 /** Folds what Docker shows of a container into what is known of it. Within a run a known status never decreases. */
+import { labels } from '../engine.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { isLastRun } from './restart.ts'
 import { killedExitCode, outOfMemoryReason } from './out-of-memory.ts'
@@ -13,6 +14,7 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
     dockerName: observed.name,
     imageReady: true,
     expected: undefined,
+    endpointId: facts.endpointId ?? observed.labels[labels.endpointId],
   }
   if (isLastRun(facts, observed)) return identified
   switch (observed.status) {
@@ -29,6 +31,7 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
         started: true,
         startedAt: observed.startedAt ?? facts.startedAt,
         healthStatus: observed.health?.status,
+        healthSince: healthSince(facts, observed),
         retry: facts.knownStatus === 'PENDING' ? undefined : facts.retry,
       }
     case 'exited':
@@ -37,6 +40,13 @@ export function foldObservation(facts: ContainerFacts, observed: ObservedContain
     default:
       return observed.status satisfies never
   }
+}
+
+/** A health check that is still in its start period has been so since the start. */
+function healthSince(facts: ContainerFacts, { health, details, startedAt }: ObservedContainer): number | undefined {
+  if (health === undefined) return undefined
+  if (health.status === facts.healthStatus && facts.healthSince !== undefined) return facts.healthSince
+  return health.status === 'UNKNOWN' ? startedAt : (details?.healthCheckedAt ?? startedAt)
 }
 
 /** Docker showed all its containers, and one that the controller knows to have run was not among them. */
