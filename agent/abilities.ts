@@ -4,6 +4,7 @@ import type { Attribute } from './attributes.ts'
 import type { AgentConfig } from './config.ts'
 import { storageLimits } from './container-storage.ts'
 import type { Engine, EngineInfo } from './engine.ts'
+import { fileSystemAttributes } from './file-system-kinds.ts'
 import { findGpus } from './gpus.ts'
 import type { HostGpus } from './gpus.ts'
 import type { Log } from './log.ts'
@@ -37,6 +38,7 @@ export async function findAbilities({ config, engine, engineInfo, log }: Abiliti
   if (!storage.canLimit) log.info({ why: storage.why }, 'tasks that ask for ephemeralStorage are not placed here')
   const { driverVersion } = gpus
   const names = [
+    ...(await fileSystemAttributes()),
     ...(taskCgroups === undefined
       ? []
       : ['ecs.capability.task-cpu-mem-limit', 'ecs.capability.increased-task-cpu-limit']),

@@ -283,6 +283,10 @@ export const variables = {
     unit: '',
     read: readPortRange,
   }),
+  sharedVolumeMatchFullConfig: flag(
+    'ECS_SHARED_VOLUME_MATCH_FULL_CONFIG',
+    'Take a shared Docker volume that is there only where its driver, options and labels are those of the definition',
+  ),
   taskCpuMemLimit: variable({
     name: 'ECS_ENABLE_TASK_CPU_MEM_LIMIT',
     meaning: 'Keep a cgroup around each task, so that its own cpu and memory limit it; without, they only reserve',

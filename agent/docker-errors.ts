@@ -35,8 +35,9 @@ export function engineErrorOf(error: unknown, doing: string, origin: ErrorOrigin
   if (error instanceof EngineError) return error
   const { statusCode, code, message } = membersOf(error)
   if (statusCode !== undefined) {
-    const words = daemonWords(message)
-    return new EngineError(kindOf(statusCode, words, origin), `Error response from daemon: ${words}`, { cause: error })
+    const words = withoutSecrets(daemonWords(message))
+    const cause = words === daemonWords(message) ? error : { statusCode, message: words }
+    return new EngineError(kindOf(statusCode, words, origin), `Error response from daemon: ${words}`, { cause })
   }
   if (code !== undefined && unreachableCodes.has(code)) {
     const why = message === '' ? code : message
@@ -76,6 +77,11 @@ function registryKind(words: string): EngineErrorKind | undefined {
   // `lookup registry on 10.0.0.1:53: no such host` is a failing network, not a missing image.
   if (/dial tcp|no such host/i.test(words)) return undefined
   return missingWords.test(words) ? 'notFound' : undefined
+}
+
+/** Docker repeats the options of a mount that failed, and those of a Windows share hold its password. */
+function withoutSecrets(words: string): string {
+  return words.replaceAll(/\bpass(?:word|wd)?=[^,]*/g, 'password=***')
 }
 
 /** dockerode wraps the engine's words: `(HTTP code 404) no such container - No such container: x `. */

@@ -6,26 +6,29 @@ import type { Engine } from './engine.ts'
 import { lastLogLinesMax } from '../proto/acs.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Images } from './images.ts'
+import type { Volumes } from './volumes.ts'
 
 /** Derived from the step map, so a step without an executor does not compile. */
 export type Executors = {
   readonly [Name in keyof EngineSteps]: (args: EngineSteps[Name]) => Promise<EngineAnswers[Name]>
 }
 
-export function createExecutors(engine: Engine, images: Images, cgroups: TaskCgroups): Executors {
+export function createExecutors(engine: Engine, images: Images, cgroups: TaskCgroups, volumes: Volumes): Executors {
   return {
     pullImage: async ({ image }) => images.obtain(image),
 
-    async createVolume({ dockerName, driver, options, labels: volumeLabels, mustExist }) {
-      const existing = await engine.inspectVolume(dockerName)
-      if (existing !== undefined) return undefined
-      if (mustExist) {
-        throw new EngineError(
-          'refused',
-          `volume ${dockerName} does not exist, and its definition has no autoprovision. Create it on this host first.`,
-        )
-      }
-      await engine.createVolume(dockerName, driver, options, volumeLabels)
+    async createVolume(args) {
+      await volumes.create(args)
+      return undefined
+    },
+
+    async mountFileSystem(args) {
+      await volumes.mount(args)
+      return undefined
+    },
+
+    async releaseFileSystem(args) {
+      await volumes.release(args)
       return undefined
     },
 

@@ -43,6 +43,7 @@ import type { SdNotify } from './sd-notify.ts'
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
 import type { AgentTurn } from './turn.ts'
+import { volumeDefaults } from './volumes.ts'
 import { startUpkeep } from './upkeep.ts'
 import type { Upkeep } from './upkeep.ts'
 
@@ -240,6 +241,10 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       startsMax,
       pauseImage: abilities.pauseImage,
       taskCgroups: abilities.taskCgroups?.settings,
+      volumes: {
+        matchFullConfig: config.sharedVolumeMatchFullConfig,
+        mountTimeoutMs: Math.min(config.containerStartTimeoutMs, volumeDefaults.mountTimeoutMs),
+      },
     },
     cgroups: abilities.taskCgroups?.cgroups,
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),

@@ -4,10 +4,11 @@ import type { Frame, PayloadTask } from '../proto/acs.ts'
 import type { Clock, World } from '../proto/world.ts'
 import type { Journal } from './decide/journal-records.ts'
 import type { TaskCgroupSettings } from './decide/task-cgroup.ts'
-import type { KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
+import type { EndpointSettings, KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
 import type { Timers } from './timers.ts'
+import type { VolumeSettings } from './volumes.ts'
 
 /** The few methods of a pino logger that the turn uses. */
 export interface TurnLog {
@@ -44,6 +45,8 @@ export interface AgentTurnConfig {
   readonly aloneAfterMs: number
   /** The image of the containers that the agent adds to tasks itself; absent where this host can't run it. */
   readonly pauseImage?: string | undefined
+  /** Where they differ from the defaults. */
+  readonly volumes?: Partial<VolumeSettings> | undefined
   /** Containers of this host that are started at once, at most. */
   readonly startsMax: number
 }
@@ -62,6 +65,8 @@ export interface AgentTurnOptions {
   readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
   /** Ports that programs outside of Gantry hold right now; asked each time that a dynamic port is chosen. */
   readonly busyPorts: () => { readonly tcp: readonly number[]; readonly udp: readonly number[] }
+  /** What containers are told of their agent, as it stands now. */
+  readonly endpoints?: (() => EndpointSettings | undefined) | undefined
   /** Puts a frame on the link; false where there is none or it is full. */
   readonly send: (type: string, message: object) => boolean
 }

@@ -20,6 +20,7 @@ import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
 import type { Outbox } from './outbox.ts'
 import { createExecutors, perform } from './perform.ts'
+import { createVolumes, volumeDefaults } from './volumes.ts'
 import type { Executors } from './perform.ts'
 import { advance } from './turn-advance.ts'
 import type { AdvanceContext } from './turn-advance.ts'
@@ -116,6 +117,7 @@ class Turn {
       engine,
       createImages({ ...config, engine, registryAuth, pulledBefore }),
       options.cgroups ?? noCgroups,
+      createVolumes({ engine, timers: options.timers, ...volumeDefaults, ...config.volumes }),
     )
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)
@@ -405,6 +407,7 @@ class Turn {
       controller: this.#controller.sight(),
       startSlotsFree: this.#startSlotsFree(),
       cleanupDue: this.#cleanupDue,
+      endpoints: this.#options.endpoints?.(),
     }
   }
 

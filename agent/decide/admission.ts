@@ -8,7 +8,8 @@ import { internalKindOf } from './internal-containers.ts'
 import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { freshContainer } from './view.ts'
-import type { ContainerFacts, TaskFacts, VolumeFacts } from './view.ts'
+import type { ContainerFacts, TaskFacts } from './view.ts'
+import { freshVolumes } from './volume-steps.ts'
 
 const hexDigits = 20
 
@@ -32,7 +33,7 @@ export function admitTask(payload: PayloadTask, malformed: string | undefined, n
     adopted: false,
     acceptedAt: now,
     containers: Object.fromEntries(payload.containers.map(({ name }) => [name, container])),
-    volumes: volumesOf(payload),
+    volumes: freshVolumes(payload, (name) => chooseDockerName(payload, name, 0)),
   }
 }
 
@@ -99,18 +100,6 @@ export function adoptTask(containers: readonly ObservedContainer[], now: number)
  */
 export function chooseDockerName(payload: PayloadTask, objectName: string, remakes: number): string {
   return dockerNameOf(payload, objectName, stableHash([payload.arn, objectName, remakes]).slice(0, hexDigits))
-}
-
-function volumesOf(payload: PayloadTask): Readonly<Record<string, VolumeFacts>> {
-  const volumes = payload.volumes.flatMap((volume): [string, VolumeFacts][] => {
-    if (volume.host?.sourcePath) return []
-    if (volume.dockerVolumeConfiguration?.scope === 'shared') {
-      return [[volume.name, { dockerName: volume.name, created: false, ours: false }]]
-    }
-    const dockerName = chooseDockerName(payload, volume.name, 0)
-    return [[volume.name, { dockerName, created: false, ours: true }]]
-  })
-  return Object.fromEntries(volumes)
 }
 
 function nameOf(shown: ObservedContainer): string {

@@ -168,7 +168,11 @@ await test('what the agent cannot run is refused in a sentence', (t) => {
   const cases: readonly (readonly [Partial<PayloadTask>, RegExp])[] = [
     [{ networkMode: 'awsvpc' }, /awsvpc is not supported/],
     [{ pidMode: 'task' }, /pause container, which this host cannot run/],
-    [{ volumes: [{ name: 'v', type: 'efs' }] }, /type efs/],
+    [
+      { volumes: [{ name: 'v', type: 'efs' }] },
+      /^ResourceInitializationError: the file system of volume v is not registered/,
+    ],
+    [{ volumes: [{ name: 'v', type: 'ebs' as never }] }, /type ebs, which is not supported/],
     [{ containers: [aPayloadContainer({ links: ['ghost'] })] }, /container ghost, which does not exist/],
     [
       {

@@ -14,6 +14,7 @@ import { endpointEnvironment, metadataFile } from './endpoint-environment.ts'
 import { containerPortsOf } from './network.ts'
 import { taskHostConfig } from './task-host-config.ts'
 import type { HostPort, HostView, TaskFacts } from './view.ts'
+import { dockerMounts } from './volume-steps.ts'
 
 const defaultLogConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } }
 /**
@@ -133,10 +134,7 @@ function baseHostConfig(
   return {
     NetworkMode: task.networkMode,
     Links: links,
-    Binds: container.mountPoints.map(({ sourceVolume, containerPath, readOnly }) => {
-      const source = bindSource(task, facts, sourceVolume)
-      return `${source}:${containerPath}${readOnly ? ':ro' : ''}`
-    }),
+    ...dockerMounts(task, container, facts.volumes),
     VolumesFrom: container.volumesFrom.map(
       ({ sourceContainer, readOnly }) => `${dockerNameFor(sourceContainer)}${readOnly ? ':ro' : ''}`,
     ),
@@ -144,11 +142,6 @@ function baseHostConfig(
     Memory: memoryBytes(container.memory),
     CpuShares: cpuShares(container.cpu),
   }
-}
-
-function bindSource(task: PayloadTask, facts: TaskFacts, volumeName: string): string {
-  const volume = task.volumes.find(({ name }) => name === volumeName)
-  return volume?.host?.sourcePath || (facts.volumes[volumeName]?.dockerName ?? volumeName)
 }
 
 function portBindings(hostPorts: readonly HostPort[]): Members {

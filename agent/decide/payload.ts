@@ -91,16 +91,23 @@ export function refusalOf(task: PayloadTask): string | undefined {
     return 'pidMode and ipcMode task need a pause container, which this host cannot run; its agent logged why.'
   }
   return (
-    task.volumes.map(volumeProblem).find((problem) => problem !== undefined) ??
+    task.volumes.map((volume) => volumeProblem(task, volume)).find((problem) => problem !== undefined) ??
     task.containers.map((container) => containerProblem(task, container)).find((problem) => problem !== undefined) ??
     cycleProblem(task)
   )
 }
 
-function volumeProblem(volume: PayloadVolume): string | undefined {
+function volumeProblem(task: PayloadTask, volume: PayloadVolume): string | undefined {
   const type = volume.type ?? 'host'
   if (type === 'host' || type === 'docker') return undefined
-  return `Volume ${volume.name} is of type ${type}, which is not supported by this agent; use host or docker.`
+  if (type !== 'efs') {
+    return `Volume ${volume.name} is of type ${type}, which is not supported by this agent; use host, docker or efs.`
+  }
+  if (task.gantry?.fileSystems?.[volume.name] !== undefined) return undefined
+  return (
+    `ResourceInitializationError: the file system of volume ${volume.name} is not registered with the controller any ` +
+    'more. Register a revision of the task definition with one that is on GET /v1/file-systems.'
+  )
 }
 
 /** Members of ECS's model that change what a container is and that this agent does not know yet. */

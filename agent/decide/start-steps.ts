@@ -46,7 +46,7 @@ function containerSteps(
   }
   const gate = startGate(view, container, now)
   if (gate.gate !== 'open') return gate.gate === 'waiting' ? [wait(gate.cause, view.facts.acceptedAt, gate.until)] : []
-  const held = heldByResource(view, container, host)
+  const held = heldByResource(view, container, host, now)
   if (held !== undefined) return [wait(held, view.facts.acceptedAt)]
   const isMoving = view.underway.has(`createContainer:${name}`) || view.underway.has(`startContainer:${name}`)
   if (startSlotsFree <= 0 && !isMoving) return [wait(startSlotCause, view.facts.acceptedAt)]

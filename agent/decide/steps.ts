@@ -2,6 +2,7 @@
  * The steps that a task can take, each a name with its arguments; a step without an executor does not compile. Which of
  * them come next is decided in `next-steps.ts` and its families.
  */
+import type { PayloadFileSystem } from '../../proto/acs.ts'
 import type { CreateBody, ObservedContainer } from '../engine.ts'
 import type { CgroupLimits } from './task-cgroup.ts'
 import type { Wait } from './view.ts'
@@ -19,6 +20,15 @@ export interface EngineSteps {
     readonly labels: Readonly<Record<string, string>>
     /** A shared volume without autoprovision is only looked for. */
     readonly mustExist: boolean
+    /** One that is there may be another task's, and other than this one asks for. */
+    readonly isShared: boolean
+  }
+  /** Makes what Docker needs for it, and sees that it answers. */
+  mountFileSystem: {
+    readonly volume: string
+    readonly dockerName: string
+    readonly fileSystem: PayloadFileSystem
+    readonly labels: Readonly<Record<string, string>>
   }
   createContainer: { readonly container: string; readonly dockerName: string; readonly body: CreateBody }
   startContainer: { readonly container: string; readonly dockerId: string }
@@ -27,6 +37,8 @@ export interface EngineSteps {
   collectLogs: { readonly container: string; readonly dockerId: string }
   removeContainer: { readonly container: string; readonly dockerId: string }
   removeVolume: { readonly volume: string; readonly dockerName: string }
+  /** With `ours` the Docker volume goes; what lies on the file system stays in any case. */
+  releaseFileSystem: { readonly volume: string; readonly dockerName: string; readonly ours: boolean }
   removeCgroup: { readonly cgroup: string }
 }
 
@@ -35,6 +47,7 @@ export interface EngineAnswers {
   createCgroup: undefined
   pullImage: { readonly digest: string | undefined; readonly pulled: boolean }
   createVolume: undefined
+  mountFileSystem: undefined
   createContainer: string
   startContainer: undefined
   inspectContainer: ObservedContainer | undefined
@@ -42,6 +55,7 @@ export interface EngineAnswers {
   collectLogs: readonly string[]
   removeContainer: undefined
   removeVolume: undefined
+  releaseFileSystem: undefined
   removeCgroup: undefined
 }
 
@@ -91,6 +105,7 @@ export function needsJournal(step: EngineStep): boolean {
     case 'stopContainer':
     case 'removeContainer':
     case 'removeVolume':
+    case 'releaseFileSystem':
       return true
     default:
       return false

@@ -13,9 +13,14 @@ export function prepareResources(view: TaskView, now: number, host: HostView): r
 }
 
 /** What the container waits for before it may be made; undefined where all that it needs is there. */
-export function heldByResource(view: TaskView, container: PayloadContainer, host: HostView): string | undefined {
+export function heldByResource(
+  view: TaskView,
+  container: PayloadContainer,
+  host: HostView,
+  now: number,
+): string | undefined {
   for (const resource of taskResources) {
-    const held = resource.holds(view, container, host)
+    const held = resource.holds(view, container, host, now)
     if (held !== undefined) return held
   }
   return undefined

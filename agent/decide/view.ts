@@ -57,6 +57,10 @@ export interface ContainerFacts {
   readonly stopAskedAt?: number | undefined
   readonly reason?: string | undefined
   readonly healthStatus?: 'HEALTHY' | 'UNHEALTHY' | 'UNKNOWN' | undefined
+  /** When the run of the health check ended that made it so, by Docker's clock. */
+  readonly healthSince?: number | undefined
+  /** By what the container asks the task endpoint; chosen once, and with it on the container's label. */
+  readonly endpointId?: string | undefined
   /** Host ports that Docker refused at start because another program held them; not to be chosen again. */
   readonly refusedPorts?: readonly number[] | undefined
   /** Docker's container must be removed and made anew, with other ports. */
@@ -89,6 +93,9 @@ export interface VolumeFacts {
   readonly created: boolean
   /** Made for this task alone, so it goes with it. */
   readonly ours: boolean
+  /** A shared file system: `created` says that it was mounted, and `checkedAt` when it last answered. */
+  readonly isFileSystem?: true | undefined
+  readonly checkedAt?: number | undefined
   readonly retry?: Retry | undefined
   readonly removed?: boolean | undefined
 }
@@ -183,6 +190,17 @@ export interface HostView {
   readonly cleanupDue: ReadonlySet<string>
   /** Absent where this host keeps no cgroups for tasks. */
   readonly taskCgroups?: TaskCgroupSettings | undefined
+  /** What containers are told of their agent; absent: nothing. */
+  readonly endpoints?: EndpointSettings | undefined
+}
+
+export interface EndpointSettings {
+  /** The controller's own. */
+  readonly region: string
+  /** True where containers of this host reach the task endpoint. */
+  readonly offered: boolean
+  /** The directory of metadata files, one directory below it for each container; absent where there are none. */
+  readonly metadataFiles?: string | undefined
 }
 
 export type PullBehavior = 'default' | 'always' | 'once' | 'prefer-cached'
