@@ -43,6 +43,7 @@ export const clusterSchema = {
       description: 'While so many instances are lost at once that their tasks are not replaced',
     },
     replacementPausedForMs: count,
+    defaultSubnetId: { ...text, description: 'The subnet of awsvpc tasks that name none' },
   },
 } as const
 
@@ -138,6 +139,7 @@ export function showCluster(reader: Reader, row: ClusterRow, now: number) {
     tasks: countTasks(tasks),
     lostAfterMs: row.lostAfterMs ?? lostAfterMsDefault,
     replacementPausedSince: toInstant(replacementPausedSince),
+    defaultSubnetId: row.defaultSubnetId,
     replacementPausedForMs:
       replacementPausedSince === undefined ? undefined : Math.max(0, now - replacementPausedSince),
   }

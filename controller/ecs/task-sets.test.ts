@@ -533,7 +533,10 @@ await test('what is refused, and in which words', (t) => {
     ],
     [call('DescribeTaskSets', { service: 'rolling', taskSets: ['ecs-svc/1'] }), /only supports task set management/],
     [call('CreateTaskSet', { taskDefinition: 'none' }), /^ClientException: TaskDefinition not found/],
-    [call('CreateTaskSet', { taskDefinition: 'net' }), /^UnsupportedFeatureException: .* awsvpc/],
+    [
+      call('CreateTaskSet', { taskDefinition: 'net' }),
+      /^InvalidParameterException: Network Configuration must be provided when networkMode 'awsvpc'/,
+    ],
     [call('CreateTaskSet', { ...web, launchType: 'FARGATE' }), /^UnsupportedFeatureException: Launch type FARGATE/],
     [call('CreateTaskSet', { ...web, loadBalancers: [{}] }), /^UnsupportedFeatureException: loadBalancers needs/],
     [call('CreateTaskSet', { ...web, serviceRegistries: [{}] }), /^UnsupportedFeatureException: serviceRegistries/],
