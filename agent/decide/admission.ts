@@ -9,7 +9,7 @@ import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
-import { freshVolumes } from './volume-steps.ts'
+import { freshVolumes } from './volume-mounts.ts'
 
 const hexDigits = 20
 

@@ -14,7 +14,7 @@ import { endpointEnvironment, metadataFile } from './endpoint-environment.ts'
 import { containerPortsOf } from './network.ts'
 import { taskHostConfig } from './task-host-config.ts'
 import type { HostPort, HostView, TaskFacts } from './view.ts'
-import { dockerMounts } from './volume-steps.ts'
+import { dockerMounts } from './volume-mounts.ts'
 
 const defaultLogConfig = { Type: 'json-file', Config: { 'max-size': '10m', 'max-file': '3' } }
 /**

@@ -11,7 +11,7 @@ import { boundedLogLines } from './report.ts'
 import { isToBeRemade, remadeAsItWas } from './restart.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
-import { mountFailure } from './volume-steps.ts'
+import { mountFailure } from './mount-failure.ts'
 
 export interface StepFailure {
   readonly kind: EngineErrorKind

@@ -2,13 +2,14 @@
  * The volumes of a task: made before the containers that mount them, and removed with the task where they are its own. A
  * shared file system is tried first, so that one that can't be had ends its task with a reason and hangs no container.
  */
-import type { PayloadContainer, PayloadFileSystem, PayloadTask, PayloadVolume } from '../../proto/acs.ts'
+import type { PayloadFileSystem, PayloadVolume } from '../../proto/acs.ts'
 import { labels } from '../engine.ts'
 import { factsOf, startGate } from './lifecycle.ts'
 import { orWait, retryWait } from './step-forms.ts'
 import type { Step } from './steps.ts'
 import type { TaskResource } from './task-resource.ts'
 import type { HostView, TaskView, VolumeFacts } from './view.ts'
+import { fileSystemOf } from './volume-mounts.ts'
 
 /** A container that starts later than this after the last look has its file systems looked at again. */
 const checkedForMs = 60_000
@@ -43,84 +44,6 @@ export const volumes: TaskResource = {
       return orWait(view, step, `waits for volume ${volume} to be removed`)
     })
   },
-}
-
-/** The file system that a volume is of; undefined for every other volume. */
-export function fileSystemOf(payload: PayloadTask, volume: PayloadVolume): PayloadFileSystem | undefined {
-  return volume.type === 'efs' ? payload.gantry?.fileSystems?.[volume.name] : undefined
-}
-
-/** Facts of a task's volumes, before anything is done. `nameFor` chooses the Docker name of one that is the task's own. */
-export function freshVolumes(
-  payload: PayloadTask,
-  nameFor: (volume: string) => string,
-): Readonly<Record<string, VolumeFacts>> {
-  const facts = payload.volumes.flatMap((volume): [string, VolumeFacts][] => {
-    const { name } = volume
-    const fileSystem = fileSystemOf(payload, volume)
-    if (fileSystem !== undefined) {
-      const ours = fileSystem.mount.kind === 'volume' && fileSystem.mount.name === undefined
-      return [[name, { dockerName: nameFor(name), created: false, ours, isFileSystem: true }]]
-    }
-    if (volume.host?.sourcePath) return []
-    const isShared = volume.dockerVolumeConfiguration?.scope === 'shared'
-    return [[name, { dockerName: isShared ? name : nameFor(name), created: false, ours: !isShared }]]
-  })
-  return Object.fromEntries(facts)
-}
-
-/** How a container's mount points stand in Docker's host config. */
-export function dockerMounts(
-  task: PayloadTask,
-  container: PayloadContainer,
-  volumeFacts: Readonly<Record<string, VolumeFacts>>,
-): { readonly Binds: readonly string[]; readonly Mounts?: readonly object[] } {
-  const binds: string[] = []
-  const mounts: object[] = []
-  for (const { sourceVolume, containerPath, readOnly } of container.mountPoints) {
-    const volume = task.volumes.find(({ name }) => name === sourceVolume)
-    const fileSystem = volume === undefined ? undefined : fileSystemOf(task, volume)
-    const dockerName = volumeFacts[sourceVolume]?.dockerName ?? sourceVolume
-    if (fileSystem === undefined) {
-      binds.push(`${volume?.host?.sourcePath || dockerName}:${containerPath}${readOnly ? ':ro' : ''}`)
-    } else if (fileSystem.mount.kind === 'path') {
-      // A bind would make a directory that is missing, and so hide that the file system is not there.
-      const Source = `${fileSystem.mount.path}${fileSystem.rootDirectory === '/' ? '' : fileSystem.rootDirectory}`
-      mounts.push({ Type: 'bind', Source, Target: containerPath, ReadOnly: readOnly })
-    } else {
-      // Docker would copy what the image has at that path into an empty volume, and give its root the image's owner.
-      binds.push(`${fileSystem.mount.name ?? dockerName}:${containerPath}:${readOnly ? 'ro,' : ''}nocopy`)
-    }
-  }
-  return { Binds: binds, ...(mounts.length > 0 && { Mounts: mounts }) }
-}
-
-/** Why the task ends that needs this file system, with what an operator may do. */
-export function mountFailure(fileSystem: PayloadFileSystem, volume: string, message: string): string {
-  const { fileSystemId, described, rootDirectory } = fileSystem
-  const part = rootDirectory === '/' ? '' : `, directory ${rootDirectory}`
-  const words = message.replace(/^Error response from daemon: /, '').replace(/\.$/, '')
-  const then = adviceFor(words)
-  return (
-    `ResourceInitializationError: failed to mount file system ${fileSystemId} (${described}${part}) for volume ` +
-    `${volume}: ${words}.${then === '' ? '' : ` ${then}`}`
-  )
-}
-
-const advices: readonly (readonly [RegExp, string])[] = [
-  [/is no mount point|not root alone|is not a credentials file/i, ''],
-  [/no such device|unknown filesystem type/i, "This host's kernel has no module for it: install it, or run elsewhere."],
-  [
-    /did not|timed? ?out|connection refused|no route|unreachable|host is down|not connected|stale/i,
-    'See that the server runs and that this host reaches it, then start the task again.',
-  ],
-  [/permission denied|access denied|not permitted/i, 'See what the server lets this host do, and as whom.'],
-  [/no such file|does not exist/i, 'Make the directory, or use an access point with creationInfo, which makes it.'],
-  [/plugin|driver/i, 'See on the host whether the volume driver runs: docker plugin ls.'],
-]
-
-function adviceFor(words: string): string {
-  return advices.find(([pattern]) => pattern.test(words))?.[1] ?? ''
 }
 
 function volumeSteps(view: TaskView, volume: PayloadVolume, now: number, host: HostView): Step[] {
