@@ -54,6 +54,7 @@ function capabilities(config: AgentConfig, engine: EngineInfo): readonly string[
     ...drivers.map((name) => `${legacy}logging-driver.${name}`),
     `${current}execution-role-awslogs`,
     `${current}execute-command`,
+    ...securityModules(engine.securityOptions).map((name) => `${legacy}${name}`),
     `${current}container-ordering`,
     `${current}container-restart-policy`,
     `${current}full-sync`,
@@ -62,6 +63,12 @@ function capabilities(config: AgentConfig, engine: EngineInfo): readonly string[
     ...volumePlugins(engine.volumePlugins).map((name) => `${current}docker-plugin.${name}`),
     ...(config.external ? [`${current}external`] : []),
   ]
+}
+
+/** Those that Docker Engine itself works with: `name=apparmor`, and on hosts that have it `name=selinux`. */
+function securityModules(options: readonly string[]): readonly string[] {
+  const names = options.map((option) => /(?:^|,)(?:name=)?(\w+)/.exec(option)?.[1])
+  return ['apparmor', 'selinux'].filter((module) => names.includes(module))
 }
 
 /** `rexray/ebs:latest` counts under two names, as a definition may leave the tag out. */

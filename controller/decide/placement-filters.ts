@@ -7,6 +7,7 @@
 import { gantryProtocolAttribute } from '../../proto/acs.ts'
 import type { Attribute } from '../../proto/model/types.ts'
 import type { InstanceRow } from '../state/tables.ts'
+import { adviceOn } from './attribute-advice.ts'
 import { isEngineSilent } from './engine-health.ts'
 import { gpuFilters } from './placement-gpu-filters.ts'
 import { type PlacementRequest, tasksOfGroup } from './placement-candidates.ts'
@@ -112,7 +113,8 @@ const attributes = definePlacementFilter({
     const missing = want.filter((required) => failed.some(({ instance }) => !hasAttribute(instance, required)))
     const names = missing.map(attributeText)
     const noun = names.length === 1 ? 'attribute' : 'attributes'
-    return count(failed.length, `lacks ${noun} ${listed(names)}`, `lack ${noun} ${listed(names)}`)
+    const what = `${noun} ${listed(names)}${adviceOn(names)}`
+    return count(failed.length, `lacks ${what}`, `lack ${what}`)
   },
 })
 

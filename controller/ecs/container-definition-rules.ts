@@ -37,7 +37,9 @@ export function checkContainer(container: ContainerDefinition, definition: TaskD
   checkLog(container)
   checkLimits(container)
   checkNetworkMembers(container, definition.networkMode)
-  checkLinuxParameters(container)
+  checkSystemControls(container, definition)
+  checkSecurityOptions(container)
+  checkLinuxParameters(container, definition.memory)
   checkResourceRequirements(container)
 }
 
@@ -209,13 +211,39 @@ function checkNetworkMembers(container: ContainerDefinition, networkMode: TaskDe
   if (hosts.some((host) => !host.hostname || !host.ipAddress)) {
     throw invalid(container, 'extraHosts', 'Both hostname and ipAddress should not be null or empty.')
   }
-  const isNetworkControl = (container.systemControls ?? []).some((control) => control.namespace?.startsWith('net.'))
-  if (networkMode === 'host' && isNetworkControl) {
-    throw invalid(container, 'systemControls', "Namespaces of 'net.*' are not supported when networkMode=host.")
+  for (const member of ['dnsServers', 'dnsSearchDomains'] as const) {
+    if (isAwsvpc && (container[member] ?? []).length > 0) {
+      throw invalid(container, member, 'It is not supported when networkMode=awsvpc.')
+    }
   }
 }
 
-function checkLinuxParameters(container: ContainerDefinition): void {
+/** Settings of the kernel that belong to shared memory and message queues. */
+const ipcControl = /^(?:kernel\.(?:msg|sem|shm)|fs\.mqueue\.)/
+
+/** Where a namespace is the host's, its settings are the host's as well, and no container changes them. */
+function checkSystemControls(container: ContainerDefinition, { networkMode, ipcMode }: TaskDefinition): void {
+  for (const { namespace = '' } of container.systemControls ?? []) {
+    if (networkMode === 'host' && namespace.startsWith('net.')) {
+      throw invalid(container, 'systemControls', "Namespaces of 'net.*' are not supported when networkMode=host.")
+    }
+    if (ipcMode === 'host' && ipcControl.test(namespace)) {
+      throw invalid(container, 'systemControls', `'${namespace}' is not supported when ipcMode=host.`)
+    }
+  }
+}
+
+function checkSecurityOptions(container: ContainerDefinition): void {
+  if ((container.dockerSecurityOptions ?? []).some((option) => option.startsWith('credentialspec'))) {
+    throw invalid(
+      container,
+      'dockerSecurityOptions',
+      'credentialspec is for Windows containers, and all hosts run Linux.',
+    )
+  }
+}
+
+function checkLinuxParameters(container: ContainerDefinition, taskMemory: string | undefined): void {
   const linux = container.linuxParameters
   if (linux === undefined) return
   if (isOutside(linux.swappiness, { min: 0, max: 100 })) {
@@ -223,6 +251,9 @@ function checkLinuxParameters(container: ContainerDefinition): void {
   }
   if (linux.maxSwap !== undefined && linux.maxSwap < 0) {
     throw invalid(container, 'linuxParameters.maxSwap', 'It takes 0 MiB or more.')
+  }
+  if (linux.maxSwap !== undefined && container.memory === undefined && taskMemory === undefined) {
+    throw invalid(container, 'linuxParameters.maxSwap', "It needs a limit of 'memory', to which the swap is added.")
   }
   if (linux.sharedMemorySize !== undefined && linux.sharedMemorySize <= 0) {
     throw invalid(container, 'linuxParameters.sharedMemorySize', 'It takes 1 MiB or more.')

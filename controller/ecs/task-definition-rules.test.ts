@@ -280,6 +280,58 @@ const refusals: readonly [string, Registration, string][] = [
     "Invalid 'hostname' setting for container 'app'. It is not supported when networkMode=awsvpc.",
   ],
   [
+    'DNS servers in awsvpc',
+    { ...withContainer({ dnsServers: ['10.0.0.1'] }), networkMode: 'awsvpc' },
+    "Invalid 'dnsServers' setting for container 'app'. It is not supported when networkMode=awsvpc.",
+  ],
+  [
+    "a setting of the host's own message queues",
+    { ...withContainer({ systemControls: [{ namespace: 'fs.mqueue.msg_max', value: '9' }] }), ipcMode: 'host' },
+    "Invalid 'systemControls' setting for container 'app'. 'fs.mqueue.msg_max' is not supported when ipcMode=host.",
+  ],
+  [
+    'swap beside no limit',
+    withContainer({ memory: undefined, memoryReservation: 64, linuxParameters: { maxSwap: 64 } }),
+    "Invalid 'linuxParameters.maxSwap' setting for container 'app'. It needs a limit of 'memory'",
+  ],
+  [
+    "Windows' own security option",
+    withContainer({ dockerSecurityOptions: ['credentialspec:file://x.json'] }),
+    'credentialspec is for Windows containers, and all hosts run Linux.',
+  ],
+  [
+    'half a GPU',
+    withContainer({ resourceRequirements: [{ type: 'GPU', value: '0.5' }] }),
+    "The number of GPUs is a whole number, and is '0.5'.",
+  ],
+  [
+    'a shared GPU',
+    withContainer({
+      resourceRequirements: [{ type: 'GPU', value: '1', sharingStrategy: { nvidiaMps: { memory: 64 } } }],
+    }),
+    'sharingStrategy is not available here: a GPU belongs to one container.',
+  ],
+  [
+    'an accelerator that is no GPU',
+    withContainer({ resourceRequirements: [{ type: 'InferenceAccelerator', value: 'x' }] }),
+    'InferenceAccelerator is not available here: only GPU is.',
+  ],
+  [
+    'App Mesh',
+    aRegistration({ networkMode: 'awsvpc', proxyConfiguration: { containerName: 'app' } }),
+    'proxyConfiguration is not supported: AWS App Mesh has ended.',
+  ],
+  [
+    'Elastic Inference',
+    aRegistration({ inferenceAccelerators: [{ deviceName: 'a', deviceType: 'eia1.medium' }] }),
+    'inferenceAccelerators are not supported: Amazon Elastic Inference has ended.',
+  ],
+  [
+    'a disk of 20 GiB',
+    aRegistration({ ephemeralStorage: { sizeInGiB: 20 } }),
+    'ephemeralStorage.sizeInGiB takes 21 to 200, and is 20.',
+  ],
+  [
     'a constraint without an expression',
     aRegistration({ placementConstraints: [{ type: 'memberOf' }] }),
     'placementConstraints.expression should not be null or empty.',

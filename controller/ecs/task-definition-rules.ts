@@ -30,6 +30,7 @@ export function checkTaskDefinition(definition: TaskDefinition): void {
   checkPortMappings(containers, definition.networkMode)
   checkDependencies(containers, definition.networkMode)
   checkVolumes(definition, containers)
+  checkNotOffered(definition)
   checkTaskMembers(definition, containers)
   checkRoles(definition, containers)
   const problem = compatibilityProblem(definition)
@@ -100,6 +101,18 @@ function checkShares(definition: TaskDefinition, containers: readonly ContainerD
   }
 }
 
+/** What AWS itself has ended, and what no host here could do: better refused now than never placed. */
+function checkNotOffered(definition: TaskDefinition): void {
+  if (definition.proxyConfiguration !== undefined) {
+    throw clientError('proxyConfiguration is not supported: AWS App Mesh has ended. Leave proxyConfiguration out.')
+  }
+  if ((definition.inferenceAccelerators ?? []).length > 0) {
+    throw clientError(
+      'inferenceAccelerators are not supported: Amazon Elastic Inference has ended. Ask for a GPU by resourceRequirements.',
+    )
+  }
+}
+
 function checkTaskMembers(definition: TaskDefinition, containers: readonly ContainerDefinition[]): void {
   const constraints = definition.placementConstraints ?? []
   if (constraints.length > placementConstraintsMax) {
@@ -116,15 +129,6 @@ function checkTaskMembers(definition: TaskDefinition, containers: readonly Conta
   if (sizeGiB !== undefined && (sizeGiB < ephemeralStorageGiB.min || sizeGiB > ephemeralStorageGiB.max)) {
     throw clientError(
       `ephemeralStorage.sizeInGiB takes ${ephemeralStorageGiB.min} to ${ephemeralStorageGiB.max}, and is ${sizeGiB}.`,
-    )
-  }
-  const proxy = definition.proxyConfiguration
-  if (proxy !== undefined && definition.networkMode !== 'awsvpc') {
-    throw clientError('proxyConfiguration is only supported when networkMode=awsvpc.')
-  }
-  if (proxy !== undefined && !containers.some((container) => container.name === proxy.containerName)) {
-    throw clientError(
-      `proxyConfiguration.containerName '${proxy.containerName ?? ''}' is not a container of this task.`,
     )
   }
   checkFirelens(containers)
