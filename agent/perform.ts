@@ -6,6 +6,7 @@ import type { Engine } from './engine.ts'
 import { lastLogLinesMax } from '../proto/acs.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Images } from './images.ts'
+import type { TaskNetworks } from './task-networks.ts'
 import type { Volumes } from './volumes.ts'
 
 /** Derived from the step map, so a step without an executor does not compile. */
@@ -13,7 +14,13 @@ export type Executors = {
   readonly [Name in keyof EngineSteps]: (args: EngineSteps[Name]) => Promise<EngineAnswers[Name]>
 }
 
-export function createExecutors(engine: Engine, images: Images, cgroups: TaskCgroups, volumes: Volumes): Executors {
+export function createExecutors(
+  engine: Engine,
+  images: Images,
+  cgroups: TaskCgroups,
+  volumes: Volumes,
+  networks: TaskNetworks,
+): Executors {
   return {
     pullImage: async ({ image }) => images.obtain(image),
 
@@ -44,7 +51,13 @@ export function createExecutors(engine: Engine, images: Images, cgroups: TaskCgr
 
     createContainer: async ({ dockerName, body }) => createOnce(engine, dockerName, body),
 
-    async startContainer({ dockerId }) {
+    async prepareNetwork({ network }) {
+      await networks.prepare(network)
+      return undefined
+    },
+
+    async startContainer({ dockerId, joinsEndpoints }) {
+      if (joinsEndpoints === true) await networks.joinEndpoints(dockerId)
       await engine.startContainer(dockerId)
       return undefined
     },

@@ -7,6 +7,7 @@ import type { TaskCgroupSettings } from './decide/task-cgroup.ts'
 import type { EndpointSettings, KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
+import type { TaskNetworks } from './task-networks.ts'
 import type { Timers } from './timers.ts'
 import type { VolumeSettings } from './volumes.ts'
 
@@ -61,6 +62,8 @@ export interface AgentTurnOptions {
   readonly config: AgentTurnConfig
   /** Needed where the configuration has `taskCgroups`. */
   readonly cgroups?: TaskCgroups | undefined
+  /** Absent: networks of the engine's alone, without anything of the host's own in them. */
+  readonly networks?: TaskNetworks | undefined
   /** Credentials for the registry that an image's host names. */
   readonly registryAuth: (registryHost: string) => RegistryAuth | undefined
   /** Ports that programs outside of Gantry hold right now; asked each time that a dynamic port is chosen. */

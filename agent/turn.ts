@@ -22,6 +22,7 @@ import type { Outbox } from './outbox.ts'
 import { createExecutors, perform } from './perform.ts'
 import { createVolumes, volumeDefaults } from './volumes.ts'
 import type { Executors } from './perform.ts'
+import { createTaskNetworks, noHostInterfaces } from './task-networks.ts'
 import { advance } from './turn-advance.ts'
 import type { AdvanceContext } from './turn-advance.ts'
 import { handleFrame } from './turn-frames.ts'
@@ -118,6 +119,7 @@ class Turn {
       createImages({ ...config, engine, registryAuth, pulledBefore }),
       options.cgroups ?? noCgroups,
       createVolumes({ engine, timers: options.timers, ...volumeDefaults, ...config.volumes }),
+      options.networks ?? createTaskNetworks(engine, noHostInterfaces),
     )
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)

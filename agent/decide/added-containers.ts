@@ -2,9 +2,13 @@
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
 import { withInternalContainers } from './internal-containers.ts'
 import { namespacePause } from './namespace-pause.ts'
+import { networkPause } from './task-network.ts'
 
 /** Each makes the container that it is about, where the task needs it. */
-const makers: readonly ((task: PayloadTask, pauseImage: string) => PayloadContainer | undefined)[] = [namespacePause]
+const makers: readonly ((task: PayloadTask, pauseImage: string) => PayloadContainer | undefined)[] = [
+  networkPause,
+  namespacePause,
+]
 
 /** `pauseImage` is undefined where the host can't run one: what needs it is refused then. */
 export function withAddedContainers(task: PayloadTask, pauseImage: string | undefined): PayloadTask {

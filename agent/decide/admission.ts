@@ -4,7 +4,7 @@ import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
 import type { ObservedContainer } from '../engine.ts'
 import { dockerNameOf } from './container.ts'
-import { internalKindOf } from './internal-containers.ts'
+import { internalKindOf, internalNames } from './internal-containers.ts'
 import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { freshContainer } from './view.ts'
@@ -107,6 +107,7 @@ function nameOf(shown: ObservedContainer): string {
 }
 
 function networkModeOf(containers: readonly ObservedContainer[]): PayloadTask['networkMode'] {
+  if (containers.some((shown) => nameOf(shown) === internalNames.CNI_PAUSE)) return 'awsvpc'
   const mode = containers[0]?.networkMode
   return mode === 'host' || mode === 'none' ? mode : 'bridge'
 }

@@ -13,6 +13,7 @@ import { cpuShares, memoryBytes } from './container-limits.ts'
 import { endpointEnvironment, metadataFile } from './endpoint-environment.ts'
 import { containerPortsOf } from './network.ts'
 import { taskHostConfig } from './task-host-config.ts'
+import { withTaskNetwork } from './task-network.ts'
 import type { HostPort, HostView, TaskFacts } from './view.ts'
 import { dockerMounts } from './volume-mounts.ts'
 
@@ -71,7 +72,7 @@ export function createBody(
   const environment = { ...container.environment, ...told, ...file?.variable }
   const merged = mergeOver(baseConfig({ ...container, environment }, command), config)
   const hostMerged = mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)
-  return {
+  const body = {
     ...merged,
     Labels: {
       ...(isMembers(merged['Labels']) ? merged['Labels'] : {}),
@@ -89,6 +90,7 @@ export function createBody(
       ...taskHostConfig(task, container, facts, host),
     },
   }
+  return withTaskNetwork(task, container, facts, body)
 }
 
 function toldTo(

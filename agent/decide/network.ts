@@ -59,6 +59,8 @@ export function chooseHostPorts(
 
 /** The host ports that a container's definition itself names, in any network mode. */
 export function staticHostPorts(container: PayloadContainer, networkMode: string): readonly HostPort[] {
+  // A task with an address of its own takes no port of its host's.
+  if (networkMode === 'awsvpc') return []
   return container.portMappings.flatMap((mapping) => {
     const hostPort = networkMode === 'host' ? (mapping.hostPort ?? mapping.containerPort) : mapping.hostPort
     if (!hostPort) return []

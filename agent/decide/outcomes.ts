@@ -5,6 +5,7 @@
 import { withPullAdvice, withStartAdvice } from './advice.ts'
 import type { ObservedContainer } from '../engine.ts'
 import type { EngineErrorKind } from '../engine.ts'
+import { internalNames } from './internal-containers.ts'
 import { endOfLastRun, factsOf, withContainer } from './lifecycle.ts'
 import { foldAbsence, foldObservation } from './observation.ts'
 import { boundedLogLines } from './report.ts'
@@ -110,6 +111,16 @@ const folds: Folds = {
     return { facts: { ...facts, cgroup: { parent: cgroup, retry: retryAfter(attempts, now) } } }
   },
 
+  prepareNetwork(facts, _args, outcome, { now }) {
+    if (outcome.ok) return { facts: { ...facts, network: { isReady: true } } }
+    const { kind, message } = outcome.failure
+    const attempts = (facts.network?.retry?.attempts ?? 0) + 1
+    if (kind !== 'unreachable' && (kind !== 'deadline' || attempts >= callAttemptsMax)) {
+      return { facts: { ...facts, reason: facts.reason ?? `ContainerNetworkingError: ${message}` } }
+    }
+    return { facts: { ...facts, network: { retry: retryAfter(attempts, now) } } }
+  },
+
   createVolume(facts, { volume, dockerName }, outcome, { now }) {
     const before = facts.volumes[volume] ?? { dockerName, created: false, ours: false }
     if (outcome.ok) return { facts: withVolume(facts, volume, { ...before, created: true, retry: undefined }) }
@@ -151,7 +162,9 @@ const folds: Folds = {
       if (before.knownStatus !== 'PENDING') return { facts, look: container }
       // Docker's own instant follows with the look; it lies between the asking and the answer.
       const running: ContainerFacts = { ...before, knownStatus: 'RUNNING', started: true, startedAt, retry: undefined }
-      return { facts: withContainer(facts, container, running), look: container }
+      // Its next start is into a network that is looked at anew.
+      const network = container === internalNames.CNI_PAUSE ? undefined : facts.network
+      return { facts: withContainer({ ...facts, network }, container, running), look: container }
     }
     const port = refusedPort(outcome.failure.message, before)
     const refusedPorts = [...(before.refusedPorts ?? []), ...(port ?? [])]

@@ -6,6 +6,7 @@ import type { PayloadContainer, PayloadTask, PayloadVolume } from '../../proto/a
 import { mergedConfigs } from './container.ts'
 import { containerPortsOf } from './network.ts'
 import { sharesNamespaces } from './task-host-config.ts'
+import { taskNetworkProblem } from './task-network.ts'
 
 export type ReadTask =
   | { readonly task: PayloadTask; readonly malformed?: undefined }
@@ -84,9 +85,11 @@ function readContainer(value: Members): PayloadContainer {
 
 /** Why this agent cannot run a well-formed task, in one sentence; undefined where it can. */
 export function refusalOf(task: PayloadTask): string | undefined {
-  if (!['bridge', 'host', 'none'].includes(task.networkMode)) {
-    return `Network mode ${task.networkMode} is not supported by this agent; use bridge, host or none.`
+  if (!['bridge', 'host', 'none', 'awsvpc'].includes(task.networkMode)) {
+    return `Network mode ${task.networkMode} is not supported by this agent; use awsvpc, bridge, host or none.`
   }
+  const networkProblem = taskNetworkProblem(task)
+  if (networkProblem !== undefined) return networkProblem
   if (sharesNamespaces(task) && !task.containers.some(({ internal }) => internal === 'NAMESPACE_PAUSE')) {
     return 'pidMode and ipcMode task need a pause container, which this host cannot run; its agent logged why.'
   }

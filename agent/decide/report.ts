@@ -4,6 +4,7 @@ import { lastLogBytesMax, lastLogLinesMax } from '../../proto/acs.ts'
 import { stableHash } from '../../proto/hash.ts'
 import { definedContainers } from './internal-containers.ts'
 import { factsOf } from './lifecycle.ts'
+import { attachmentsOf, reasonOfInternals } from './network-steps.ts'
 import { networkBindings } from './network.ts'
 import type { ContainerFacts, TaskView, Wait } from './view.ts'
 
@@ -42,7 +43,8 @@ function changeOf(view: TaskView): Omit<GantryTaskStateChange, 'messageId' | 'wa
   return withoutUndefined({
     task: facts.taskArn,
     status: facts.knownStatus,
-    reason: facts.reason?.slice(0, reasonCharactersMax),
+    reason: (facts.reason ?? reasonOfInternals(view))?.slice(0, reasonCharactersMax),
+    attachments: attachmentsOf(view),
     containers: definedContainers(payload).map((container) => containerChangeOf(view, container)),
     pullStartedAt: facts.pullStartedAt,
     pullStoppedAt: facts.pullStoppedAt,

@@ -56,6 +56,7 @@ function containerSteps(
     const create = { step: 'createContainer', args: { container: name, dockerName: facts.dockerName, body } } as const
     return orWait(view, create, `waits for container ${name} to be created`)
   }
-  const start = { step: 'startContainer', args: { container: name, dockerId: facts.dockerId } } as const
+  const joins = container.internal === 'CNI_PAUSE' ? { joinsEndpoints: true as const } : {}
+  const start = { step: 'startContainer', args: { container: name, dockerId: facts.dockerId, ...joins } } as const
   return orWait(view, start, `waits for container ${name} to start`)
 }

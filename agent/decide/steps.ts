@@ -5,6 +5,7 @@
 import type { PayloadFileSystem } from '../../proto/acs.ts'
 import type { CreateBody, ObservedContainer } from '../engine.ts'
 import type { CgroupLimits } from './task-cgroup.ts'
+import type { TaskNetwork } from './task-network.ts'
 import type { Wait } from './view.ts'
 
 /** Steps that ask something of Docker Engine: name -> arguments. `perform.ts` has an executor for each. */
@@ -30,8 +31,15 @@ export interface EngineSteps {
     readonly fileSystem: PayloadFileSystem
     readonly labels: Readonly<Record<string, string>>
   }
+  /** Makes the subnet ready on this host, and sees that the task's address is nobody else's. */
+  prepareNetwork: { readonly network: TaskNetwork }
   createContainer: { readonly container: string; readonly dockerName: string; readonly body: CreateBody }
-  startContainer: { readonly container: string; readonly dockerId: string }
+  startContainer: {
+    readonly container: string
+    readonly dockerId: string
+    /** Puts it first where it reaches the agent's own endpoints, beside the network that it was made in. */
+    readonly joinsEndpoints?: true | undefined
+  }
   inspectContainer: { readonly container: string; readonly idOrName: string; readonly hint: number }
   stopContainer: { readonly container: string; readonly dockerId: string; readonly stopTimeoutSeconds: number }
   collectLogs: { readonly container: string; readonly dockerId: string }
@@ -48,6 +56,7 @@ export interface EngineAnswers {
   pullImage: { readonly digest: string | undefined; readonly pulled: boolean }
   createVolume: undefined
   mountFileSystem: undefined
+  prepareNetwork: undefined
   createContainer: string
   startContainer: undefined
   inspectContainer: ObservedContainer | undefined
@@ -83,6 +92,7 @@ export function stepKey(step: EngineStep): string {
 
 function objectOf(args: EngineStep['args']): string {
   if ('container' in args) return args.container
+  if ('network' in args) return args.network.address
   return 'volume' in args ? args.volume : args.cgroup
 }
 

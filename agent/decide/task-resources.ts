@@ -1,12 +1,13 @@
 /** All that a task may need beside its containers, in the order in which it is made. */
 import type { PayloadContainer } from '../../proto/acs.ts'
+import { taskNetwork } from './network-steps.ts'
 import type { Step } from './steps.ts'
 import { taskCgroup } from './task-cgroup.ts'
 import type { TaskResource } from './task-resource.ts'
 import type { HostView, TaskView } from './view.ts'
 import { volumes } from './volume-steps.ts'
 
-const taskResources: readonly TaskResource[] = [taskCgroup, volumes]
+const taskResources: readonly TaskResource[] = [taskCgroup, taskNetwork, volumes]
 
 export function prepareResources(view: TaskView, now: number, host: HostView): readonly Step[] {
   return taskResources.flatMap((resource) => resource.prepare(view, now, host))

@@ -127,6 +127,14 @@ export interface TaskFacts {
   readonly volumes: Readonly<Record<string, VolumeFacts>>
   /** The cgroup around all its containers, once it was made. */
   readonly cgroup?: CgroupFacts | undefined
+  /** How far the network of a task with an address of its own has come. */
+  readonly network?:
+    | {
+        /** True from when it was looked at until the container that holds it has started. */
+        readonly isReady?: true | undefined
+        readonly retry?: Retry | undefined
+      }
+    | undefined
   /** How the task fares with an agent that has no controller and so starts it again itself. */
   readonly restart?:
     | {
