@@ -86,6 +86,22 @@ export async function removeContainer(dockerHost: string, id: string): Promise<v
   throw new ScriptError(`container ${id} could not be removed: the engine answered ${status}: ${text.trim()}`)
 }
 
+/** Removes the networks that carry a label whose name begins so, and gives their names; one that is in use stays. */
+export async function removeNetworks(dockerHost: string, labelPrefix: string): Promise<readonly string[]> {
+  const networks = JSON.parse(await callOk(dockerHost, 'GET', '/networks')) as {
+    Id: string
+    Name: string
+    Labels: Record<string, string> | null
+  }[]
+  const ours = networks.filter(({ Labels }) => Object.keys(Labels ?? {}).some((name) => name.startsWith(labelPrefix)))
+  const removed: string[] = []
+  for (const { Id, Name } of ours) {
+    const { status } = await call(dockerHost, 'DELETE', `/networks/${Id}`)
+    if (status < 300) removed.push(Name)
+  }
+  return removed
+}
+
 /** The image's id, or undefined where the engine has no such image. */
 export async function findImage(dockerHost: string, name: string): Promise<string | undefined> {
   const { status, text } = await call(dockerHost, 'GET', `/images/${encodeURIComponent(name)}/json`)

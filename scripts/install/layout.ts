@@ -1,0 +1,22 @@
+/** Where an installation keeps things. docs/install.md shows it to operators. */
+import { join } from 'node:path'
+import type { Role } from './arguments.ts'
+
+export const layout = {
+  directory: '/opt/gantry',
+  versions: '/opt/gantry/versions',
+  current: '/opt/gantry/current',
+  settings: '/etc/gantry',
+  credentials: '/etc/gantry/agent-credentials',
+  data: '/var/lib/gantry',
+  units: '/etc/systemd/system',
+} as const
+
+/** The controller's own system user; the agent, which drives Docker, is root. */
+export const userOf: Readonly<Record<Role, string | undefined>> = { controller: 'gantry', agent: undefined }
+
+export const unitOf = (role: Role): string => `gantry-${role}.service`
+export const unitFileOf = (role: Role): string => join(layout.units, unitOf(role))
+export const envFileOf = (role: Role): string => join(layout.settings, `${role}.env`)
+export const dataOf = (role: Role): string => join(layout.data, role)
+export const versionDirectory = (id: string): string => join(layout.versions, id)

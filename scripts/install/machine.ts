@@ -1,0 +1,132 @@
+/** What the installer looks at on this machine. Nothing here changes anything. */
+import { existsSync, readFileSync, readdirSync, readlinkSync, statfsSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { type EngineVersion, askVersion } from '../engine-api.ts'
+import { runCommand } from '../run-command.ts'
+
+export interface PortHolder {
+  readonly pid: number | undefined
+  readonly name: string
+  /** The systemd unit that it belongs to, as its control group says. */
+  readonly unit: string | undefined
+}
+
+export interface ControllerAnswer {
+  /** Why it could not be asked; undefined where it answered. */
+  readonly error: string | undefined
+  /** How far this machine's clock is ahead of the controller's, milliseconds; to the second, as HTTP's Date is. */
+  readonly aheadMs: number | undefined
+}
+
+export interface Machine {
+  readonly isRoot: boolean
+  readonly runsSystemd: boolean
+  /** Undefined where there is no systemctl. */
+  readonly systemdVersion: number | undefined
+  readonly hasControlGroups: boolean
+  readonly programs: Readonly<Record<'dockerd' | 'ip' | 'busctl' | 'useradd', boolean>>
+  /** Free bytes where the versions and the data go. */
+  readonly freeBytes: Readonly<Record<'versions' | 'data', number>>
+  askEngine(dockerHost: string): Promise<EngineVersion | undefined>
+  /** Who listens on a TCP port of this machine. */
+  holderOf(port: number): PortHolder | undefined
+  askController(origin: string): Promise<ControllerAnswer>
+  /** The text of a file; undefined where it can't be read. */
+  readText(path: string): string | undefined
+}
+
+export async function lookAtMachine(): Promise<Machine> {
+  return {
+    isRoot: process.getuid?.() === 0,
+    runsSystemd: existsSync('/run/systemd/system'),
+    systemdVersion: await systemdVersion(),
+    hasControlGroups: / \/sys\/fs\/cgroup\S* cgroup2? /.test(readText('/proc/self/mounts') ?? ''),
+    programs: { dockerd: has('dockerd'), ip: has('ip'), busctl: has('busctl'), useradd: has('useradd') },
+    freeBytes: { versions: freeBytesAt('/opt/gantry/versions'), data: freeBytesAt('/var/lib/gantry') },
+    askEngine: askVersion,
+    holderOf,
+    askController,
+    readText,
+  }
+}
+
+function has(program: string): boolean {
+  const directories = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
+  return directories.some((directory) => existsSync(join(directory, program)))
+}
+
+async function systemdVersion(): Promise<number | undefined> {
+  const { code, output } = await runCommand('systemctl', ['--version'])
+  const [, version] = /^systemd (\d+)/.exec(output) ?? []
+  return code === 0 && version !== undefined ? Number(version) : undefined
+}
+
+function freeBytesAt(path: string): number {
+  let place = path
+  while (!existsSync(place)) place = dirname(place)
+  const { bavail, bsize } = statfsSync(place)
+  return bavail * bsize
+}
+
+/** /proc/net/tcp names the socket's inode; the process that has it open is found by its descriptors. */
+function holderOf(port: number): PortHolder | undefined {
+  const inodes = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((table) => listeningInodes(readText(table) ?? '', port))
+  if (inodes.length === 0) return undefined
+  const links = new Set(inodes.map((inode) => `socket:[${inode}]`))
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    if (!descriptorsOf(pid).some((link) => links.has(link))) continue
+    const name = readText(`/proc/${pid}/cmdline`)?.replaceAll('\0', ' ').trim().slice(0, 100) ?? ''
+    const [, unit] = /\/([^/]+\.service)(?:\/|$)/m.exec(readText(`/proc/${pid}/cgroup`) ?? '') ?? []
+    return { pid: Number(pid), name, unit }
+  }
+  return { pid: undefined, name: 'a program of another user or container', unit: undefined }
+}
+
+/** Rows of /proc/net/tcp: local address in hex with the port, state 0A for LISTEN, inode as the tenth field. */
+export function listeningInodes(table: string, port: number): readonly string[] {
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0')
+  const rows = table.split('\n').map((line) => line.trim().split(/\s+/))
+  return rows.flatMap(([, local = '', , state, , , , , , inode = '']) =>
+    state === '0A' && local.endsWith(`:${wanted}`) ? [inode] : [],
+  )
+}
+
+function descriptorsOf(pid: string): readonly string[] {
+  const directory = `/proc/${pid}/fd`
+  try {
+    return readdirSync(directory).map((name) => {
+      try {
+        return readlinkSync(join(directory, name))
+      } catch {
+        return ''
+      }
+    })
+  } catch {
+    // It ended meanwhile, or belongs to somebody else.
+    return []
+  }
+}
+
+async function askController(origin: string): Promise<ControllerAnswer> {
+  const askedAt = Date.now()
+  try {
+    const answer = await fetch(`${origin}/healthz`, { signal: AbortSignal.timeout(5_000) })
+    await answer.arrayBuffer()
+    const date = Date.parse(answer.headers.get('date') ?? '')
+    const here = (askedAt + Date.now()) / 2
+    // The header is cut to the second.
+    const aheadMs = Number.isNaN(date) ? undefined : Math.round(here - date - 500)
+    return { error: answer.ok ? undefined : `it answered ${answer.status}`, aheadMs }
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : undefined
+    return { error: cause ?? (error instanceof Error ? error.message : String(error)), aheadMs: undefined }
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,188 @@
+/** What has to be so before Gantry can be installed: each check says what is wrong, and how to mend it. */
+import type { Role } from './arguments.ts'
+import { layout, unitOf } from './layout.ts'
+import type { Machine } from './machine.ts'
+
+export interface Finding {
+  readonly check: string
+  /** `warns` is told and goes on. */
+  readonly state: 'ok' | 'warns' | 'fails'
+  readonly what: string
+  /** What to do; empty where all is well. */
+  readonly mend: string
+}
+
+/** The settings that will hold, those that are asked for and those that stand in the file. */
+export interface Intent {
+  readonly role: Role
+  readonly settings: Readonly<Record<string, string | undefined>>
+  /** The file with the agent's keys, and what stands in it; undefined where it can't be read. */
+  readonly credentials: { readonly path: string; readonly text: string | undefined }
+}
+
+const oldestSystemd = 240
+/** Of the API 1.x. */
+const oldestEngineMinor = 41
+const bytesOfARelease = 400 * 2 ** 20
+const bytesOfData = 200 * 2 ** 20
+/** The controller refuses signatures beyond it (proto/sigv4-date.ts); a clock a minute off is on its way there. */
+const skewFailsMs = 15 * 60_000
+const skewWarnsMs = 60_000
+
+const fine = (check: string, what: string): Finding => ({ check, state: 'ok', what, mend: '' })
+const fails = (check: string, what: string, mend: string): Finding => ({ check, state: 'fails', what, mend })
+const warns = (check: string, what: string, mend: string): Finding => ({ check, state: 'warns', what, mend })
+
+export async function findPreconditions(machine: Machine, intent: Intent): Promise<readonly Finding[]> {
+  const general = [checkRoot(machine), checkSystemd(machine), ...checkDisk(machine)]
+  if (intent.role === 'controller') return [...general, checkUser(machine), checkControllerPort(machine, intent)]
+  return [
+    ...general,
+    checkControlGroups(machine),
+    checkIp(machine),
+    await checkEngine(machine, intent),
+    checkIntrospectionPort(machine, intent),
+    checkCredentials(intent),
+    ...(await checkController(machine, intent)),
+  ]
+}
+
+function checkRoot({ isRoot }: Machine): Finding {
+  if (isRoot) return fine('user', 'root')
+  return fails('user', 'this is not root', 'services, users and /opt need it: run it again as root, or with sudo')
+}
+
+function checkSystemd({ runsSystemd, systemdVersion }: Machine): Finding {
+  if (systemdVersion === undefined || !runsSystemd) {
+    return fails(
+      'systemd',
+      systemdVersion === undefined ? 'there is no systemd here' : 'systemd is installed, but did not boot this machine',
+      'install on a machine that systemd runs (in a container it does not), or run the agent as a container: ' +
+        'docs/install.md, "As a container"',
+    )
+  }
+  if (systemdVersion >= oldestSystemd) return fine('systemd', `version ${systemdVersion}`)
+  return fails('systemd', `version ${systemdVersion}`, `the units need ${oldestSystemd} or newer: upgrade the system`)
+}
+
+function checkDisk({ freeBytes }: Machine): readonly Finding[] {
+  const needs = { versions: bytesOfARelease, data: bytesOfData } as const
+  const places = { versions: layout.directory, data: layout.data } as const
+  return (['versions', 'data'] as const).map((name) => {
+    const what = `${mebibytes(freeBytes[name])} MiB free for ${places[name]}`
+    if (freeBytes[name] >= needs[name]) return fine('disk', what)
+    return fails(
+      'disk',
+      what,
+      `${mebibytes(needs[name])} MiB are needed there: make room, or mount a disk at ${places[name]}`,
+    )
+  })
+}
+
+function mebibytes(bytes: number): number {
+  return Math.floor(bytes / 2 ** 20)
+}
+
+function checkUser({ programs }: Machine): Finding {
+  if (programs.useradd) return fine('useradd', 'is there')
+  return fails(
+    'useradd',
+    'is missing',
+    "the controller's own user needs it: apt-get install passwd, or dnf install shadow-utils",
+  )
+}
+
+function checkControllerPort(machine: Machine, { settings }: Intent): Finding {
+  const listen = settings['GANTRY_LISTEN'] ?? '127.0.0.1:51700'
+  return checkPort(machine, Number(/:(\d+)$/.exec(listen)?.[1] ?? 51700), 'controller', '--listen HOST:PORT')
+}
+
+function checkIntrospectionPort(machine: Machine, { settings }: Intent): Finding {
+  const port = Number(settings['GANTRY_INTROSPECTION_PORT'] ?? 51678)
+  return checkPort(machine, port, 'agent', '--set GANTRY_INTROSPECTION_PORT=PORT')
+}
+
+function checkPort(machine: Machine, port: number, role: Role, other: string): Finding {
+  const holder = machine.holderOf(port)
+  if (holder === undefined || holder.unit === unitOf(role)) {
+    return fine('port', `${port} is ${holder === undefined ? 'free' : 'our own'}`)
+  }
+  const who = holder.pid === undefined ? holder.name : `process ${holder.pid} (${holder.unit ?? holder.name})`
+  const official = /ecs/.test(holder.unit ?? '') ? ' (the official ECS agent: one of the two can run on a host)' : ''
+  return fails('port', `${port} is taken by ${who}${official}`, `stop that, or choose another port: ${other}`)
+}
+
+function checkControlGroups({ hasControlGroups }: Machine): Finding {
+  if (hasControlGroups) return fine('cgroups', 'are mounted')
+  return fails(
+    'cgroups',
+    'no control groups are mounted under /sys/fs/cgroup',
+    'mount them: mount -t cgroup2 none /sys/fs/cgroup; systemd does it at boot where the kernel has CONFIG_CGROUPS',
+  )
+}
+
+function checkIp({ programs }: Machine): Finding {
+  if (programs.ip) return fine('ip', 'is there')
+  return warns('ip', 'is missing', 'tasks with addresses of their own (awsvpc) need it: apt-get install iproute2')
+}
+
+async function checkEngine(machine: Machine, { settings }: Intent): Promise<Finding> {
+  const dockerHost = settings['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock'
+  const engine = await machine.askEngine(dockerHost)
+  const install =
+    'install Docker Engine: apt-get install docker.io (Debian, Ubuntu), dnf install moby-engine (Fedora), or as ' +
+    'docs.docker.com/engine/install says'
+  if (engine === undefined) {
+    if (!machine.programs.dockerd) return fails('Docker', `there is no Docker Engine at ${dockerHost}`, install)
+    return fails(
+      'Docker',
+      `Docker Engine is installed, and does not answer at ${dockerHost}`,
+      'start it (systemctl enable --now docker), read why it does not run (journalctl -u docker), or name its ' +
+        'socket: --set DOCKER_HOST=unix:///path',
+    )
+  }
+  const [major = 0, minor = 0] = engine.apiVersion.split('.').map(Number)
+  if (major > 1 || minor >= oldestEngineMinor) {
+    return fine('Docker', `Engine ${engine.version}, API ${engine.apiVersion}`)
+  }
+  return fails(
+    'Docker',
+    `Engine ${engine.version} speaks API ${engine.apiVersion}; 1.${oldestEngineMinor} (Engine 20.10) is the oldest that will do`,
+    `upgrade it: ${install}`,
+  )
+}
+
+function checkCredentials({ credentials: { path, text } }: Intent): Finding {
+  const mend =
+    "copy the controller's file, which is /var/lib/gantry/controller/agent-credentials on its host, to this one and " +
+    'name it: --credentials FILE'
+  if (text === undefined) return fails('credentials', `${path} can't be read`, mend)
+  if (!/aws_access_key_id/.test(text) || !/aws_secret_access_key/.test(text)) {
+    return fails('credentials', `${path} holds no keys`, mend)
+  }
+  return fine('credentials', path)
+}
+
+async function checkController(machine: Machine, { settings }: Intent): Promise<readonly Finding[]> {
+  const origin = settings['ECS_BACKEND_HOST'] ?? 'http://127.0.0.1:51700'
+  const { error, aheadMs } = await machine.askController(origin)
+  if (error !== undefined) {
+    return [
+      fails(
+        'controller',
+        `${origin} can't be reached: ${error}`,
+        'start it, let it listen for other hosts (GANTRY_LISTEN=0.0.0.0:51700 in its /etc/gantry/controller.env), ' +
+          'open its port in the firewall, or mend the URL; --force installs an agent that waits for it',
+      ),
+    ]
+  }
+  if (aheadMs === undefined) return [fine('controller', `${origin} answers`)]
+  const seconds = Math.abs(Math.round(aheadMs / 1000))
+  const off = `this clock is ${seconds} s ${aheadMs > 0 ? 'ahead of' : 'behind'} the controller's`
+  const mend = 'let both set their clocks: timedatectl set-ntp true (apt-get install systemd-timesyncd or chrony)'
+  if (Math.abs(aheadMs) > skewFailsMs) {
+    return [fine('controller', `${origin} answers`), fails('clock', `${off}, and calls would be refused`, mend)]
+  }
+  if (Math.abs(aheadMs) > skewWarnsMs) return [fine('controller', `${origin} answers`), warns('clock', off, mend)]
+  return [fine('controller', `${origin} answers`), fine('clock', 'agrees with the controller')]
+}
