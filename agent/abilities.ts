@@ -5,6 +5,8 @@ import type { AgentConfig } from './config.ts'
 import { storageLimits } from './container-storage.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import { fileSystemAttributes } from './file-system-kinds.ts'
+import { openIp } from './ip-command.ts'
+import { networkAttributes } from './network-abilities.ts'
 import { findGpus } from './gpus.ts'
 import type { HostGpus } from './gpus.ts'
 import type { Log } from './log.ts'
@@ -23,7 +25,7 @@ export interface HostAbilities {
 
 export interface AbilitiesOptions {
   readonly config: AgentConfig
-  readonly engine: Pick<Engine, 'inspectImage' | 'loadImage'>
+  readonly engine: Pick<Engine, 'inspectImage' | 'loadImage' | 'inspectNetwork'>
   readonly engineInfo: EngineInfo
   readonly log: Log
 }
@@ -34,6 +36,7 @@ export async function findAbilities({ config, engine, engineInfo, log }: Abiliti
     findGpus(config, log),
     loadPauseImage(engine, log),
   ])
+  const networking = await networkAttributes({ config, engine, ip: openIp(), pauseImage, log })
   const storage = storageLimits(engineInfo)
   if (!storage.canLimit) log.info({ why: storage.why }, 'tasks that ask for ephemeralStorage are not placed here')
   const { driverVersion } = gpus
@@ -48,11 +51,14 @@ export async function findAbilities({ config, engine, engineInfo, log }: Abiliti
   ]
   const versions =
     driverVersion === undefined ? [] : [{ name: 'ecs.capability.gpu-driver-version', value: driverVersion }]
-  return { taskCgroups, gpus, pauseImage, attributes: [...names.map((name) => ({ name })), ...versions] }
+  return { taskCgroups, gpus, pauseImage, attributes: [...names.map((name) => ({ name })), ...versions, ...networking] }
 }
 
 /** Made again whenever a task needs it and it is gone; that it can be made at all is what counts here. */
-async function loadPauseImage(engine: AbilitiesOptions['engine'], log: Log): Promise<string | undefined> {
+async function loadPauseImage(
+  engine: Pick<Engine, 'inspectImage' | 'loadImage'>,
+  log: Log,
+): Promise<string | undefined> {
   try {
     return await ensurePauseImage(engine)
   } catch (error) {

@@ -146,6 +146,15 @@ export const variables = {
     read: readOptionalWhole,
     fatal: true,
   }),
+  taskEniMax: variable({
+    name: 'GANTRY_TASK_ENI_MAX',
+    meaning:
+      'How many tasks with an address of their own (network mode awsvpc) the host holds at most; empty means no limit',
+    defaultText: '',
+    unit: '',
+    read: readOptionalWhole,
+    fatal: true,
+  }),
   engineAuthType: variable({
     name: 'ECS_ENGINE_AUTH_TYPE',
     meaning: 'The form of ECS_ENGINE_AUTH_DATA: dockercfg or docker',

@@ -23,12 +23,17 @@ export interface HostInterfaces {
   check(subnet: PayloadNetwork): Promise<void>
   /** What the tasks' interfaces may send at once, in bytes; undefined where the driver finds it out itself. */
   mtuOf(subnet: PayloadNetwork): Promise<number | undefined>
-  /** Makes what is missing for these tasks, once the Docker network is there; with `isWhole` also takes away other routes. */
-  attach(subnet: PayloadNetwork, addresses: readonly string[], isWhole: boolean): Promise<void>
+  /** Makes what is missing for a task at this address, once the Docker network is there. */
+  attach(subnet: PayloadNetwork, address: string): Promise<void>
+  /**
+   * Looks at all that is there for the tasks of a subnet, and takes away routes to others. The addresses are asked for when
+   * it is this one's turn, so that no task is missing among them that was attached before.
+   */
+  keep(subnet: PayloadNetwork, addresses: () => readonly string[]): Promise<void>
   /** The MAC address of a stranger who answers for the task's address. */
   strangerAt(network: TaskNetwork): Promise<string | undefined>
-  /** Removes what was made for other subnets than these. */
-  retain(subnetIds: ReadonlySet<string>): Promise<void>
+  /** Removes what was made for other subnets than these, which are asked for as the addresses are. */
+  retain(subnetIds: () => ReadonlySet<string>): Promise<void>
 }
 
 export interface HostInterfacesOptions {
@@ -98,12 +103,22 @@ class OwnInterfaces implements HostInterfaces {
     return link === undefined ? undefined : link.mtu - vxlanHeaderBytes
   }
 
-  async attach(subnet: PayloadNetwork, addresses: readonly string[], isWhole: boolean): Promise<void> {
+  async attach(subnet: PayloadNetwork, address: string): Promise<void> {
     const { attachment } = subnet
     if (attachment.kind === 'bridge') return
     await this.#inTurn(async () => {
       if (attachment.kind === 'vxlan') await this.#joinVxlan(subnet)
-      else await this.#attachMacvlan(subnet, addresses, isWhole)
+      else await this.#attachMacvlan(subnet, [address], false)
+    })
+  }
+
+  async keep(subnet: PayloadNetwork, addresses: () => readonly string[]): Promise<void> {
+    const { attachment } = subnet
+    if (attachment.kind === 'bridge') return
+    await this.#inTurn(async () => {
+      this.#seenAt.delete(vxlanNameOf(subnet.subnetId))
+      if (attachment.kind === 'vxlan') await this.#joinVxlan(subnet)
+      else await this.#attachMacvlan(subnet, addresses(), true)
     })
   }
 
@@ -119,9 +134,9 @@ class OwnInterfaces implements HostInterfaces {
     return answered === undefined || answered.toLowerCase() === macAddress.toLowerCase() ? undefined : answered
   }
 
-  async retain(subnetIds: ReadonlySet<string>): Promise<void> {
-    const kept = new Set([...subnetIds].flatMap((id) => [hostInterfaceNameOf(id), vxlanNameOf(id)]))
+  async retain(subnetIds: () => ReadonlySet<string>): Promise<void> {
     await this.#inTurn(async () => {
+      const kept = new Set([...subnetIds()].flatMap((id) => [hostInterfaceNameOf(id), vxlanNameOf(id)]))
       for (const { ifname, ifalias } of await showLinks(this.#ip)) {
         if (!ownName.test(ifname) || ifalias !== this.#alias || kept.has(ifname)) continue
         this.#seenAt.delete(ifname)

@@ -41,13 +41,13 @@ export interface HostLink {
 }
 
 export async function showLinks(ip: RunIp): Promise<readonly HostLink[]> {
-  return parsed<HostLink>(await ip(['-json', '-details', 'link', 'show']))
+  return parsed(await ip(['-json', '-details', 'link', 'show'])) as readonly HostLink[]
 }
 
 /** Undefined where there is no interface of that name. */
 export async function showLink(ip: RunIp, name: string): Promise<HostLink | undefined> {
   try {
-    return parsed<HostLink>(await ip(['-json', '-details', 'link', 'show', 'dev', name]))[0]
+    return parsed(await ip(['-json', '-details', 'link', 'show', 'dev', name]))[0] as HostLink | undefined
   } catch (error) {
     if (error instanceof EngineError && /does not exist|Cannot find device/.test(error.message)) return undefined
     throw error
@@ -56,30 +56,30 @@ export async function showLink(ip: RunIp, name: string): Promise<HostLink | unde
 
 /** The IPv4 addresses of an interface, each with its prefix length: `10.0.0.9/32`. */
 export async function showAddresses(ip: RunIp, name: string): Promise<readonly string[]> {
-  const [shown] = parsed<{ readonly addr_info?: readonly { readonly local: string; readonly prefixlen: number }[] }>(
-    await ip(['-json', '-4', 'address', 'show', 'dev', name]),
-  )
+  const [shown] = parsed(await ip(['-json', '-4', 'address', 'show', 'dev', name])) as readonly {
+    readonly addr_info?: readonly { readonly local: string; readonly prefixlen: number }[]
+  }[]
   return (shown?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
 }
 
 /** The destinations of the routes over an interface: `10.0.0.17` for one address. */
 export async function showRoutes(ip: RunIp, name: string): Promise<readonly string[]> {
-  const routes = parsed<{ readonly dst: string }>(await ip(['-json', '-4', 'route', 'show', 'dev', name]))
+  const routes = parsed(await ip(['-json', '-4', 'route', 'show', 'dev', name])) as readonly { readonly dst: string }[]
   return routes.map(({ dst }) => dst)
 }
 
 /** The MAC address that answered for an address on this interface; undefined where none did. */
 export async function showNeighbour(ip: RunIp, name: string, address: string): Promise<string | undefined> {
   const args = ['-json', '-4', 'neighbour', 'show', 'to', address, 'dev', name]
-  const [shown] = parsed<{ readonly lladdr?: string }>(await ip(args))
+  const [shown] = parsed(await ip(args)) as readonly { readonly lladdr?: string }[]
   return shown?.lladdr
 }
 
 /** `ip` writes nothing at all where it has nothing to show; older ones show deleted objects as empty. */
-function parsed<T>(text: string): readonly T[] {
+function parsed(text: string): readonly unknown[] {
   if (text.trim() === '') return []
   const value: unknown = JSON.parse(text)
-  return (Array.isArray(value) ? value : []) as readonly T[]
+  return Array.isArray(value) ? value : []
 }
 
 function ipError(

@@ -37,9 +37,9 @@ export async function ensurePauseImage(engine: Pick<Engine, 'inspectImage' | 'lo
   return name
 }
 
-/** The name alone, for those who decide before the image is there. */
-export function pauseImageName(): string {
-  return pauseImage(hostArchitecture()).name
+/** The names that stay whatever is cleaned up. */
+export function pauseImageNames(): readonly string[] {
+  return [pauseImage('x86_64').name, pauseImage('arm64').name]
 }
 
 /** True for images that the agent made itself, by any of their names. */

@@ -29,10 +29,12 @@ import type { HostFacts } from './host-facts.ts'
 import { listeningPorts, startHostPortsReporter } from './host-ports.ts'
 import { readIdentity } from './identity.ts'
 import { startIntrospection } from './introspection.ts'
+import { openIp } from './ip-command.ts'
 import { openJournal } from './journal.ts'
 import { startLink } from './link.ts'
 import type { Link } from './link.ts'
 import { openLog } from './log.ts'
+import { startTaskNetworks } from './network-upkeep.ts'
 import type { Log } from './log.ts'
 import { startOutput } from './output.ts'
 import { withMemoryTruth } from './memory-kills.ts'
@@ -212,7 +214,16 @@ async function register(base: Base): Promise<string> {
 
 async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
   const { config, log, abilities, upkeep, journal, portRange, channel } = base
-  channel.turn = startAgentTurn({
+  const subnets = startTaskNetworks({
+    engine: upkeep.engine,
+    ip: openIp(),
+    containerInstanceArn,
+    tasks: () => channel.turn?.tasks() ?? [],
+    timers: realTimers,
+    now: clock.now,
+    log,
+  })
+  const turn = startAgentTurn({
     engine: withMemoryTruth({
       engine: upkeep.engine,
       host: abilities.taskCgroups?.host,
@@ -247,10 +258,18 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
       },
     },
     cgroups: abilities.taskCgroups?.cgroups,
+    networks: subnets.networks,
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
     busyPorts: listeningPorts,
     send: (type, message) => channel.link?.send(type, message) ?? false,
   })
+  channel.turn = {
+    ...turn,
+    async close() {
+      subnets.close()
+      await turn.close()
+    },
+  }
   return channel.turn
 }
 

@@ -6,7 +6,7 @@
 import type { PayloadNetwork } from '../proto/acs.ts'
 import { networkNameOf } from './decide/task-network.ts'
 import type { TaskNetwork } from './decide/task-network.ts'
-import { EngineError } from './engine.ts'
+import { EngineError, labels } from './engine.ts'
 import type { Engine, NetworkSpec, ObservedNetwork } from './engine.ts'
 import { bridgeNameOf, macvlanParentOf } from './host-interface.ts'
 import type { HostInterfaces } from './host-interface.ts'
@@ -23,6 +23,11 @@ export interface TaskNetworks {
   joinEndpoints(containerId: string): Promise<void>
 }
 
+export interface KeptTaskNetworks extends TaskNetworks {
+  /** Removes the Docker networks of other subnets than these, as far as nothing runs in them and this agent made them. */
+  removeIdle(subnetIds: () => ReadonlySet<string>): Promise<void>
+}
+
 type NetworkEngine = Pick<
   Engine,
   'createNetwork' | 'inspectNetwork' | 'listNetworks' | 'removeNetwork' | 'connectNetwork'
@@ -33,16 +38,21 @@ export const noHostInterfaces: HostInterfaces = {
   check: async () => undefined,
   mtuOf: async ({ mtu }) => mtu,
   attach: async () => undefined,
+  keep: async () => undefined,
   strangerAt: async () => undefined,
   retain: async () => undefined,
 }
 
-export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces): TaskNetworks {
+/** `madeBy` is the ARN of the instance; networks of others are left alone. */
+export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces, madeBy: string): KeptTaskNetworks {
   const underway = new Map<string, Promise<void>>()
+  /** A network is not to be removed between the look at it and the start into it. */
+  let removal: Promise<unknown> = Promise.resolve()
   /** Tasks of one subnet that start together make its network once. */
   const ensureOnce = async (subnet: PayloadNetwork): Promise<void> => {
+    await removal
     const key = JSON.stringify(subnet)
-    const mine = underway.get(key) ?? ensureNetwork(engine, host, subnet).finally(() => underway.delete(key))
+    const mine = underway.get(key) ?? ensureNetwork(engine, host, subnet, madeBy).finally(() => underway.delete(key))
     underway.set(key, mine)
     return mine
   }
@@ -50,7 +60,7 @@ export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces):
     async prepare(network) {
       const { subnet, address } = network
       await ensureOnce(subnet)
-      await host.attach(subnet, [address], false)
+      await host.attach(subnet, address)
       const stranger = await host.strangerAt(network)
       if (stranger !== undefined) throw conflict(network, stranger)
     },
@@ -59,13 +69,26 @@ export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces):
       await ensureTaskEndpointNetwork(engine)
       await engine.connectNetwork(taskEndpointNetworkName, containerId)
     },
+
+    async removeIdle(subnetIds) {
+      const listed = await engine.listNetworks(subnetLabel)
+      const kept = subnetIds()
+      const idle = listed.filter((network) => {
+        const isOurs = network.labels[labels.instanceArn] === madeBy
+        return isOurs && network.containerIds.length === 0 && !kept.has(network.labels[subnetLabel] ?? '')
+      })
+      // One that somebody joined meanwhile stays.
+      removal = Promise.allSettled(idle.map(async ({ id }) => engine.removeNetwork(id)))
+      await removal
+    },
   }
 }
 
 /** The Docker network of a subnet, as it is to be. */
-export function networkSpecOf(subnet: PayloadNetwork, mtu: number | undefined): NetworkSpec {
+export function networkSpecOf(subnet: PayloadNetwork, mtu: number | undefined, madeBy: string): NetworkSpec {
   const { subnetId, cidr, attachment, hostAddress } = subnet
-  const common = { name: networkNameOf(subnetId), cidr, labels: { [subnetLabel]: subnetId } }
+  const marks = { [subnetLabel]: subnetId, [labels.instanceArn]: madeBy }
+  const common = { name: networkNameOf(subnetId), cidr, labels: marks }
   const ofMtu = mtu === undefined ? {} : { 'com.docker.network.driver.mtu': String(mtu) }
   if (attachment.kind === 'macvlan') {
     const options = { parent: macvlanParentOf(subnet), macvlan_mode: 'bridge', ...ofMtu }
@@ -82,9 +105,14 @@ export function networkSpecOf(subnet: PayloadNetwork, mtu: number | undefined): 
   return { ...common, driver: 'bridge', internal: false, gateway: hostAddress, options }
 }
 
-async function ensureNetwork(engine: NetworkEngine, host: HostInterfaces, subnet: PayloadNetwork): Promise<void> {
+async function ensureNetwork(
+  engine: NetworkEngine,
+  host: HostInterfaces,
+  subnet: PayloadNetwork,
+  madeBy: string,
+): Promise<void> {
   await host.check(subnet)
-  const wanted = networkSpecOf(subnet, await host.mtuOf(subnet))
+  const wanted = networkSpecOf(subnet, await host.mtuOf(subnet), madeBy)
   const found = await engine.inspectNetwork(wanted.name)
   const differences = found === undefined ? [] : differencesOf(wanted, found)
   if (found !== undefined && differences.length === 0) return

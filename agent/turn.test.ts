@@ -152,7 +152,7 @@ await test('what cannot run ends within seconds and says why', async (t) => {
   t.match(agent.last(taskArnOf(1))?.containers[0]?.reason, /^CannotPullContainerError: .*manifest unknown/)
   t.match(agent.last(taskArnOf(2))?.containers[0]?.reason, /^CannotStartContainerError: .*executable file not found/)
   t.equal(agent.last(taskArnOf(2))?.containers[0]?.exitCode, undefined, 'it never ran')
-  t.match(agent.last(taskArnOf(3))?.reason, /awsvpc is not supported/)
+  t.match(agent.last(taskArnOf(3))?.reason, /awsvpc names no interface/)
 
   agent.sent.length = 0
   agent.payload([{ ...aPayloadTask({ arn: taskArnOf(4) }), containers: [] }], { messageId: 'payload-3' })

@@ -119,7 +119,7 @@ class Turn {
       createImages({ ...config, engine, registryAuth, pulledBefore }),
       options.cgroups ?? noCgroups,
       createVolumes({ engine, timers: options.timers, ...volumeDefaults, ...config.volumes }),
-      options.networks ?? createTaskNetworks(engine, noHostInterfaces),
+      options.networks ?? createTaskNetworks(engine, noHostInterfaces, config.containerInstanceArn),
     )
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)

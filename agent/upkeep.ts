@@ -4,6 +4,7 @@ import type { AgentConfig } from './config.ts'
 import { DiskReporter } from './disk-report.ts'
 import type { Engine } from './engine.ts'
 import { createImageCleanup } from './image-cleanup.ts'
+import { pauseImageNames } from './pause-image.ts'
 import type { Timers } from './timers.ts'
 import type { TurnLog, TurnTask } from './turn-options.ts'
 
@@ -38,7 +39,7 @@ export function startUpkeep(options: UpkeepOptions): Upkeep {
       imagesPerCycle: config.imagesPerCycle,
       untracked: config.untrackedImageCleanup,
       untrackedMinimumAgeMs: config.untrackedImageMinimumAgeMs,
-      excludedNames: config.excludedImages,
+      excludedNames: [...config.excludedImages, ...pauseImageNames()],
     },
     isEnabled: !config.imageCleanupDisabled,
     intervalMs: config.imageCleanupIntervalMs,

@@ -7,6 +7,7 @@ import { dockerNameOf } from './container.ts'
 import { internalKindOf, internalNames } from './internal-containers.ts'
 import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
+import { networkFromLabel, taskNetworkLabel } from './task-network.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
 import { freshVolumes } from './volume-mounts.ts'
@@ -76,6 +77,7 @@ export function adoptTask(containers: readonly ObservedContainer[], now: number)
     desiredStatus: 'RUNNING',
     networkMode: networkModeOf(containers),
     launchType: '',
+    ...networkFromLabel(containers.flatMap((shown) => shown.labels[taskNetworkLabel] ?? [])[0]),
     containers: containers.map(adoptedContainer),
     volumes: [],
   }

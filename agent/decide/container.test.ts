@@ -166,7 +166,7 @@ await test('links, volumes and volumesFrom use the names that Docker knows', (t)
 await test('what the agent cannot run is refused in a sentence', (t) => {
   const withSecrets = Object.assign(aPayloadContainer(), { secrets: [{ name: 'x' }] })
   const cases: readonly (readonly [Partial<PayloadTask>, RegExp])[] = [
-    [{ networkMode: 'awsvpc' }, /awsvpc is not supported/],
+    [{ networkMode: 'awsvpc' }, /awsvpc names no interface or no subnet/],
     [{ pidMode: 'task' }, /pause container, which this host cannot run/],
     [
       { volumes: [{ name: 'v', type: 'efs' }] },

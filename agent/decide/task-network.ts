@@ -49,6 +49,16 @@ export function taskNetworkOf(task: PayloadTask): TaskNetwork | undefined {
   return { subnet, address, macAddress: own.macAddress }
 }
 
+/** What an adopted pause container says of its task's payload; nothing where it says nothing. */
+export function networkFromLabel(text: string | undefined): Pick<PayloadTask, 'elasticNetworkInterfaces' | 'gantry'> {
+  const { subnet, own } = parsedMembers(text ?? '')
+  if (subnet === undefined || own === undefined) return {}
+  return {
+    elasticNetworkInterfaces: [own as PayloadNetworkInterface],
+    gantry: { knownStatus: '', network: subnet as PayloadNetwork },
+  }
+}
+
 /** Why a task of mode awsvpc cannot be given its network, as far as its payload tells. */
 export function taskNetworkProblem(task: PayloadTask): string | undefined {
   if (task.networkMode !== 'awsvpc' || taskNetworkOf(task) !== undefined) return undefined
@@ -124,7 +134,7 @@ function pauseBody(task: PayloadTask, network: TaskNetwork, body: CreateBody): C
     NetworkingConfig: {
       EndpointsConfig: { [name]: { IPAMConfig: { IPv4Address: address }, MacAddress: macAddress } },
     },
-    Labels: { ...membersOf(body['Labels']), [taskNetworkLabel]: JSON.stringify(network) },
+    Labels: { ...membersOf(body['Labels']), [taskNetworkLabel]: JSON.stringify({ subnet, own }) },
     HostConfig: {
       ...membersOf(body['HostConfig']),
       NetworkMode: name,
