@@ -31,8 +31,9 @@ export function shouldStop(payload: PayloadTask, facts: TaskFacts, pullBehavior:
   })
 }
 
-/** What dependsOn, links and volumesFrom of a container allow right now. */
+/** What dependsOn, links and volumesFrom of a container allow right now; its restart policy asks none of them again. */
 export function startGate(view: TaskView, container: PayloadContainer, now: number): Gate {
+  if (factsOf(view.facts, container.name).started) return open
   for (const dependency of container.dependsOn ?? []) {
     const gate = dependencyGate(view, dependency.containerName, dependency.condition, now)
     if (gate.gate === 'failed') {
@@ -60,11 +61,16 @@ export function startGate(view: TaskView, container: PayloadContainer, now: numb
   return { gate: 'open' }
 }
 
-/** Containers that need this one and have not stopped: they stop first. */
-export function stopsBefore(payload: PayloadTask, facts: TaskFacts, name: string): readonly string[] {
-  return payload.containers
-    .filter((other) => namesBefore(other).includes(name) && factsOf(facts, other.name).knownStatus === 'RUNNING')
+/** Containers that need this one and have not stopped, or may be coming up: they stop first. */
+export function stopsBefore(view: TaskView, name: string): readonly string[] {
+  return view.payload.containers
+    .filter((other) => namesBefore(other).includes(name) && isUpOrMoving(view, other.name))
     .map((other) => other.name)
+}
+
+function isUpOrMoving(view: TaskView, name: string): boolean {
+  const { knownStatus } = factsOf(view.facts, name)
+  return knownStatus === 'RUNNING' || (knownStatus === 'PENDING' && mayBeMoving(view, name))
 }
 
 /**

@@ -14,7 +14,7 @@ export function stopSteps(view: TaskView, now: number, host: HostView): Step[] {
         ? []
         : [wait(`waits for container ${name} to come up before it can stop`, starting.since)]
     }
-    const before = stopsBefore(view.payload, view.facts, name)
+    const before = stopsBefore(view, name)
     if (before.length > 0) return [wait(`waits for container ${before.join(' and ')} to stop before ${name}`, now)]
     return stopStep(view, container, now, host)
   })
