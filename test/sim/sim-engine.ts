@@ -35,6 +35,7 @@ const registryImages = {
   'busy:1': { digest: `sha256:${'7'.repeat(64)}` },
   'job:1': { digest: `sha256:${'2'.repeat(64)}`, exitsAfterMs: 1500, output: ['done'] },
   'crash:1': { digest: `sha256:${'3'.repeat(64)}`, exitsAfterMs: 4000, exitCode: 1, output: ['panic'] },
+  'flaky:1': { digest: `sha256:${'8'.repeat(64)}`, exitsAfterMs: 70_000, exitCode: 1 },
   'noentry:1': { digest: `sha256:${'4'.repeat(64)}`, startError: 'exec: "serve": executable file not found in $PATH' },
 } as const
 

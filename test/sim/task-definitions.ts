@@ -30,6 +30,13 @@ export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntr
     container({ name: 'first', image: 'crash:1', essential: false }),
     container({ name: 'second', dependsOn: [{ containerName: 'first', condition: 'SUCCESS' }] }),
   ),
+  // Ends by itself every 70 s, and goes on in place.
+  definition('flaky', container({ image: 'flaky:1', restartPolicy: { enabled: true, restartAttemptPeriod: 60 } })),
+  definition(
+    'restarting',
+    container({ restartPolicy: { enabled: true, ignoredExitCodes: [0], restartAttemptPeriod: 60 } }),
+    container({ name: 'side', image: 'web:1', dependsOn: [{ containerName: 'app', condition: 'START' }] }),
+  ),
   definition('checked', container({ image: 'web:1', healthCheck: { command: ['CMD', 'true'] } })),
   definition('sick', container({ image: 'sick:1', healthCheck: { command: ['CMD', 'false'] } })),
   definition('slow', container({ image: 'slow:1', healthCheck: { command: ['CMD', 'true'] } })),

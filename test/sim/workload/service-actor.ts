@@ -58,7 +58,7 @@ const plans: readonly Plan[] = [
 
 export const serviceNames: readonly string[] = plans.map(({ serviceName }) => serviceName)
 
-const good = ['plain', 'checked', 'slow', 'web-dynamic', 'pair', 'stubborn'] as const
+const good = ['plain', 'checked', 'slow', 'web-dynamic', 'pair', 'stubborn', 'restarting'] as const
 const broken = ['crash', 'missing-image', 'bad-entry', 'sick', 'busy-registry', 'fragile-pair', 'job'] as const
 const percentages = [
   { minimumHealthyPercent: 0, maximumPercent: 100 },
