@@ -102,6 +102,15 @@ export function readPidsLimit(text: string): number | undefined {
   throw new Error(`a whole number from 1 to ${pidsMax} is needed`)
 }
 
+/** `40,60`: as many a second, and as many at once. */
+export function readRate(text: string): { readonly perSecond: number; readonly burst: number } {
+  const match = /^\s*(\d+)\s*,\s*(\d+)\s*$/.exec(text)
+  const perSecond = Number(match?.[1])
+  const burst = Number(match?.[2])
+  if (match === null || perSecond < 1 || burst < 1) throw new Error('two numbers such as 40,60 are needed')
+  return { perSecond, burst }
+}
+
 export function readPort(text: string): number {
   const port = readWhole(text)
   if (port > 65_535) throw new Error('a port between 0 and 65535 is needed')

@@ -36,7 +36,9 @@ export interface InspectedContainer {
     readonly Ports?: PortMap | null
     readonly Networks?: Readonly<Record<string, InspectedAddress | null>> | null
   }
-  readonly Mounts?: readonly { readonly Name?: string; readonly Source?: string; readonly Destination?: string }[] | null
+  readonly Mounts?:
+    | readonly { readonly Name?: string; readonly Source?: string; readonly Destination?: string }[]
+    | null
 }
 
 interface HealthRun {

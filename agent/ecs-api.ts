@@ -19,21 +19,39 @@ export interface ApiOptions {
   readonly clock: Clock
 }
 
-export type CallApi = (operation: string, input: object) => Promise<Readonly<Record<string, unknown>>>
+export type CallApi = (
+  operation: string,
+  input: object,
+  timeoutMs?: number,
+) => Promise<Readonly<Record<string, unknown>>>
+
+interface ApiCallErrorOptions extends ErrorOptions {
+  readonly status?: number | undefined
+  readonly requestId?: string | undefined
+  readonly isTimeout?: boolean | undefined
+}
 
 /** The controller said no, or there was no answer (then `code` is undefined). The message says what to do. */
 export class ApiCallError extends Error {
   readonly code: string | undefined
+  /** The HTTP status, where there was an answer. */
+  readonly status: number | undefined
+  readonly requestId: string | undefined
+  /** True where the time was over before there was an answer. */
+  readonly isTimeout: boolean
 
-  constructor(code: string | undefined, message: string, options?: ErrorOptions) {
+  constructor(code: string | undefined, message: string, options: ApiCallErrorOptions = {}) {
     super(message, options)
     this.name = 'ApiCallError'
     this.code = code
+    this.status = options.status
+    this.requestId = options.requestId
+    this.isTimeout = options.isTimeout ?? false
   }
 }
 
 export function openApi(options: ApiOptions): CallApi {
-  return async (operation, input) => {
+  return async (operation, input, timeoutMs = callTimeoutMs) => {
     const body = JSON.stringify(input)
     const headers = signRequest({
       method: 'POST',
@@ -48,13 +66,13 @@ export function openApi(options: ApiOptions): CallApi {
       service: 'ecs',
       now: options.clock.now(),
     })
-    const answer = await post(options.origin, headers, body).catch((error: unknown) => {
+    const answer = await post(options.origin, headers, body, timeoutMs).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error)
       throw new ApiCallError(
         undefined,
         `The controller at ${options.origin} does not answer ${operation}: ${why}. ` +
           'Check that it runs and that ECS_BACKEND_HOST is its address.',
-        { cause: error },
+        { cause: error, isTimeout: error instanceof Error && /^(?:Abort|Timeout)Error$/.test(error.name) },
       )
     })
     return readAnswer(operation, answer, options)
@@ -63,23 +81,31 @@ export function openApi(options: ApiOptions): CallApi {
 
 interface Answer {
   readonly status: number
+  readonly requestId: string | undefined
   readonly date: number
   readonly text: string
 }
 
-async function post(origin: string, headers: Record<string, string>, body: string): Promise<Answer> {
+async function post(origin: string, headers: Record<string, string>, body: string, timeoutMs: number): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const request = origin.startsWith('https:') ? httpsRequest : httpRequest
-    const signal = AbortSignal.timeout(callTimeoutMs)
+    const signal = AbortSignal.timeout(timeoutMs)
     const call = request(`${origin}/`, { method: 'POST', headers, signal }, (response) => {
-      readBody(response).then(
-        (text) => resolve({ status: response.statusCode ?? 0, date: Date.parse(response.headers.date ?? ''), text }),
-        reject,
-      )
+      readBody(response).then((text) => resolve(answerOf(response, text)), reject)
     })
     call.on('error', reject)
     call.end(body)
   })
+}
+
+function answerOf({ statusCode = 0, headers }: IncomingMessage, text: string): Answer {
+  const requestId = headers['x-amzn-requestid']
+  return {
+    status: statusCode,
+    requestId: typeof requestId === 'string' ? requestId : undefined,
+    date: Date.parse(headers.date ?? ''),
+    text,
+  }
 }
 
 async function readBody(response: IncomingMessage): Promise<string> {
@@ -100,7 +126,11 @@ function readAnswer(operation: string, answer: Answer, options: ApiOptions): Rea
   const code = type.slice(type.lastIndexOf('#') + 1)
   const message = value?.['message'] ?? value?.['Message']
   const said = typeof message === 'string' ? message : answer.text.slice(0, 300)
-  throw new ApiCallError(code, `${operation} was refused with ${code}: ${said}${skewOf(answer, options)}`)
+  const { status, requestId } = answer
+  throw new ApiCallError(code, `${operation} was refused with ${code}: ${said}${skewOf(answer, options)}`, {
+    status,
+    requestId,
+  })
 }
 
 /** A clock that is wrong shows as a wrong signature; the answer's Date tells by how much. */

@@ -11,6 +11,8 @@ import { instanceAttributes } from './attributes.ts'
 import { configFileDefault, configFileVariable, readConfig } from './config.ts'
 import type { AgentConfig } from './config.ts'
 import type { PortRange } from './config-values.ts'
+import { startContainerServices } from './container-services.ts'
+import type { ContainerServices } from './container-services.ts'
 import { credentialsSource } from './credentials.ts'
 import type { CredentialsSource } from './credentials.ts'
 import { lockDirectory } from './directory-lock.ts'
@@ -44,7 +46,7 @@ import { openSdNotify } from './sd-notify.ts'
 import type { SdNotify } from './sd-notify.ts'
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
-import type { AgentTurn } from './turn.ts'
+import type { AgentTurn, TurnTask } from './turn.ts'
 import { volumeDefaults } from './volumes.ts'
 import { startUpkeep } from './upkeep.ts'
 import type { Upkeep } from './upkeep.ts'
@@ -89,6 +91,7 @@ interface Base {
   readonly credentials: CredentialsSource
   readonly callApi: CallApi
   readonly upkeep: Upkeep
+  readonly services: ContainerServices
   readonly channel: Channel
 }
 
@@ -124,6 +127,7 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
   const base = await prepare(config, log, channel, systemd)
   ends.unshift(() => base.journal.close())
   ends.unshift(() => base.upkeep.close())
+  ends.unshift(() => base.services.close())
 
   // A host that was registered before looks after its tasks at once: the controller may be away.
   let containerInstanceArn = readIdentity(config.dataDirectory)?.containerInstanceArn
@@ -179,21 +183,27 @@ async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd:
     systemd.ready()
   })
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
-  const abilities = await findAbilities({ config, engine, engineInfo, log })
   const credentials = credentialsSource(config)
   const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
+  const tasks = (): readonly TurnTask[] => channel.turn?.tasks() ?? []
+  const { now } = clock
+  const [abilities, services] = await Promise.all([
+    findAbilities({ config, engine, engineInfo, log }),
+    startContainerServices({ config, engine, engineInfo, tasks, callApi, now, timers: realTimers, log }),
+  ])
   const journal = openJournal(config.dataDirectory)
   const upkeep = startUpkeep({
     config,
     engine,
     rootDirectory: engineInfo.rootDirectory,
-    tasks: () => channel.turn?.tasks() ?? [],
+    tasks,
     send: (type, message) => channel.link?.send(type, message) ?? false,
-    now: clock.now,
+    now,
     timers: realTimers,
     log,
   })
-  return { config, log, host, engine, engineInfo, portRange, abilities, journal, credentials, callApi, upkeep, channel }
+  const parts = { abilities, journal, credentials, callApi, upkeep, services, channel }
+  return { config, log, host, engine, engineInfo, portRange, ...parts }
 }
 
 async function register(base: Base): Promise<string> {
@@ -202,7 +212,10 @@ async function register(base: Base): Promise<string> {
   return registerInstance({
     config,
     host,
-    attributes: instanceAttributes(config, host, base.engineInfo, base.portRange, base.abilities.attributes),
+    attributes: instanceAttributes(config, host, base.engineInfo, base.portRange, [
+      ...base.abilities.attributes,
+      ...base.services.attributes(),
+    ]),
     gpuIds: base.abilities.gpus.ids,
     callApi,
     timers: realTimers,
@@ -213,7 +226,8 @@ async function register(base: Base): Promise<string> {
 }
 
 async function startTurn(base: Base, containerInstanceArn: string): Promise<AgentTurn> {
-  const { config, log, abilities, upkeep, journal, portRange, channel } = base
+  const { config, log, abilities, upkeep, services, journal, portRange, channel } = base
+  const world = worldOf(containerInstanceArn)
   const subnets = startTaskNetworks({
     engine: upkeep.engine,
     ip: openIp(),
@@ -225,7 +239,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
   })
   const turn = startAgentTurn({
     engine: withMemoryTruth({
-      engine: upkeep.engine,
+      engine: services.withFiles(upkeep.engine),
       host: abilities.taskCgroups?.host,
       timers: realTimers,
       now: clock.now,
@@ -233,7 +247,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     journal,
     clock,
     timers: realTimers,
-    world: worldOf(containerInstanceArn),
+    world,
     log,
     config: {
       cluster: config.cluster,
@@ -261,6 +275,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     networks: subnets.networks,
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
     busyPorts: listeningPorts,
+    endpoints: () => services.settings(world.region),
     send: (type, message) => channel.link?.send(type, message) ?? false,
   })
   channel.turn = {

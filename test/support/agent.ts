@@ -58,6 +58,8 @@ export function launchAgent(options: AgentOptions): Start {
       AWS_SHARED_CREDENTIALS_FILE: options.credentialsFile,
       DOCKER_HOST: options.dockerHost ?? engineHost(),
       GANTRY_INTROSPECTION_PORT: '0',
+      // One agent of a host can have it; tests of it turn it on.
+      GANTRY_TASK_ENDPOINT: 'false',
       GANTRY_AGENT_CONFIG_FILE: '/dev/null',
       ...options.environment,
     },

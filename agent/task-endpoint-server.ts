@@ -1,0 +1,95 @@
+/** The task endpoint's HTTP: limits of rate, size and time, then the routes. */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createRateLimit } from './rate-limit.ts'
+import type { Rate } from './rate-limit.ts'
+import { cleanPath, notFound, tooMany } from './task-endpoint-answers.ts'
+import type { EndpointAnswer } from './task-endpoint-answers.ts'
+import { plainAddress } from './task-endpoint-callers.ts'
+import type { EndpointRequest } from './task-endpoint-routes.ts'
+
+/** Source: amazon-ecs-agent 1.105, tmds: to read a request, and to answer it. */
+const timeoutMs = 5_000
+const bodyBytesMax = 16 * 1024
+const connectionsMax = 2_000
+/** Source: amazon-ecs-agent 1.105, tmds: one fault a second in five. */
+const faultRate: Rate = { perSecond: 0.2, burst: 1 }
+
+export interface ServerOptions {
+  readonly rate: Rate
+  readonly answer: (request: EndpointRequest) => Promise<EndpointAnswer>
+  readonly now: () => number
+  /** A bug in an answer. */
+  readonly onError: (error: unknown) => void
+}
+
+export function createEndpointServer(options: ServerOptions): Server {
+  const isAllowed = createRateLimit(options.rate)
+  const isFaultAllowed = createRateLimit(faultRate)
+  const server = createServer((request, response) => {
+    answerTo(options, request, (key, isFault) => (isFault ? isFaultAllowed : isAllowed)(key, options.now())).then(
+      (answer) => send(response, request.method, answer),
+      (error: unknown) => {
+        options.onError(error)
+        send(response, request.method, { status: 500, body: 'The agent failed to answer; its log says why.' })
+      },
+    )
+  })
+  server.requestTimeout = timeoutMs
+  server.headersTimeout = timeoutMs
+  server.maxConnections = connectionsMax
+  return server
+}
+
+type IsAllowed = (key: string, isFault: boolean) => boolean
+
+async function answerTo(
+  options: ServerOptions,
+  request: IncomingMessage,
+  isAllowed: IsAllowed,
+): Promise<EndpointAnswer> {
+  // A container may ask for what is no URL, such as `//`: its path is read by hand.
+  const [target = '/', query = ''] = (request.url ?? '/').split(/\?(.*)/s)
+  const path = cleanPath(target)
+  if (!target.startsWith('/')) return notFound
+  if (path !== target) return { status: 301, location: query === '' ? path : `${path}?${query}`, text: '' }
+  const address = plainAddress(request.socket.remoteAddress)
+  if (!isAllowed(`${address} ${path}`, path.includes('/fault/'))) return tooMany
+  const body = await readBody(request)
+  if (body === undefined) return { status: 413, body: `A body of at most ${bodyBytesMax} bytes is taken.` }
+  const method = request.method ?? 'GET'
+  return withinTime(options.answer({ method, path, query: new URLSearchParams(query), address, body }))
+}
+
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request) {
+    bytes += (chunk as Buffer).length
+    if (bytes > bodyBytesMax) return undefined
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+async function withinTime(answer: Promise<EndpointAnswer>): Promise<EndpointAnswer> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<EndpointAnswer>((resolve) => {
+    timer = setTimeout(
+      () => resolve({ status: 504, body: `There was no answer within ${timeoutMs / 1000} s; try again.` }),
+      timeoutMs,
+    )
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function send(response: ServerResponse, method: string | undefined, answer: EndpointAnswer): void {
+  const { status, body, text, location } = answer
+  const type = text === undefined ? 'application/json' : 'text/plain; charset=utf-8'
+  response.writeHead(status, { 'content-type': type, ...(location === undefined ? {} : { location }) })
+  response.end(method === 'HEAD' ? undefined : (text ?? JSON.stringify(body)))
+}
