@@ -24,6 +24,7 @@ export function followSession({ engine, dockerId, socket, now }: SessionStart, r
       stream.destroy()
       return
     }
+    socket().control({ type: 'Started', message: {} })
     const messages = readLogMessages(tty)
     const assembler = new EventAssembler(undefined)
     stream.on('data', (chunk: Buffer) => {

@@ -21,6 +21,8 @@ export interface StreamSocketHandlers {
 
 /** Both ends answer pings by themselves; one that does not within this time is gone. */
 const pingEveryMs = 10_000
+/** What is on its way to a slow reader gets this long to arrive. */
+const closeTimeoutMs = 60_000
 
 export class StreamSocket {
   readonly #socket: WebSocket
@@ -74,7 +76,7 @@ export class StreamSocket {
     this.control(last)
     this.#ended = true
     this.#socket.close(1000)
-    this.#timers.after(pingEveryMs, () => this.#socket.terminate())
+    this.#timers.after(closeTimeoutMs, () => this.#socket.terminate())
   }
 
   #takeData(data: Buffer): void {

@@ -8,18 +8,25 @@ import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { frameBytesMax } from '../proto/acs.ts'
 import { ApiError } from '../proto/errors.ts'
+import { dataChannelPath, streamFrameBytesMax } from '../proto/streams.ts'
 import { type Authenticator, authorize } from './api/auth.ts'
 import { asApiError } from './api/rpc.ts'
 import { type ChannelServices, ControlChannels } from './control-channels.ts'
 import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
+import type { CommandPlan, OpenedSession } from './ecs/handler.ts'
+import { ExecSessions } from './exec-sessions.ts'
 import type { Log } from './log.ts'
+import { LogChannels } from './log-channels.ts'
+import type { LogStore } from './log-store.ts'
 import type { Metrics } from './metrics.ts'
 import type { Peer } from './peer.ts'
+import { Streams } from './streams.ts'
 import { TelemetryChannels } from './telemetry-channels.ts'
 
 export interface AgentsServices extends ChannelServices {
   readonly authenticator: Authenticator
   readonly metrics: Metrics
+  readonly logStore: LogStore
 }
 
 export interface Agents {
@@ -31,6 +38,12 @@ export interface Agents {
   readonly readyAt: number
   /** Connected instances that have said nothing for so long: since when. */
   silences(this: void, silenceMs: number): ReadonlyMap<string, number>
+  /** Throws ApiError where there are too many. */
+  openSession(this: void, plan: CommandPlan): OpenedSession
+  /** Streams that agents are asked for. */
+  readonly streams: Streams
+  /** Where it is told that logs of a task were stored. */
+  readonly logChannels: Pick<LogChannels, 'watch'>
   /** What agents publish of their tasks, and how to ask for more of it. */
   readonly telemetry: Pick<TelemetryChannels, 'usageOf' | 'quicken'>
   close(): Promise<void>
@@ -46,10 +59,20 @@ export function startAgents(services: AgentsServices): Agents {
   const { log, metrics } = services
   const control = new ControlChannels(services)
   const telemetry = new TelemetryChannels(services)
+  const logChannels = new LogChannels(services)
+  const streams = new Streams({ sendToAgent: (id, type, message) => control.send(id, type, message) })
+  const sessions = new ExecSessions({ clock: services.clock, log, streams })
   const sockets = new Set<WebSocket>()
   const webSockets = new WebSocketServer({
     noServer: true,
     maxPayload: frameBytesMax,
+    perMessageDeflate: false,
+    clientTracking: false,
+  })
+  /** Clients of ExecuteCommand, who show their token only once they are connected. */
+  const clientSockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: streamFrameBytesMax,
     perMessageDeflate: false,
     clientTracking: false,
   })
@@ -59,14 +82,33 @@ export function startAgents(services: AgentsServices): Agents {
   }, tickMs)
   let closing = false
   metrics.gauge('gantry_agent_sockets', 'Open sockets of agents.', () => [{ labels: {}, value: sockets.size }])
+  metrics.gauge('gantry_exec_sessions', 'Open sessions of ExecuteCommand.', () => [
+    { labels: {}, value: sessions.count },
+  ])
+  const keep = (webSocket: WebSocket): void => {
+    sockets.add(webSocket)
+    webSocket.on('close', () => sockets.delete(webSocket))
+  }
 
   return {
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
+      const sessionId = sessionIn(request.url ?? '')
+      if (!closing && sessionId !== undefined && sessions.isPending(sessionId)) {
+        clientSockets.handleUpgrade(request, socket, head, (webSocket) => {
+          keep(webSocket)
+          sessions.connected(sessionId, webSocket)
+        })
+        return
+      }
       let handshake: Handshake
       try {
         if (closing) throw new ApiError('ServerException', 'The controller is shutting down.')
         handshake = checkHandshake(services, request)
+        const { streamId = '', instanceId } = handshake
+        if (handshake.channel === 'streams' && !streams.awaits(streamId, instanceId)) {
+          throw new ApiError('ResourceNotFoundException', 'Nobody waits for this stream (any more).')
+        }
       } catch (error) {
         const requestId = randomUUID()
         const refusal = asApiError(error, requestId)
@@ -79,19 +121,26 @@ export function startAgents(services: AgentsServices): Agents {
       }
       metrics.count('gantry_requests_total', { operation: 'handshake', code: 'OK' })
       webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-        sockets.add(webSocket)
-        webSocket.on('close', () => sockets.delete(webSocket))
-        const channels = handshake.channel === 'acs' ? control : telemetry
+        keep(webSocket)
+        if (handshake.channel === 'streams') {
+          streams.dialled(handshake.streamId ?? '', webSocket)
+          return
+        }
+        const channels = { acs: control, tcs: telemetry, logs: logChannels }[handshake.channel]
         connect({ webSocket, socket }, handshake, channels, log)
       })
     },
     lastHeardAt: (instanceId) => control.heardAt(instanceId),
     readyAt: control.readyAt,
     silences: (silenceMs) => control.silences(silenceMs),
+    openSession: (plan) => sessions.open(plan),
+    streams,
+    logChannels,
     telemetry,
     async close() {
       closing = true
       clearInterval(timer)
+      sessions.close()
       const ends = [...sockets].map((webSocket) => endSocket(webSocket))
       await Promise.all(ends)
     },
@@ -109,7 +158,7 @@ function checkHandshake(services: AgentsServices, request: IncomingMessage): Han
   const { headers, method } = request
   const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0) }
   const principal = services.authenticator.authenticate(signed, services.clock.now())
-  authorize(principal, channel === 'acs' ? 'Poll' : 'StartTelemetrySession')
+  authorize(principal, channel === 'tcs' ? 'StartTelemetrySession' : 'Poll')
   return readHandshake(channel, url.searchParams, services.turn.reader)
 }
 
@@ -117,6 +166,13 @@ interface Channels {
   open(handshake: Handshake, peer: Peer): void
   frame(instanceId: string, peer: Peer, text: string): void
   closed(instanceId: string, peer: Peer, code: number): void
+  /** Where the channel carries bytes too. */
+  bytes?(instanceId: string, peer: Peer, bytes: Buffer): void
+}
+
+/** The session that a client's path names. */
+function sessionIn(path: string): string | undefined {
+  return path.startsWith(dataChannelPath) ? path.slice(dataChannelPath.length).split('?')[0] : undefined
 }
 
 /** A WebSocket, and the connection that it speaks on. */
@@ -131,9 +187,11 @@ function connect(wire: Wire, handshake: Handshake, channels: Channels, log: Log)
   const peer = peerOf(wire, log)
   webSocket.on('error', (error) => log.warn({ err: error, instance: instanceId, peer: peer.id }, 'channel failed'))
   webSocket.on('close', (code) => channels.closed(instanceId, peer, code))
-  webSocket.on('message', (data) => {
+  webSocket.on('message', (data, isBinary) => {
     // With the default binaryType a message is one Buffer, whether it came as text or as bytes.
-    if (Buffer.isBuffer(data)) channels.frame(instanceId, peer, data.toString('utf8'))
+    if (!Buffer.isBuffer(data)) return
+    if (isBinary && channels.bytes !== undefined) channels.bytes(instanceId, peer, data)
+    else channels.frame(instanceId, peer, data.toString('utf8'))
   })
   channels.open(handshake, peer)
 }

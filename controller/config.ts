@@ -22,6 +22,10 @@ export interface Config {
   readonly stoppedTaskRetentionMs: number
   /** Milliseconds that a stopped task stays in memory, where lists find it fastest; after that it is in the history. */
   readonly stoppedTaskMemoryMs: number
+  /** Bytes of shipped container logs that are kept, compressed. */
+  readonly logStoreBytes: number
+  /** Milliseconds that shipped container logs are kept. */
+  readonly logRetentionMs: number
   readonly logLevel: LogLevel
 }
 
@@ -92,6 +96,20 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     parse: hours,
     doc: 'How long a stopped task stays in memory before it moves to the history on disk.',
   },
+  logStoreBytes: {
+    variable: 'GANTRY_LOG_STORE_MIB',
+    defaultText: '1024',
+    unit: 'MiB',
+    parse: mebibytes,
+    doc: 'What shipped container logs (awslogs) take of the disk at most, compressed; the oldest go first.',
+  },
+  logRetentionMs: {
+    variable: 'GANTRY_LOG_RETENTION_HOURS',
+    defaultText: '168',
+    unit: 'hours',
+    parse: hours,
+    doc: 'How long shipped container logs (awslogs) are kept.',
+  },
   logLevel: {
     variable: 'GANTRY_LOG_LEVEL',
     defaultText: 'info',
@@ -129,6 +147,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       account: valueOf(settings.account),
       stoppedTaskRetentionMs: valueOf(settings.stoppedTaskRetentionMs),
       stoppedTaskMemoryMs: valueOf(settings.stoppedTaskMemoryMs),
+      logStoreBytes: valueOf(settings.logStoreBytes),
+      logRetentionMs: valueOf(settings.logRetentionMs),
       logLevel: valueOf(settings.logLevel),
     },
     unknownVariables,
@@ -170,6 +190,12 @@ function hours(text: string): number {
     throw new Error('a number of hours above 0 and at most 87600 (ten years)')
   }
   return Math.round(value * 3_600_000)
+}
+
+function mebibytes(text: string): number {
+  const value = Number(text)
+  if (!/^\d+$/.test(text) || value < 16 || value > 1024 * 1024) throw new Error('a number of MiB from 16 to 1048576')
+  return value * 1024 * 1024
 }
 
 function matching(pattern: RegExp, takes: string): (text: string) => string {

@@ -139,6 +139,14 @@ export class ControlChannels {
     return silences
   }
 
+  /** Sends an agent a message of Gantry's own, beside its session; false where it has no open channel. */
+  send(instanceId: string, type: string, message: object): boolean {
+    const channel = this.#channels.get(instanceId)
+    if (channel?.session.open !== true) return false
+    channel.peer.send(writeFrame(type, message))
+    return true
+  }
+
   heardAt(instanceId: string): number | undefined {
     return this.#channels.get(instanceId)?.heardAt
   }

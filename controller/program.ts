@@ -23,6 +23,7 @@ import { createDefaultCluster } from './ecs/clusters.ts'
 import { operations } from './ecs/operations.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { createLog, type Log } from './log.ts'
+import { openLogStore } from './log-store.ts'
 import { createMetrics } from './metrics.ts'
 import { openSqliteStore } from './state/sqlite.ts'
 import { openSdNotify, type SdNotify } from './sd-notify.ts'
@@ -31,6 +32,9 @@ import { startTurn, type Turn } from './turn.ts'
 
 /** The longest that a clean end may take before the process ends anyway; the next start recovers. */
 const closeTimeoutMs = 10_000
+
+/** One stream of logs leaves room for others: it gets the store divided by this at most. */
+const logStreamsMin = 8
 
 const clock: Clock = { now: () => Date.now() }
 
@@ -95,7 +99,13 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
   const authenticator = createAuthenticator(credentials, config)
-  const agents = startAgents({ turn, clock, world, authenticator, log, metrics })
+  const logLimits = {
+    bytesMax: config.logStoreBytes,
+    streamBytesMax: Math.ceil(config.logStoreBytes / logStreamsMin),
+    keepMs: config.logRetentionMs,
+  }
+  const logStore = openLogStore(config.dataDir, logLimits, clock, log)
+  const agents = startAgents({ turn, clock, world, authenticator, log, metrics, logStore })
   const server = await startServer({
     operations,
     turn,
@@ -110,6 +120,10 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
     lastHeardAt: agents.lastHeardAt,
     telemetry: agents.telemetry,
     feed,
+    logStore,
+    logChannels: agents.logChannels,
+    streams: agents.streams,
+    openSession: agents.openSession,
   })
   const housekeeping = startHousekeeping({ turn, log, config, agents })
   announce(log, server.address, config)
@@ -119,6 +133,7 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
       await housekeeping.close()
       await agents.close()
       await server.close()
+      await logStore.close()
       await turn.close()
       lock.release()
       log.info('closed')

@@ -56,7 +56,7 @@ export interface OpenDataChannel {
 }
 
 export type StreamControl =
-  /** Towards the client: the command runs. */
+  /** Of the agent, first: the command runs, or the log is open. */
   | { readonly type: 'Started'; readonly message: object }
   /** So many more bytes of data were taken. */
   | { readonly type: 'Credit'; readonly message: { readonly bytes: number } }

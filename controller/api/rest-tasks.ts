@@ -217,7 +217,7 @@ function tasksOf(reader: Reader, clusterName: string, desiredStatus: DesiredStat
     .toSorted((one, other) => (one.taskId < other.taskId ? -1 : 1))
 }
 
-function requireTask(reader: Reader, idOrArn: string): TaskRow {
+export function requireTask(reader: Reader, idOrArn: string): TaskRow {
   const taskId = idOf(idOrArn)
   const row = reader.get('task', taskId) ?? reader.history.task(taskId)
   if (row !== undefined) return row

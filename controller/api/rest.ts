@@ -12,6 +12,7 @@ import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEvents } from './rest-events.ts'
 import { registerRestFileSystems } from './rest-file-systems.ts'
+import { registerRestLogs } from './rest-logs.ts'
 import { registerRestPlan } from './rest-plan.ts'
 import { registerRestServices } from './rest-services.ts'
 import { registerRestSubnets } from './rest-subnets.ts'
@@ -68,6 +69,7 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestClusters(rest, services)
       registerRestClusterLosses(rest, services)
       registerRestTasks(rest, services)
+      registerRestLogs(rest, services)
       registerRestUsage(rest, services)
       registerRestServices(rest, services)
       registerRestSubnets(rest, services)

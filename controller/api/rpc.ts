@@ -7,7 +7,15 @@ import { ApiError, isApiError } from '../../proto/errors.ts'
 import { operationNames } from '../../proto/model/model.ts'
 import type { OperationName } from '../../proto/model/types.ts'
 import type { Clock, World } from '../../proto/world.ts'
-import type { Call, Handlers, ReadHandler, WriteHandler } from '../ecs/handler.ts'
+import type {
+  Call,
+  CommandPlan,
+  Handlers,
+  OpenedSession,
+  ReadHandler,
+  SessionHandler,
+  WriteHandler,
+} from '../ecs/handler.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Turn } from '../turn.ts'
@@ -22,6 +30,8 @@ export interface RpcServices {
   readonly authenticator: Authenticator
   readonly log: Log
   readonly metrics: Metrics
+  /** Opens a session for a command that was found right. Throws ApiError where there are too many. */
+  readonly openSession: (plan: CommandPlan) => OpenedSession
   /** Origin that agents are sent to, or undefined for the one they called. */
   readonly advertise: string | undefined
 }
@@ -157,9 +167,14 @@ async function runOperation(
     principalArn: principal.arn,
     origin: originOf(request.headers, services.advertise),
   }
+  const { reader } = services.turn
+  if (handler.kind === 'session') {
+    const plan = handler.plan(reader, input, call)
+    return writeOutput(operation, handler.answer(plan, services.openSession(plan), call))
+  }
   const output =
     handler.kind === 'read'
-      ? handler.handle(services.turn.reader, input, call, services.world)
+      ? handler.handle(reader, input, call, services.world)
       : await services.turn.submit({
           name: operation,
           run: (tx, now, world) => handler.handle(tx, input, { ...call, now }, world),
@@ -175,7 +190,7 @@ function handlerOf(handlers: Handlers, operation: OperationName): AnyHandler | u
   return handlers[operation]
 }
 
-type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName>
+type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName> | SessionHandler<OperationName>
 
 function isOperation(name: string): name is OperationName {
   return knownOperations.has(name)

@@ -4,20 +4,29 @@
  */
 import { clusterNameOf, idOf } from '../../proto/arn.ts'
 import { ApiError } from '../../proto/errors.ts'
+import { logChannelPath } from '../../proto/logs.ts'
+import { streamChannelPath } from '../../proto/streams.ts'
 import type { AgentFacts } from '../ecs/submit.ts'
 import type { Reader } from '../state/transaction.ts'
 
-export type Channel = 'acs' | 'tcs'
+export type Channel = 'acs' | 'tcs' | 'logs' | 'streams'
 
 export interface Handshake {
   readonly channel: Channel
   readonly instanceId: string
+  /** Of an on-demand channel: the id that the agent was given. */
+  readonly streamId?: string | undefined
   readonly facts: AgentFacts
   /** True on the first connect of an agent process: it may know of no task. */
   readonly fullSync: boolean
 }
 
-const paths: Readonly<Record<string, Channel>> = { '/acs/ws': 'acs', '/tcs/ws': 'tcs' }
+const paths: Readonly<Record<string, Channel>> = {
+  '/acs/ws': 'acs',
+  '/tcs/ws': 'tcs',
+  [logChannelPath]: 'logs',
+  [streamChannelPath]: 'streams',
+}
 
 /** The channel of a path, or undefined for a path that is none. */
 export function channelOf(pathname: string): Channel | undefined {
@@ -29,8 +38,8 @@ export function channelOf(pathname: string): Channel | undefined {
  * dial.
  */
 export function readHandshake(channel: Channel, query: URLSearchParams, reader: Reader): Handshake {
-  const instanceArn = query.get(channel === 'acs' ? 'containerInstanceArn' : 'containerInstance') ?? ''
-  const cluster = query.get(channel === 'acs' ? 'clusterArn' : 'cluster') ?? ''
+  const instanceArn = query.get(channel === 'tcs' ? 'containerInstance' : 'containerInstanceArn') ?? ''
+  const cluster = query.get(channel === 'tcs' ? 'cluster' : 'clusterArn') ?? ''
   const instanceId = idOf(instanceArn)
   const instance = reader.get('instance', instanceId)
   if (instance === undefined) {
@@ -53,7 +62,9 @@ export function readHandshake(channel: Channel, query: URLSearchParams, reader: 
       `The container instance ${instanceId} is deregistered. Register it anew to use this host again.`,
     )
   }
-  return { channel, instanceId, facts: factsOf(query), fullSync: query.get('sendCredentials') === 'true' }
+  const facts = factsOf(query)
+  const fullSync = query.get('sendCredentials') === 'true'
+  return { channel, instanceId, facts, fullSync, streamId: query.get('stream') ?? undefined }
 }
 
 function factsOf(query: URLSearchParams): AgentFacts {

@@ -28,10 +28,41 @@ export interface WriteHandler<Op extends OperationName> {
   handle(tx: Transaction, input: Input<Op>, call: Call, world: World): Output<Op>
 }
 
-export type Handlers = { readonly [Op in OperationName]?: ReadHandler<Op> | WriteHandler<Op> }
+/** Judged by committed state; then the shell opens a session as planned, and the answer names it. */
+export interface SessionHandler<Op extends OperationName> {
+  readonly kind: 'session'
+  plan(reader: Reader, input: Input<Op>, call: Call): CommandPlan
+  answer(plan: CommandPlan, session: OpenedSession, call: Call): Output<Op>
+}
+
+/** A command that may be run in a container. */
+export interface CommandPlan {
+  readonly instanceId: string
+  readonly taskArn: string
+  readonly clusterArn: string
+  readonly container: string
+  readonly containerArn: string
+  readonly command: readonly string[]
+  /** As the caller wrote it. */
+  readonly commandLine: string
+  readonly principalArn: string
+}
+
+export interface OpenedSession {
+  readonly sessionId: string
+  readonly tokenValue: string
+}
+
+export type Handlers = {
+  readonly [Op in OperationName]?: ReadHandler<Op> | WriteHandler<Op> | SessionHandler<Op>
+}
 
 export function read<Op extends OperationName>(handle: ReadHandler<Op>['handle']): ReadHandler<Op> {
   return { kind: 'read', handle }
+}
+
+export function session<Op extends OperationName>(parts: Omit<SessionHandler<Op>, 'kind'>): SessionHandler<Op> {
+  return { kind: 'session', ...parts }
 }
 
 export function write<Op extends OperationName>(handle: WriteHandler<Op>['handle']): WriteHandler<Op> {

@@ -2,6 +2,7 @@
 import { accountSettingHandlers } from './account-settings.ts'
 import { attributeHandlers } from './attributes.ts'
 import { clusterHandlers } from './clusters.ts'
+import { executeCommandHandlers } from './execute-command.ts'
 import type { Handlers } from './handler.ts'
 import { instanceHandlers } from './instances.ts'
 import { serviceHistoryHandlers } from './service-history.ts'
@@ -28,4 +29,5 @@ export const operations: Handlers = {
   ...attributeHandlers,
   ...accountSettingHandlers,
   ...containerAgentHandlers,
+  ...executeCommandHandlers,
 }

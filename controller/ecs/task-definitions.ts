@@ -163,7 +163,7 @@ function listFamilies(
   return { families: items, nextToken }
 }
 
-function findTaskDefinition(reader: Reader, nameOrArn: string | undefined): TaskDefinitionRow | undefined {
+export function findTaskDefinition(reader: Reader, nameOrArn: string | undefined): TaskDefinitionRow | undefined {
   const name = parseTaskDefinitionName(nameOrArn ?? '')
   if (name === undefined || nameOrArn === undefined) return undefined
   if (name.revision !== undefined) return findRevision(reader, nameOrArn)

@@ -2,7 +2,7 @@
  * The controller: its real turn, deciders, handlers, sessions and housekeeping over the simulated disk, network and time.
  * It can be killed at any instant and is started again by whoever keeps it, as systemd would.
  */
-import { channelOf, readHandshake } from '../../controller/decide/handshake.ts'
+import { channelOf, type Handshake, readHandshake } from '../../controller/decide/handshake.ts'
 import { ControlChannels } from '../../controller/control-channels.ts'
 import { TelemetryChannels } from '../../controller/telemetry-channels.ts'
 import { addressDecider } from '../../controller/decide/address.ts'
@@ -18,7 +18,7 @@ import { serviceTaskDecider } from '../../controller/decide/service-task.ts'
 import { taskDecider } from '../../controller/decide/task.ts'
 import { taskDefinitionDecider } from '../../controller/decide/task-definition.ts'
 import { createDefaultCluster } from '../../controller/ecs/clusters.ts'
-import type { Handlers, ReadHandler, WriteHandler } from '../../controller/ecs/handler.ts'
+import type { Handlers, ReadHandler, SessionHandler, WriteHandler } from '../../controller/ecs/handler.ts'
 import type { Log } from '../../controller/log.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Change, Reader, Transaction } from '../../controller/state/transaction.ts'
@@ -46,7 +46,7 @@ const stoppedTaskKeepMs = 240_000
 /** Few enough that what is old of services leaves memory within one history as well. */
 const serviceKeeping = { inactiveServicesMax: 1, deploymentsMax: 2, serviceHistoryMax: 3 }
 
-type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName>
+type AnyHandler = ReadHandler<OperationName> | WriteHandler<OperationName> | SessionHandler<OperationName>
 
 export interface ControllerParts {
   readonly time: SimTime
@@ -219,9 +219,9 @@ export class SimController {
       life,
       call: (operation, input) => this.#countedCall(turn, life, operation as OperationName, input, now()),
       accept: (url) => readHandshake(channelOf(url.pathname) ?? 'acs', url.searchParams, turn.reader),
-      opened: (handshake, peer) => channels[handshake.channel].open(handshake, peer),
-      frame: ({ channel, instanceId }, peer, text) => channels[channel].frame(instanceId, peer, text),
-      closed: ({ channel, instanceId }, peer, code) => channels[channel].closed(instanceId, peer, code),
+      opened: (handshake, peer) => simulated(channels, handshake).open(handshake, peer),
+      frame: (handshake, peer, text) => simulated(channels, handshake).frame(handshake.instanceId, peer, text),
+      closed: (handshake, peer, code) => simulated(channels, handshake).closed(handshake.instanceId, peer, code),
     }
   }
 
@@ -248,7 +248,9 @@ export class SimController {
       return watched(turn, this.#parts.log, 'operator').submit({ name: operation, run })
     }
     const handler: AnyHandler | undefined = operations[operation]
-    if (handler === undefined) throw new ApiError('UnsupportedFeatureException', `${operation} is not built`)
+    if (handler === undefined || handler.kind === 'session') {
+      throw new ApiError('UnsupportedFeatureException', `${operation} is not built`)
+    }
     const input = readInput(operation, JSON.parse(JSON.stringify(body)))
     const call = { now, requestId: 'simulated', principalArn: 'arn:aws:iam::123456789012:root', origin }
     const output =
@@ -278,6 +280,11 @@ export class SimController {
 }
 
 type CountedCall = readonly [turn: Turn, life: Life, operation: OperationName, input: object, now: number]
+
+/** Output of containers is not simulated: it never touches the state. */
+function simulated(channels: AllChannels, { channel }: Handshake): AllChannels['acs'] | AllChannels['tcs'] {
+  return channel === 'tcs' ? channels.tcs : channels.acs
+}
 
 interface AllChannels {
   readonly acs: ControlChannels

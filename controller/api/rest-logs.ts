@@ -1,0 +1,177 @@
+/** `/v1/tasks/{task}/logs`: what a container wrote, at once or as it comes. */
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { invalidParameter } from '../../proto/errors.ts'
+import type { LogEvent } from '../../proto/logs.ts'
+import { findTaskDefinition } from '../ecs/task-definitions.ts'
+import type { TaskContainer, TaskRow } from '../state/tables.ts'
+import { openTaskLogs } from '../task-logs.ts'
+import type { TaskLogs } from '../task-logs.ts'
+import { errorResponses, paramsOf, text } from './rest-schema.ts'
+import { requireTask } from './rest-tasks.ts'
+import type { ServerServices } from './services.ts'
+
+interface LogsQuery {
+  readonly container?: string
+  readonly tail?: number
+  readonly since?: string
+  readonly follow?: boolean
+}
+
+const tailDefault = 100
+const tailMax = 10_000
+/** Of an answer in one piece; who wants more follows, or asks from a later time. */
+const answerCharactersMax = 8 * 1024 * 1024
+/** An empty line, so that a proxy or a reader knows that the stream lives. */
+const keepAliveMs = 15_000
+
+const eventSchema = { type: 'object', properties: { time: { type: 'string', format: 'date-time' }, text } } as const
+
+const logsSchema = {
+  type: 'object',
+  required: ['taskArn', 'container', 'source', 'events'],
+  properties: {
+    taskArn: text,
+    container: text,
+    source: {
+      type: 'string',
+      enum: ['store', 'host', 'report'],
+      description:
+        "`store`: shipped logs of the log driver awslogs. `host`: the container's own log, read on its host just now. " +
+        "`report`: the last lines that came with the container's end, where its host has no more",
+    },
+    logGroup: text,
+    logStream: text,
+    note: text,
+    events: { type: 'array', items: eventSchema },
+  },
+} as const
+
+export function registerRestLogs(rest: FastifyInstance, services: ServerServices): void {
+  rest.get<{ Params: { readonly task: string }; Querystring: LogsQuery }>(
+    '/tasks/:task/logs',
+    {
+      config: { action: 'GetTaskLogs' },
+      schema: {
+        summary: 'What a container of the task wrote, oldest first; with follow as application/x-ndjson, as it comes',
+        params: paramsOf('task', 'Id or ARN'),
+        querystring: {
+          type: 'object',
+          properties: {
+            container: { type: 'string', description: 'Its name; may be left out where the task has one' },
+            tail: {
+              type: 'integer',
+              minimum: 0,
+              maximum: tailMax,
+              default: tailDefault,
+              description: 'Lines from the end',
+            },
+            since: { type: 'string', description: 'Not before: ISO 8601 with a zone, or epoch milliseconds' },
+            follow: { type: 'boolean', default: false },
+          },
+        },
+        response: { 200: { description: 'The lines', ...logsSchema }, ...errorResponses },
+      },
+    },
+    async (request, reply) => {
+      const { tail = tailDefault, follow = false } = request.query
+      const task = requireTask(services.turn.reader, request.params.task)
+      const container = containerOf(task, request.query.container)
+      const ended = new AbortController()
+      request.raw.socket.once('close', () => ended.abort())
+      const wanted = { tail, since: readSince(request.query.since), follow }
+      const logs = await openTaskLogs(
+        services,
+        task,
+        container,
+        isShipped(services, task, container),
+        wanted,
+        ended.signal,
+      )
+      if (follow) return sendAsItComes(reply, logs)
+      const events: { time: string; text: string }[] = []
+      let characters = 0
+      for await (const part of logs.events) {
+        for (const event of part) {
+          characters += event.text.length
+          events.push(shown(event))
+        }
+        if (characters > answerCharactersMax) break
+      }
+      const { source, logGroup, logStream } = logs
+      const note = characters > answerCharactersMax ? 'There is more than one answer holds: ask with since.' : logs.note
+      return {
+        taskArn: task.taskArn,
+        container: container.name,
+        source,
+        logGroup,
+        logStream,
+        note,
+        events: events.slice(-tail || events.length),
+      }
+    },
+  )
+}
+
+/** Lines of JSON, each an event; the last one may be a note. */
+async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): Promise<FastifyReply> {
+  reply.hijack()
+  const { raw } = reply
+  raw.writeHead(200, {
+    'content-type': 'application/x-ndjson',
+    'x-amzn-RequestId': reply.request.id,
+    'cache-control': 'no-store',
+  })
+  raw.flushHeaders()
+  const timer = setInterval(() => raw.write('\n'), keepAliveMs)
+  const write = async (lines: string): Promise<void> => {
+    if (raw.write(lines) || raw.destroyed) return
+    await new Promise<void>((resolve) => {
+      raw.once('drain', resolve)
+      raw.once('close', resolve)
+    })
+  }
+  try {
+    for await (const part of events) {
+      await write(part.map((event) => `${JSON.stringify(shown(event))}\n`).join(''))
+      if (raw.destroyed) break
+    }
+    if (note !== undefined) await write(`${JSON.stringify({ note })}\n`)
+  } catch (error) {
+    await write(`${JSON.stringify({ note: error instanceof Error ? error.message : String(error) })}\n`)
+  } finally {
+    clearInterval(timer)
+    raw.end()
+  }
+  return reply
+}
+
+function shown({ time, text: line }: LogEvent): { time: string; text: string } {
+  return { time: new Date(time).toISOString(), text: line }
+}
+
+function containerOf({ containers }: TaskRow, name: string | undefined): TaskContainer {
+  const names = containers.map((container) => container.name).join(', ')
+  const [first, ...others] = containers
+  if (name === undefined) {
+    if (first !== undefined && others.length === 0) return first
+    throw invalidParameter(`The task has ${containers.length} containers: name one of them as container (${names}).`)
+  }
+  const found = containers.find((container) => container.name === name)
+  if (found !== undefined) return found
+  throw invalidParameter(`The task has no container ${JSON.stringify(name.slice(0, 255))}; it has ${names}.`)
+}
+
+function isShipped({ turn }: ServerServices, { taskDefinitionArn }: TaskRow, { name }: TaskContainer): boolean {
+  const definition = findTaskDefinition(turn.reader, taskDefinitionArn)
+  const container = definition?.containerDefinitions.find((candidate) => candidate.name === name)
+  return container?.logConfiguration?.logDriver === 'awslogs'
+}
+
+function readSince(given: string | undefined): number | undefined {
+  if (given === undefined) return undefined
+  const time = /^\d+$/.test(given) ? Number(given) : Date.parse(given)
+  if (Number.isSafeInteger(time) && time >= 0) return time
+  throw invalidParameter(
+    `since is ${JSON.stringify(given.slice(0, 100))}: give 2026-01-31T12:00:00Z, or epoch milliseconds.`,
+  )
+}
