@@ -1,6 +1,7 @@
 /** How a host becomes a container instance, and how it finds the socket to talk on. */
 import type { AgentConfig } from './config.ts'
 import type { Attribute } from './attributes.ts'
+import { complaintsTo } from './complaints.ts'
 import { ApiCallError } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { HostFacts } from './host-facts.ts'
@@ -11,6 +12,9 @@ import type { Timers } from './timers.ts'
 
 const retryMinMs = 1_000
 const retryMaxMs = 30_000
+/** A controller that does not answer at all is asked again soon: it is found within seconds of its return. */
+const unansweredRetryMaxMs = 2_000
+const callTimeoutMs = 5_000
 /** Source: amazon-ecs-agent 1.105, DiscoverPollEndpoint cache. */
 const endpointLifetimeMs = 12 * 3_600_000
 
@@ -24,6 +28,8 @@ export interface RegisterOptions {
   readonly timers: Timers
   readonly log: Log
   readonly uuid: () => string
+  /** Epoch milliseconds; the clock of the machine unless given. */
+  readonly now?: (() => number) | undefined
   readonly random: () => number
   /** Where the host keeps who it is: by default a file in the data directory. */
   readonly identity?: IdentityStore | undefined
@@ -47,7 +53,8 @@ export async function registerInstance(options: RegisterOptions): Promise<string
   const { config, log } = options
   const { write } = options.identity ?? identityFile
   let identity = knownIdentity(options)
-  for (let waitMs = retryMinMs; ; waitMs = Math.min(waitMs * 2, retryMaxMs)) {
+  const complaints = complaintsTo(log, options.now ?? Date.now)
+  for (let waitMs = retryMinMs; ; waitMs *= 2) {
     try {
       const containerInstanceArn = await register(options, identity)
       if (containerInstanceArn !== identity.containerInstanceArn) {
@@ -66,7 +73,8 @@ export async function registerInstance(options: RegisterOptions): Promise<string
         write(config.dataDirectory, identity)
         continue
       }
-      log.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
+      waitMs = Math.min(waitMs, error.code === undefined ? unansweredRetryMaxMs : retryMaxMs)
+      complaints.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
     }
     await pause(options, waitMs)
   }
@@ -92,7 +100,7 @@ async function register(options: RegisterOptions, identity: Identity): Promise<s
   const { config, host } = options
   const reservedTcp = new Set([...config.reservedTcpPorts, config.introspectionPort].filter((port) => port > 0))
   const again = identity.containerInstanceArn
-  const answer = await options.callApi('RegisterContainerInstance', {
+  const input = {
     cluster: config.cluster,
     ...(again === undefined ? {} : { containerInstanceArn: again }),
     instanceIdentityDocument: '',
@@ -107,7 +115,8 @@ async function register(options: RegisterOptions, identity: Identity): Promise<s
     platformDevices: (options.gpuIds ?? []).map((id) => ({ id, type: 'GPU' })),
     tags: config.containerInstanceTags.map(({ name, value }) => ({ key: name, value })),
     clientToken: identity.clientToken,
-  })
+  }
+  const answer = await options.callApi('RegisterContainerInstance', input, 2 * callTimeoutMs)
   const { containerInstanceArn } = (answer['containerInstance'] ?? {}) as { containerInstanceArn?: unknown }
   if (typeof containerInstanceArn !== 'string') {
     throw new ApiCallError(
@@ -152,18 +161,16 @@ export function endpointDiscovery(options: {
   return async (again) => {
     if (known !== undefined && !again && options.now() - known.at < endpointLifetimeMs) return known.endpoint
     try {
-      const answer = await options.callApi('DiscoverPollEndpoint', {
-        containerInstance: options.containerInstanceArn,
-        cluster: options.cluster,
-        zoneId: '',
-      })
+      const input = { containerInstance: options.containerInstanceArn, cluster: options.cluster, zoneId: '' }
+      const answer = await options.callApi('DiscoverPollEndpoint', input, callTimeoutMs)
       const endpoint = answer[member]
       if (typeof endpoint !== 'string') {
         throw new ApiCallError(undefined, `DiscoverPollEndpoint was answered without ${member}.`)
       }
       known = { endpoint, at: options.now() }
     } catch (error) {
-      if (known === undefined) throw error
+      // Where nobody answers, nobody is to be dialled either.
+      if (known === undefined || (error instanceof ApiCallError && error.isTimeout)) throw error
     }
     return known.endpoint
   }

@@ -245,6 +245,7 @@ export class SimHost implements Host {
       timers: process.timers,
       log: this.#parts.log.logger(this.name) as unknown as Log,
       uuid: () => this.#world.uuid(),
+      now: () => this.now(),
       random: () => this.#world.random(),
       identity,
     })
