@@ -37,6 +37,7 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
   const cpu = task.overrides?.cpu ?? definition.cpu
   const memory = task.overrides?.memory ?? definition.memory
   const associations = gpuAssociations(task)
+  const roleArn = task.overrides?.taskRoleArn ?? definition.taskRoleArn
   const ephemeralGiB = definition.ephemeralStorage?.sizeInGiB
   const service = /^service:(.+)$/.exec(task.group)?.[1]
   const fileSystems = to.gantryProtocol ? payloadFileSystems(to.fileSystems, definition) : undefined
@@ -64,7 +65,9 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
         ...(to.network !== undefined && { network: to.network.network }),
         ...(fileSystems !== undefined && { fileSystems }),
         ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
+        ...(task.enableExecuteCommand === true && { enableExecuteCommand: true as const }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
+        ...(roleArn !== undefined && { taskRoleArn: roleArn }),
       },
     }),
   }
