@@ -252,7 +252,7 @@ const conditions = ['START', 'COMPLETE', 'SUCCESS', 'HEALTHY'] as const
 const containers = fc.array(
   fc.record({
     essential: fc.boolean(),
-    needs: fc.array(fc.record({ on: fc.nat(5), kind: fc.nat(5) }), { maxLength: 2 }),
+    wants: fc.array(fc.record({ on: fc.nat(5), kind: fc.nat(5) }), { maxLength: 2 }),
     restarts: fc.boolean(),
     timesOut: fc.boolean(),
   }),
@@ -262,9 +262,9 @@ const containers = fc.array(
 const tasks = fc.record({ shapes: containers, isMarked: fc.boolean() }).map(({ shapes, isMarked }) =>
   aPayloadTask({
     ...(isMarked ? { gantry: { knownStatus: 'PENDING', restartAlone: true as const } } : {}),
-    containers: shapes.map(({ essential, needs, restarts, timesOut }, index) => {
+    containers: shapes.map(({ essential, wants, restarts, timesOut }, index) => {
       // Only on earlier ones, so that there is no cycle.
-      const earlier = needs.filter(({ on }) => on < index)
+      const earlier = wants.filter(({ on }) => on < index)
       return aPayloadContainer({
         name: `c${index}`,
         essential: essential || index === 0,
@@ -363,10 +363,10 @@ await test('laws of order, on random tasks', (t) => {
       if (world.facts.knownStatus !== 'STOPPED') throw new Error(`it never ends: ${JSON.stringify(world.facts)}`)
       for (const [name, held] of world.held) if (held.status === 'running') throw new Error(`${name} runs on`)
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   )
-  t.ok(restarts > 5, `${restarts} tasks began anew`)
-  t.ok(policies > 5, `${policies} containers were restarted`)
+  t.ok(restarts > 2, `${restarts} tasks began anew`)
+  t.ok(policies > 2, `${policies} containers were restarted`)
   t.end()
 })
 
