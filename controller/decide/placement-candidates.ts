@@ -22,6 +22,8 @@ export interface PlacementRequest {
   readonly strategies: readonly PlacementStrategy[]
   /** Whose default holds where no strategy is given; absent: RunTask's. */
   readonly default?: 'task' | 'service' | undefined
+  /** True: only agents that run commands in containers. */
+  readonly enableExecuteCommand?: boolean | undefined
   /** Where the task is to have an address of its own (network mode awsvpc): from one of these. */
   readonly subnetIds?: readonly string[] | undefined
   /** What these have to offer as of now: `withOffer`. */

@@ -208,7 +208,7 @@ function platformText({ osFamily, architecture }: Platform): string {
 }
 
 /** The definition's, and what the call's own overrides ask of an agent beyond it. */
-function requiredAttributes({ definition, overrides }: PlacementRequest): readonly Attribute[] {
+function requiredAttributes({ definition, overrides, enableExecuteCommand }: PlacementRequest): readonly Attribute[] {
   const required = [...(definition.requiresAttributes ?? [])]
   const add = (name: string): void => {
     if (!required.some((attribute) => attribute.name === name)) required.push({ name })
@@ -219,6 +219,7 @@ function requiredAttributes({ definition, overrides }: PlacementRequest): readon
   }
   // The official agent makes its interfaces by Amazon EC2, so that it can't take an address from a subnet here.
   if (definition.networkMode === 'awsvpc') add(gantryProtocolAttribute)
+  if (enableExecuteCommand === true) add('ecs.capability.execute-command')
   if ((overrides?.containerOverrides ?? []).some((container) => (container.environmentFiles ?? []).length > 0)) {
     add('ecs.capability.env-files.s3')
   }

@@ -72,6 +72,7 @@ export function placementRequestOf(source: ServiceTaskSource): PlacementRequest 
     constraints: [...(definition.placementConstraints ?? []), ...service.placementConstraints],
     strategies: service.placementStrategy,
     default: 'service',
+    enableExecuteCommand: service.enableExecuteCommand,
     subnetIds: networkConfiguration?.awsvpcConfiguration?.subnets,
   }
 }

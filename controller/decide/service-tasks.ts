@@ -38,6 +38,7 @@ export function newServiceTask(source: ServiceTaskSource, placed: Placed, now: n
     overrides: { containerOverrides: [] },
     tags: taskTags(service, definition),
     logDriverMode: service.logDriverMode,
+    enableExecuteCommand: service.enableExecuteCommand ?? false,
   }
   const hasHealthCheck = definition.containerDefinitions.some(
     ({ essential, healthCheck }) => essential !== false && healthCheck !== undefined,

@@ -111,7 +111,7 @@ function newService(
     status: 'ACTIVE',
     availabilityZoneRebalancing: rebalancing(input, members),
     enableECSManagedTags: input.enableECSManagedTags ?? false,
-    enableExecuteCommand: false,
+    enableExecuteCommand: input.enableExecuteCommand ?? false,
     propagateTags: input.propagateTags ?? 'NONE',
     loadBalancers: [],
     serviceRegistries: [],

@@ -74,8 +74,23 @@ export function describeTaskOn(instance: InstanceRow | undefined, row: TaskRow, 
   return {
     ...pick(row, taskMembers),
     ...connectivityOf(instance, row),
-    containers: row.containers.map((container) => pick(container, containerMembers)),
+    containers: row.containers.map((container) => ({
+      ...pick(container, containerMembers),
+      ...(row.enableExecuteCommand === true && { managedAgents: [executeCommandAgent(container)] }),
+    })),
     ...(include.includes('TAGS') ? { tags: row.tags } : {}),
+  }
+}
+
+type ManagedAgent = NonNullable<Container['managedAgents']>[number]
+
+/** Commands are run by the container instance's own agent, so this one is there whenever the container is. */
+function executeCommandAgent({ lastStatus, startedAt }: TaskContainer): ManagedAgent {
+  const status = lastStatus === 'RUNNING' || lastStatus === 'STOPPED' ? lastStatus : 'PENDING'
+  return {
+    name: 'ExecuteCommandAgent',
+    lastStatus: status,
+    ...(status === 'RUNNING' && startedAt !== undefined && { lastStartedAt: startedAt }),
   }
 }
 

@@ -45,7 +45,7 @@ export function newTask(
     cpu: String(reserved.cpuUnits),
     memory: String(reserved.memoryMiB),
     overrides: request.overrides,
-    enableExecuteCommand: false,
+    enableExecuteCommand: request.enableExecuteCommand,
     healthStatus: 'UNKNOWN',
     version: 1,
     createdAt: now,

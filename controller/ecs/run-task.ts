@@ -85,10 +85,10 @@ function placementOf(
   launchType: 'EC2' | 'EXTERNAL' | undefined,
   input: Input<'RunTask'>,
 ): PlacementRequest {
-  const { definition, overrides, group, networkConfiguration } = request
+  const { definition, overrides, group, networkConfiguration, enableExecuteCommand } = request
   const constraints = checkConstraints(definition.placementConstraints, input.placementConstraints)
   checkCompatibility(definition, launchType)
   const strategies = checkStrategies(input.placementStrategy)
   const subnetIds = subnetsOf(networkConfiguration)
-  return { definition, overrides, group, launchType, constraints, strategies, subnetIds }
+  return { definition, overrides, group, launchType, constraints, strategies, subnetIds, enableExecuteCommand }
 }

@@ -38,9 +38,6 @@ export function refuseWhatIsNotBuilt(input: SharedInput): void {
   if (input.monitoring !== undefined) {
     throw notBuilt('monitoring needs metrics of services', 'Leave monitoring out.')
   }
-  if (input.enableExecuteCommand === true) {
-    throw notBuilt('enableExecuteCommand needs ECS Exec', 'Give false, or leave it out.')
-  }
 }
 
 function notBuilt(what: string, then: string): ApiError {

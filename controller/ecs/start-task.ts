@@ -29,7 +29,7 @@ export function startTask(
   }
   for (const idOrArn of named) checkClusterOf(idOrArn, cluster)
   const request = readTaskRequest(tx, cluster, input, principalArn, world)
-  const { definition, overrides, group } = request
+  const { definition, overrides, group, enableExecuteCommand } = request
   const subnetIds = subnetsOf(request.networkConfiguration)
   const tasks: Task[] = []
   const failures: Failure[] = []
@@ -39,7 +39,7 @@ export function startTask(
       failures.push(missingInstance(world, cluster, idOrArn))
       continue
     }
-    const wanted = { definition, overrides, group, constraints: [], strategies: [], subnetIds }
+    const wanted = { definition, overrides, group, constraints: [], strategies: [], subnetIds, enableExecuteCommand }
     const placed = placeOn(tx, instance, wanted, now)
     if (placed.kind === 'refused') {
       failures.push(...failuresOf(placed, placed.sentence))

@@ -23,6 +23,7 @@ export interface TaskRequest {
   readonly overrides: TaskOverride
   readonly tags: readonly Tag[]
   readonly logDriverMode: 'non-blocking' | undefined
+  readonly enableExecuteCommand: boolean
   /** With network mode awsvpc, and only then. */
   readonly networkConfiguration?: ServiceRow['networkConfiguration']
 }
@@ -59,6 +60,7 @@ export function readTaskRequest(
     startedBy: input.startedBy,
     overrides: checkOverrides(definition, input.overrides),
     tags: tagsOf(cluster, definition, input),
+    enableExecuteCommand: input.enableExecuteCommand ?? false,
     logDriverMode:
       effectiveSetting(reader, principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
         ? 'non-blocking'
@@ -68,9 +70,6 @@ export function readTaskRequest(
 }
 
 function refuseWhatIsNotBuilt(input: SharedInput): void {
-  if (input.enableExecuteCommand === true) {
-    throw unsupported('ECS Exec is not available yet: run the task with enableExecuteCommand false or without it.')
-  }
   if ((input.volumeConfigurations ?? []).length > 0) {
     throw unsupported(
       'volumeConfigurations (volumes that are configured at launch, Amazon EBS) are not available. ' +

@@ -150,6 +150,7 @@ function changed(
       checkGracePeriod(input.healthCheckGracePeriodSeconds) ?? before.healthCheckGracePeriodSeconds,
     enableECSManagedTags: input.enableECSManagedTags ?? before.enableECSManagedTags,
     propagateTags: input.propagateTags ?? before.propagateTags,
+    enableExecuteCommand: input.enableExecuteCommand ?? before.enableExecuteCommand,
     logDriverMode:
       effectiveSetting(tx, call.principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
         ? ('non-blocking' as const)
