@@ -6,6 +6,7 @@ import { isLaterContainerStatus, isLaterTaskStatus } from '../../proto/status.ts
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
 import { heldGpuIds } from './gpus.ts'
+import { addressInvariants } from './address-invariants.ts'
 import { resourcesLeft } from './resources.ts'
 
 /** Something that must never be: the invariant's name, and which row breaks it and how. */
@@ -33,8 +34,10 @@ export function findingsOfState(reader: Reader, instanceIds?: readonly string[])
       : instanceIds.flatMap((instanceId) => reader.get('instance', instanceId) ?? [])
   return instances.flatMap((instance) => {
     const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
+    const addresses = reader.find('address', 'byInstance', instance.instanceId)
     return [
       ...named(instanceInvariants, (invariant) => invariant({ instance, tasks })),
+      ...named(addressInvariants, (invariant) => invariant({ reader, instance, tasks, addresses })),
       ...tasks.flatMap((task) => named(taskInvariants, (invariant) => invariant(task, reader))),
     ]
   })

@@ -7,6 +7,7 @@ import type { PlacementNote } from '../state/service-tables.ts'
 import { isHealthy } from '../state/service-phase.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { addressDecider } from './address.ts'
 import { provingMs } from './deployment-backoff.ts'
 import { serviceTaskDecider } from './service-task.ts'
 import { serviceDecider } from './service.ts'
@@ -112,6 +113,7 @@ function settle(tx: Transaction, serviceKey: string, now: number, world: World):
     settled += 1
     tx.put('task', task.taskId, after)
     serviceTaskDecider.decide(tx, 'task', task.taskId, task, now, world)
+    addressDecider.decide(tx, 'task', task.taskId, task, now, world)
   }
   return settled > 0
 }

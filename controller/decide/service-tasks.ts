@@ -28,7 +28,7 @@ export interface ServiceTaskSource {
 
 /** A task of a service where placement put it, PENDING. The caller writes it. */
 export function newServiceTask(source: ServiceTaskSource, placed: Placed, now: number, world: World): TaskRow {
-  const { cluster, service, definition, deploymentId, launchType } = source
+  const { cluster, service, definition, deploymentId, launchType, networkConfiguration } = source
   const { instance, note } = placed
   const request = {
     cluster,
@@ -39,6 +39,7 @@ export function newServiceTask(source: ServiceTaskSource, placed: Placed, now: n
     tags: taskTags(service, definition),
     logDriverMode: service.logDriverMode,
     enableExecuteCommand: service.enableExecuteCommand ?? false,
+    networkConfiguration,
   }
   const hasHealthCheck = definition.containerDefinitions.some(
     ({ essential, healthCheck }) => essential !== false && healthCheck !== undefined,

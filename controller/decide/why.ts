@@ -7,6 +7,7 @@ import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { type EndedHow, meaningOfExitCode } from './exit-code.ts'
 import { ageText } from './age.ts'
+import { networkFacts } from './why-network.ts'
 import { engineSilentSince, isEngineSilent } from './engine-health.ts'
 
 export interface Why {
@@ -53,7 +54,7 @@ export function explainTask(reader: Reader, row: TaskRow, now: number): Why {
   return {
     taskArn: row.taskArn,
     ...story,
-    facts: [...story.facts, ...placementFacts(row)],
+    facts: [...story.facts, ...networkFacts(reader, row, now), ...placementFacts(row)],
     placement: row.placement,
     containers: row.containers.map((container) => explainContainer(row, container)),
     ages: {

@@ -20,6 +20,7 @@ export function newTask(
   world: World,
 ): TaskRow {
   const { cluster, definition } = request
+  const { securityGroups = [] } = request.networkConfiguration?.awsvpcConfiguration ?? {}
   const taskId = world.hex(32)
   const arn = taskArn(world, cluster.clusterName, taskId)
   const architecture = attributeOf(instance, 'ecs.cpu-architecture')
@@ -53,6 +54,7 @@ export function newTask(
     desiredStatus: 'RUNNING',
     containers: withGpuIds(containers, definition, request.overrides, gpuIds),
     tags: request.tags,
+    ...(securityGroups.length === 0 ? {} : { securityGroups }),
     ...(request.logDriverMode === undefined ? {} : { logDriverMode: request.logDriverMode }),
     reserved,
     seqNum: 0,

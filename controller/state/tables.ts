@@ -172,6 +172,8 @@ export interface TaskRow
   readonly evacuatingSince?: number | undefined
   /** Task protection: until then (epoch milliseconds) neither scale-in nor a deployment nor a drain stops the task. */
   readonly protectedUntil?: number | undefined
+  /** Of its network configuration. They are kept and shown; nothing enforces them. */
+  readonly securityGroups?: readonly string[] | undefined
   /** Set where its instance was deregistered by force: it counts as STOPPED, and its containers may go on. */
   readonly abandonedAt?: number | undefined
 }
@@ -336,6 +338,7 @@ export const indexes = {
     bySubnet: (row: AddressRow) => row.subnetId,
     byTask: (row: AddressRow) => row.taskId,
     byInstance: (row: AddressRow) => row.instanceId,
+    byMac: (row: AddressRow) => row.macAddress,
     quarantined: (row: AddressRow) => (row.quarantine === undefined ? undefined : 'quarantined'),
   },
   fileSystem: {},

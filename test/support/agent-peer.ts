@@ -15,6 +15,8 @@ export interface PeerOptions {
   readonly attributes?: readonly { readonly name: string; readonly value?: string }[] | undefined
   readonly cpu?: number | undefined
   readonly memory?: number | undefined
+  /** False: a host of launch type EC2, as our own agent registers it. */
+  readonly isExternal?: boolean | undefined
   /** True: speaks Gantry's extensions, as our own agent does. */
   readonly gantryProtocol?: boolean | undefined
   /** False: only records what it is sent. */
@@ -47,7 +49,6 @@ export interface AgentPeer {
 const attributesOfAnyAgent = [
   { name: 'ecs.os-type', value: 'linux' },
   { name: 'ecs.cpu-architecture', value: 'x86_64' },
-  { name: 'ecs.capability.external' },
   { name: 'com.amazonaws.ecs.capability.docker-remote-api.1.17' },
   { name: 'com.amazonaws.ecs.capability.docker-remote-api.1.18' },
   { name: 'com.amazonaws.ecs.capability.docker-remote-api.1.19' },
@@ -66,6 +67,7 @@ export async function startAgentPeer(options: PeerOptions): Promise<AgentPeer> {
     cluster,
     attributes: [
       ...attributesOfAnyAgent,
+      ...(options.isExternal === false ? [] : [{ name: 'ecs.capability.external' }]),
       ...(options.gantryProtocol === true ? [{ name: 'gantry.protocol', value: '1' }] : []),
       ...(options.attributes ?? []),
     ],

@@ -319,6 +319,8 @@ export function aState(rows: Rows = {}): State {
     for (const row of rows.serviceDeployment ?? []) tx.put('serviceDeployment', row.id, row)
     for (const row of rows.serviceRevision ?? []) tx.put('serviceRevision', row.id, row)
     for (const row of rows.taskSet ?? []) tx.put('taskSet', row.id, row)
+    for (const row of rows.subnet ?? []) tx.put('subnet', row.subnetId, row)
+    for (const row of rows.address ?? []) tx.put('address', `${row.subnetId}/${row.address}`, row)
   })
   return state
 }

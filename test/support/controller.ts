@@ -166,7 +166,7 @@ export async function getRest(endpoint: string, key: Key, path: string): Promise
 export async function callRest(
   endpoint: string,
   key: Key,
-  method: 'GET' | 'POST' | 'PATCH',
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
   path: string,
   body?: string,
 ): Promise<RawAnswer> {
