@@ -1,9 +1,11 @@
 /** What the agent knows of its machine: read once, at start. */
-import { execFile } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { PortRange } from './config-values.ts'
+
+const readTimeoutMs = 30_000
+const errorsShown = 2000
 
 export interface HostFacts {
   /** Logical CPUs. */
@@ -31,14 +33,27 @@ export interface HostFacts {
   readonly gpus: readonly { readonly vendor: string; readonly model: string; readonly memoryMiB: number }[]
 }
 
-/** Runs `host.ts` as a child and reads what it prints. Fails where the machine can't be read within half a minute. */
+/**
+ * Runs `host.ts` as a child and reads the line that it prints; the child is ended then, whatever it still waits for.
+ * Fails where the machine can't be read within half a minute.
+ */
 export async function hostFacts(): Promise<HostFacts> {
   const program = fileURLToPath(new URL('host.ts', import.meta.url))
-  const { stdout } = await promisify(execFile)(process.execPath, [program], {
-    timeout: 30_000,
-    maxBuffer: 4 * 1024 * 1024,
-  })
-  return JSON.parse(stdout) as HostFacts
+  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'pipe'], timeout: readTimeoutMs })
+  const line = await new Promise<string>((resolve, reject) => {
+    let text = ''
+    let errors = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      if (text.endsWith('\n')) resolve(text)
+    })
+    child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(-errorsShown)))
+    child.once('error', reject)
+    child.once('close', (code, signal) => {
+      reject(new Error(`The machine could not be read: ${program} ended with ${code ?? signal}. ${errors}`.trim()))
+    })
+  }).finally(() => child.kill('SIGKILL'))
+  return JSON.parse(line) as HostFacts
 }
 
 /** The range that the kernel gives clients from; the official agent's own where it can't be read. */

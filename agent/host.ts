@@ -7,6 +7,7 @@ import si from 'systeminformation'
 import type { HostFacts } from './host-facts.ts'
 
 const bytesPerMiB = 1024 * 1024
+const disksTimeoutMs = 5000
 
 export async function readHost(): Promise<HostFacts> {
   const [cpu, memory, os, system, disks, interfaces, graphics] = await Promise.all([
@@ -14,7 +15,7 @@ export async function readHost(): Promise<HostFacts> {
     si.mem(),
     si.osInfo(),
     si.system(),
-    si.fsSize(),
+    disksWithin(disksTimeoutMs),
     si.networkInterfaces(),
     si.graphics(),
   ])
@@ -39,4 +40,11 @@ export async function readHost(): Promise<HostFacts> {
   }
 }
 
-if (import.meta.main) process.stdout.write(JSON.stringify(await readHost()))
+/** `df` hangs on a file system whose server is gone, and nothing ends it; an agent has to start on such a host too. */
+async function disksWithin(timeoutMs: number): ReturnType<typeof si.fsSize> {
+  const { promise: expired, resolve } = Promise.withResolvers<Awaited<ReturnType<typeof si.fsSize>>>()
+  const timer = setTimeout(() => resolve([]), timeoutMs)
+  return Promise.race([si.fsSize(), expired]).finally(() => clearTimeout(timer))
+}
+
+if (import.meta.main) process.stdout.write(`${JSON.stringify(await readHost())}\n`)
