@@ -6,7 +6,13 @@ import type { EngineLimits } from './docker-limits.ts'
 import { EngineError } from './engine.ts'
 import type { Engine, ObservedNetwork } from './engine.ts'
 
-type NetworkCalls = 'createNetwork' | 'inspectNetwork' | 'listNetworks' | 'removeNetwork' | 'connectNetwork'
+type NetworkCalls =
+  | 'createNetwork'
+  | 'inspectNetwork'
+  | 'listNetworks'
+  | 'removeNetwork'
+  | 'connectNetwork'
+  | 'disconnectNetwork'
 
 export function networkCalls(call: Call, limits: EngineLimits): Pick<Engine, NetworkCalls> {
   const inspectNetwork = async (name: string): Promise<ObservedNetwork | undefined> => {
@@ -65,6 +71,18 @@ export function networkCalls(call: Call, limits: EngineLimits): Pick<Engine, Net
         throw error
       })
     },
+
+    async disconnectNetwork(name, containerId) {
+      const doing = `disconnect container ${containerId} from network ${name}`
+      await absent(
+        call(doing, limits.networkMs, (docker, abortSignal) =>
+          abortable(docker.getNetwork(name)).disconnect({ Container: containerId, abortSignal }),
+        ),
+      ).catch((error: unknown) => {
+        if (error instanceof EngineError && /is not connected to/.test(error.message)) return
+        throw error
+      })
+    },
   }
 }
 
@@ -73,6 +91,7 @@ interface Abortable {
   inspect(options: object): Promise<InspectedNetwork>
   remove(options: object): Promise<unknown>
   connect(options: object): Promise<unknown>
+  disconnect(options: object): Promise<unknown>
 }
 
 function abortable(network: Docker.Network): Abortable {

@@ -233,6 +233,8 @@ export interface Engine {
   removeNetwork(nameOrId: string): Promise<void>
   /** Adds an interface to a container, which need not run; the engine chooses its address. Already there is success. */
   connectNetwork(name: string, containerId: string): Promise<void>
+  /** Not there, or no such network, is success. */
+  disconnectNetwork(name: string, containerId: string): Promise<void>
   /** Calls back per event until the stream ends (for any reason) or the signal aborts; then resolves. */
   watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>
 }

@@ -2,6 +2,7 @@
  * What the subnets of this host's tasks need is compared with what is there: at once where the tasks have changed, and as a
  * whole once a minute, whatever happened to it meanwhile. What no task needs any more is removed.
  */
+import { internalNames } from './decide/internal-containers.ts'
 import { taskNetworkOf } from './decide/task-network.ts'
 import type { TaskNetwork } from './decide/task-network.ts'
 import type { Engine } from './engine.ts'
@@ -36,6 +37,13 @@ export function startTaskNetworks(options: NetworkUpkeepOptions): { networks: Ta
   const upkeep = new NetworkUpkeep(options, host, networks)
   upkeep.start()
   return { networks, close: () => upkeep.close() }
+}
+
+interface LiveNetwork {
+  readonly network: TaskNetwork
+  /** Its pause container runs. */
+  readonly isUp: boolean
+  readonly pauseId: string | undefined
 }
 
 class NetworkUpkeep {
@@ -93,6 +101,12 @@ class NetworkUpkeep {
     const running = this.#live().filter(({ isUp }) => isUp)
     const subnets = new Map(running.map(({ network }) => [network.subnet.subnetId, network.subnet]))
     const problems: unknown[] = []
+    if (isWhole) {
+      // Between a container's start and its second network an agent may have been killed.
+      for (const { pauseId } of running) {
+        if (pauseId !== undefined) await this.#networks.joinEndpoints(pauseId).catch((error) => problems.push(error))
+      }
+    }
     for (const [subnetId, subnet] of subnets) {
       const addresses = (): readonly string[] =>
         this.#live().flatMap(({ network }) => (network.subnet.subnetId === subnetId ? [network.address] : []))
@@ -107,14 +121,12 @@ class NetworkUpkeep {
     if (problems.length > 0) throw problems[0]
   }
 
-  #live(): readonly { readonly network: TaskNetwork; readonly isUp: boolean }[] {
+  #live(): readonly LiveNetwork[] {
     return this.#options.tasks().flatMap(({ payload, facts, knownStatus }) => {
       const network = taskNetworkOf(payload)
       if (network === undefined || knownStatus === 'STOPPED') return []
-      const isUp = payload.containers.some(
-        ({ name, internal }) => internal === 'CNI_PAUSE' && facts.containers[name]?.knownStatus === 'RUNNING',
-      )
-      return [{ network, isUp }]
+      const pause = facts.containers[internalNames.CNI_PAUSE]
+      return [{ network, isUp: pause?.knownStatus === 'RUNNING', pauseId: pause?.dockerId }]
     })
   }
 

@@ -57,8 +57,9 @@ export function createExecutors(
     },
 
     async startContainer({ dockerId, joinsEndpoints }) {
-      if (joinsEndpoints === true) await networks.joinEndpoints(dockerId)
+      if (joinsEndpoints === true) await networks.leaveEndpoints(dockerId)
       await engine.startContainer(dockerId)
+      if (joinsEndpoints === true) await networks.joinEndpoints(dockerId)
       return undefined
     },
 

@@ -19,8 +19,13 @@ export const subnetLabel = 'gantry.subnet-id'
 export interface TaskNetworks {
   /** Makes the subnet ready on this host for this task, and sees to it that its address is nobody else's. */
   prepare(network: TaskNetwork): Promise<void>
-  /** Puts the task's pause container where it reaches the agent's own endpoints. */
+  /**
+   * Puts the task's pause container, which runs, where it reaches the agent's own endpoints. Before it started Docker would
+   * take its networks in any order, and the task's name might stand for its address there. Already there is success.
+   */
   joinEndpoints(containerId: string): Promise<void>
+  /** To be asked for before a start, which may be a container's second. */
+  leaveEndpoints(containerId: string): Promise<void>
 }
 
 export interface KeptTaskNetworks extends TaskNetworks {
@@ -30,7 +35,7 @@ export interface KeptTaskNetworks extends TaskNetworks {
 
 type NetworkEngine = Pick<
   Engine,
-  'createNetwork' | 'inspectNetwork' | 'listNetworks' | 'removeNetwork' | 'connectNetwork'
+  'createNetwork' | 'inspectNetwork' | 'listNetworks' | 'removeNetwork' | 'connectNetwork' | 'disconnectNetwork'
 >
 
 /** For an engine whose containers are on no wire: nothing of the host's own is made or looked at. */
@@ -69,6 +74,8 @@ export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces, 
       await ensureTaskEndpointNetwork(engine)
       await engine.connectNetwork(taskEndpointNetworkName, containerId)
     },
+
+    leaveEndpoints: async (containerId) => engine.disconnectNetwork(taskEndpointNetworkName, containerId),
 
     async removeIdle(subnetIds) {
       const listed = await engine.listNetworks(subnetLabel)

@@ -37,7 +37,7 @@ export interface EngineSteps {
   startContainer: {
     readonly container: string
     readonly dockerId: string
-    /** Puts it first where it reaches the agent's own endpoints, beside the network that it was made in. */
+    /** It is to reach the agent's own endpoints beside the network that it was made in. */
     readonly joinsEndpoints?: true | undefined
   }
   inspectContainer: { readonly container: string; readonly idOrName: string; readonly hint: number }

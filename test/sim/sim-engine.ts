@@ -113,6 +113,7 @@ export class SimEngine {
       listNetworks: call('listNetworks'),
       removeNetwork: call('removeNetwork'),
       connectNetwork: call('connectNetwork'),
+      disconnectNetwork: call('disconnectNetwork'),
       watch: (onEvent, signal) => this.#watch(onEvent, signal, life),
     }
   }

@@ -175,6 +175,8 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
           .flatMap(({ name }) => shownNetwork(state, name) ?? []),
       ),
     removeNetwork: async (name) => call('removeNetwork', () => removeNetwork(state, name)),
+    disconnectNetwork: async (name, containerId) =>
+      call('disconnectNetwork', () => void state.connections.delete(`${name} ${containerId}`)),
     connectNetwork: async (name, containerId) => call('connectNetwork', () => connectNetwork(state, name, containerId)),
     watch: async (onEvent, signal) => watch(state, engine, onEvent, signal),
   }
