@@ -22,10 +22,19 @@ const busybox = describe('busybox-static', () => staticBusybox() !== undefined)
 const awsCli = describe('awscli', has('aws'))
 const registry = describe('docker-registry', has('docker-registry'))
 
+const virtualMachine = [
+  describe('qemu-system-x86', has('qemu-system-x86_64')),
+  describe('qemu-utils', has('qemu-img')),
+  describe('debootstrap', has('debootstrap')),
+  describe('openssh-client', has('ssh-keygen')),
+  describe('e2fsprogs', has('mkfs.ext4')),
+]
+
 export const enginePackages: readonly DebianPackage[] = [docker, iptables, iproute]
 export const samplePackages: readonly DebianPackage[] = [busybox]
 export const apiTestPackages: readonly DebianPackage[] = [awsCli]
 export const engineTestPackages: readonly DebianPackage[] = [busybox, registry, iproute]
+export const virtualMachinePackages: readonly DebianPackage[] = virtualMachine
 
 /** The full path of a program, also in the system directories that a user's PATH may lack. */
 export function findProgram(name: string): string | undefined {

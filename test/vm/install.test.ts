@@ -1,0 +1,332 @@
+/** Gantry on a whole Debian 12: one story from an empty machine to a clean one. `npm run test:vm` runs it. */
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import tap, { test } from 'tap'
+import { parseSharedCredentials } from '../../controller/credentials.ts'
+import { makeRelease } from '../../scripts/release.ts'
+import { runCommand } from '../../scripts/run-command.ts'
+import { callEcs, callRest, eventually } from '../support/controller.ts'
+import { ensureGuestImage } from './guest-image.ts'
+import { type Machine, startMachine } from './machine.ts'
+
+const cache = process.env['GANTRY_VM_CACHE'] ?? join(homedir(), '.cache', 'gantry', 'vm')
+const report = join(cache, 'last')
+const directory = mkdtempSync(join(tmpdir(), 'vm-'))
+const image = 'gantry-vm:1'
+/** An emulated processor is some twenty times slower than a real one. */
+const patienceMs = 240_000
+
+const figures: Record<string, string | number> = {}
+const note = (name: string, value: string | number): void => {
+  figures[name] = value
+  mkdirSync(report, { recursive: true })
+  writeFileSync(join(report, 'figures.json'), `${JSON.stringify(figures, undefined, 2)}\n`)
+}
+const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+  const startedAt = Date.now()
+  const result = await work()
+  note(`${name}, s`, Number(((Date.now() - startedAt) / 1000).toFixed(1)))
+  return result
+}
+
+async function packReleases(): Promise<string> {
+  const release = await makeRelease('x86_64', join(directory, 'release'))
+  note('release', release.id)
+  const tar = join(directory, 'release.tar')
+  const { code, output } = await runCommand('tar', ['-C', directory, '-cf', tar, 'release'])
+  if (code !== 0) throw new Error(output)
+  return tar
+}
+
+const machine: Machine = await startMachine({
+  image: await ensureGuestImage(cache),
+  directory,
+  tar: await packReleases(),
+})
+note('boot until ssh answers, s', machine.bootMs / 1000)
+tap.teardown(async () => {
+  const { output } = await machine.run('journalctl --no-pager -o short-precise -u gantry-controller -u gantry-agent')
+  mkdirSync(report, { recursive: true })
+  writeFileSync(join(report, 'journal.log'), output)
+  await machine.end()
+  copyFileSync(join(directory, 'serial.log'), join(report, 'serial.log'))
+  rmSync(directory, { recursive: true, force: true })
+})
+
+const endpoint = `http://127.0.0.1:${machine.ports.controller}`
+let key = { accessKeyId: '', secretAccessKey: '' }
+
+async function ecs(operation: string, body: object): Promise<Readonly<Record<string, unknown>>> {
+  const { status, json, text } = await callEcs(endpoint, key, operation, body)
+  if (status !== 200) throw new Error(`${operation} answered ${status}: ${text}`)
+  return json
+}
+
+interface Task {
+  readonly taskArn: string
+  readonly lastStatus: string
+  readonly stoppedReason?: string
+  readonly containers: readonly { readonly reason?: string; readonly runtimeId?: string }[]
+}
+
+async function describeTasks(taskArns: readonly string[]): Promise<readonly Task[]> {
+  if (taskArns.length === 0) return []
+  const { tasks } = await ecs('DescribeTasks', { tasks: taskArns })
+  return tasks as readonly Task[]
+}
+
+async function runTask(taskDefinition: string): Promise<string> {
+  const { tasks, failures } = await ecs('RunTask', { taskDefinition })
+  const [task] = tasks as readonly Task[]
+  if (task === undefined) throw new Error(`no task was placed: ${JSON.stringify(failures)}`)
+  return task.taskArn
+}
+
+const reaches = (taskArn: string, status: string): Promise<Task> =>
+  eventually(
+    `${taskArn} to be ${status}`,
+    async () => {
+      const [task] = await describeTasks([taskArn])
+      if (task?.lastStatus === 'STOPPED' && status !== 'STOPPED') throw new Error(JSON.stringify(task))
+      return task?.lastStatus === status ? task : undefined
+    },
+    patienceMs,
+  )
+
+async function serviceTasks(count: number): Promise<readonly string[]> {
+  return eventually(
+    `${count} running tasks of web`,
+    async () => {
+      const { taskArns } = await ecs('ListTasks', { serviceName: 'web' })
+      const tasks = await describeTasks(taskArns as readonly string[])
+      const running = tasks.filter(({ lastStatus }) => lastStatus === 'RUNNING')
+      return running.length === count ? running.map(({ taskArn }) => taskArn).toSorted() : undefined
+    },
+    patienceMs,
+  )
+}
+
+/** Ids and start times of the containers that run: the same before and after whatever must not touch them. */
+const containersNow = (): Promise<string> =>
+  machine.ok("docker ps -q --no-trunc | sort | xargs -r docker inspect -f '{{.Id}} {{.State.StartedAt}}'")
+
+const idOf = (taskArn: string): string => taskArn.split('/').at(-1) ?? ''
+
+async function registerTaskDefinition(family: string, more: object, command: readonly string[], container = {}) {
+  const base = { name: 'main', image, essential: true, stopTimeout: 2, command, ...container }
+  await ecs('RegisterTaskDefinition', { family, containerDefinitions: [base], ...more })
+}
+
+await test('the guest is what it is meant to be', async (t) => {
+  await machine.ok(`mkdir -p /root/gantry && tar -xf /dev/vdb -C /root/gantry &&
+    cp -al /root/gantry/release /root/gantry/next && cd /root/gantry/next &&
+    sed -i 's/"id": "\\([^"]*\\)"/"id": "\\1-next"/' release.json && sed -i '1s/$/ (next)/' CHANGELOG.md`)
+  t.match(await machine.ok("docker info -f '{{.CgroupDriver}} {{.CgroupVersion}}'"), 'systemd 2')
+  t.not((await machine.run('command -v node')).code, 0, 'there is no Node')
+  await machine.ok(`cd /tmp && mkdir -p root/bin && cp /bin/busybox root/bin/ && ln -s busybox root/bin/sh &&
+    tar -C root -c . | docker import -c 'ENV PATH=/bin' - ${image}`)
+  note('kernel', await machine.ok('uname -r'))
+  note('docker', await machine.ok("docker version -f '{{.Server.Version}} API {{.Server.APIVersion}}'"))
+})
+
+await test('what is missing is told with what to do, and nothing is changed', async (t) => {
+  const early = await machine.run('/root/gantry/release/systemd/install.sh agent --cluster default')
+  t.equal(early.code, 1)
+  t.match(early.output, /FAILED credentials: .*\n.*to mend it: copy the controller's file/)
+  t.match(early.output, /FAILED controller: http:\/\/127\.0\.0\.1:51700 can't be reached/)
+  t.match(early.output, /nothing was changed/)
+
+  const skewed = `d=$(date -u -d '40 minutes ago' '+%a, %d %b %Y %H:%M:%S GMT')
+    export LD_LIBRARY_PATH=/root/gantry/release/lib
+    answer='require("http").createServer((q, r) => r.writeHead(200, { date: process.argv[1] }).end()).listen(51999)'
+    /root/gantry/release/bin/node -e "$answer" "$d" &
+    busybox nc -l -p 51678 127.0.0.1 & sleep 6
+    /root/gantry/release/systemd/install.sh check agent --controller http://127.0.0.1:51999
+    code=$?; kill %1 %2; exit $code`
+  const { code, output } = await machine.run(skewed)
+  t.equal(code, 1)
+  t.match(output, /FAILED clock: this clock is 24\d\d s ahead of the controller's, and calls would be refused/)
+  t.match(output, /FAILED port: 51678 is taken by process \d+ \(.*(busybox nc|ssh).*\)/)
+
+  const noDocker = await machine.run(`systemctl stop docker.socket docker
+    /root/gantry/release/systemd/install.sh check agent; systemctl start docker`)
+  t.match(noDocker.output, /FAILED Docker: Docker Engine is installed, and does not answer/)
+  t.notOk((await machine.run('ls -d /opt/gantry /etc/gantry /var/lib/gantry')).code === 0, 'nothing was made')
+})
+
+await test('one command each installs controller and agent, and a second run finds nothing to do', async (t) => {
+  const install = '/root/gantry/release/systemd/install.sh'
+  const settings = `--set ECS_IMAGE_PULL_BEHAVIOR=prefer-cached --set 'ECS_INSTANCE_ATTRIBUTES={"rack":"r 1"}'`
+  const agentCommand = `${install} agent ${settings}`
+  const dry = await machine.ok(`${install} controller --listen 0.0.0.0:51700 --dry-run`)
+  t.match(dry, /would make the system user gantry/)
+  t.not((await machine.run('ls -d /opt/gantry')).code, 0, 'a dry run makes nothing')
+
+  await timed('install of the controller', () => machine.ok(`${install} controller --listen 0.0.0.0:51700`))
+  await timed('install of the agent', () => machine.ok(agentCommand))
+  t.match(await machine.ok(`${install} controller`), /nothing to do/)
+  t.match(await machine.ok(agentCommand), /nothing to do/)
+
+  const file = await machine.ok('cat /var/lib/gantry/controller/root-credentials')
+  key = parseSharedCredentials(file, 'root-credentials')
+  const { containerInstanceArns } = await ecs('ListContainerInstances', { filter: 'attribute:rack == "r 1"' })
+  t.equal((containerInstanceArns as unknown[]).length, 1, 'registered, with an attribute from the environment file')
+
+  t.match(
+    await machine.ok("stat -c '%a %U' /etc/gantry/agent.env /etc/gantry/agent-credentials"),
+    /^600 root\n600 root$/,
+  )
+  t.match(await machine.ok("stat -c '%a %U' /var/lib/gantry/controller /var/lib/gantry/agent"), '700 gantry\n700 root')
+  t.match(await machine.ok('systemctl show -p StatusText gantry-controller'), 'serves at 0.0.0.0:51700')
+  await eventually(
+    'the status line',
+    async () => /connected to/.test(await machine.ok('systemctl show -p StatusText gantry-agent')) || undefined,
+    patienceMs,
+  )
+})
+
+await test('the units are right, and as closed as they are meant to be', async (t) => {
+  const units = '/etc/systemd/system/gantry-controller.service /etc/systemd/system/gantry-agent.service'
+  t.equal(await machine.ok(`systemd-analyze verify ${units} 2>&1`), '')
+  const exposure = async (name: string) =>
+    Number(/level for \S+ ([\d.]+)/.exec(await machine.ok(`systemd-analyze security --no-pager ${name}`))?.[1])
+  const found = { controller: await exposure('gantry-controller'), agent: await exposure('gantry-agent') }
+  note('exposure of the controller', found.controller)
+  note('exposure of the agent', found.agent)
+  t.ok(found.controller < 5, `controller ${found.controller}: ok is below 5`)
+  t.ok(found.agent < 7, `agent ${found.agent}: medium is below 7`)
+})
+
+await test('tasks run in slices that hold them to their limits', async (t) => {
+  await registerTaskDefinition('web', { cpu: '256', memory: '128' }, ['sleep', '100000'])
+  await ecs('CreateService', { serviceName: 'web', taskDefinition: 'web', desiredCount: 2 })
+  const taskArns = await timed('a service of two tasks', () => serviceTasks(2))
+  for (const taskArn of taskArns) {
+    const slice = await machine.ok(`find /sys/fs/cgroup -type d -name 'ecstasks-${idOf(taskArn)}.slice'`)
+    t.not(slice, '', `${idOf(taskArn)} has a slice`)
+    t.equal(await machine.ok(`cat ${slice}/memory.max`), String(128 * 2 ** 20))
+    t.equal(await machine.ok(`cat ${slice}/cpu.max`), '25000 100000')
+    t.match(await machine.ok(`ls -d ${slice}/docker-*.scope`), /docker-[0-9a-f]{64}\.scope/)
+  }
+  await registerTaskDefinition('hog', { memory: '64' }, ['tail', '/dev/zero'])
+  const { containers } = await reaches(await runTask('hog'), 'STOPPED')
+  t.match(containers[0]?.reason, /OutOfMemoryError/)
+})
+
+await test('a file system of a real NFS server is mounted into a task', async (t) => {
+  await machine.ok(`mkdir -p /srv/share && systemctl start nfs-server &&
+    exportfs -o rw,no_root_squash,no_subtree_check 10.0.2.0/24:/srv/share`)
+  const target = { kind: 'nfs', server: '10.0.2.15', export: '/srv/share' }
+  const made = await callRest(endpoint, key, 'POST', '/v1/file-systems', JSON.stringify({ name: 'share', target }))
+  t.equal(made.status < 300, true, made.text)
+  const fileSystemId = String(made.json['fileSystemId'])
+  const volumes = [{ name: 'data', efsVolumeConfiguration: { fileSystemId } }]
+  const mountPoints = [{ sourceVolume: 'data', containerPath: '/data' }]
+  const script = 'grep " /data " /proc/mounts > /data/mounted; echo done >> /data/mounted; sleep 100000'
+  await registerTaskDefinition('nfs', { memory: '64', volumes }, ['sh', '-c', script], { mountPoints })
+  const taskArn = await runTask('nfs')
+  await reaches(taskArn, 'RUNNING')
+  const seen = await eventually(
+    'the file on the server',
+    async () => {
+      const { output } = await machine.run('cat /srv/share/mounted')
+      return /done/.test(output) ? output : undefined
+    },
+    patienceMs,
+  )
+  t.match(seen, /10\.0\.2\.15:\/(srv\/share)? \/data nfs4/)
+  await ecs('StopTask', { task: taskArn })
+  await reaches(taskArn, 'STOPPED')
+})
+
+await test('an agent that hangs is started again, and its containers go on', async (t) => {
+  const before = await containersNow()
+  const pid = await machine.ok('systemctl show -p MainPID --value gantry-agent')
+  await timed('a stopped agent until it is ready again', async () => {
+    await machine.ok(`kill -STOP ${pid}`)
+    await eventually(
+      'another agent process',
+      async () => {
+        const state = await machine.ok('systemctl show -p MainPID -p ActiveState --value gantry-agent')
+        return !state.includes(pid) && /^active$/m.test(state) ? true : undefined
+      },
+      patienceMs,
+    )
+  })
+  t.match(await machine.ok('journalctl --no-pager -u gantry-agent -o cat'), /Watchdog timeout/)
+  t.equal(await containersNow(), before, 'no container was touched')
+})
+
+await test('exit code 5 is not started again', async (t) => {
+  const before = await containersNow()
+  await machine.ok(
+    "sed -i 's/^ECS_CLUSTER=.*/ECS_CLUSTER=other/' /etc/gantry/agent.env; systemctl restart gantry-agent",
+  )
+  const failed = async () => {
+    const state = await machine.ok('systemctl show -p ActiveState -p ExecMainStatus --value gantry-agent')
+    return /failed/.test(state) ? state : undefined
+  }
+  t.match(await eventually('the agent to give up', failed, patienceMs), /^5$/m)
+  await machine.ok(
+    "sed -i 's/^ECS_CLUSTER=.*/ECS_CLUSTER=default/' /etc/gantry/agent.env; systemctl restart gantry-agent",
+  )
+  await serviceTasks(2)
+  t.equal(await containersNow(), before, 'no container was touched')
+})
+
+await test('an upgrade in place leaves every container alone', async (t) => {
+  const before = await containersNow()
+  const next = '/root/gantry/next/systemd/install.sh'
+  const said = await timed('upgrade of both', () => machine.ok(`${next} upgrade`))
+  t.match(said, /the agent restarts; containers go on/)
+  t.match(await machine.ok('readlink /opt/gantry/current'), /-next$/)
+  t.equal((await machine.ok('ls /opt/gantry/versions')).split('\n').length, 2, 'the former version is kept')
+  t.match(await machine.ok(`${next} upgrade`), /nothing to do/)
+  await serviceTasks(2)
+  t.equal(await containersNow(), before, 'no container was touched')
+  for (const name of ['controller', 'agent']) {
+    const pid = `$(systemctl show -p MainPID --value gantry-${name})`
+    const exe = await machine.ok(`readlink /proc/${pid}/exe`)
+    t.match(exe, /-next\/bin\/node$/, `the ${name} is the new one`)
+    const resident = Number(/(\d+)/.exec(await machine.ok(`grep VmRSS /proc/${pid}/status`))?.[1])
+    note(`resident memory of the ${name}, MB`, Math.round((resident * 1024) / 1e5) / 10)
+  }
+})
+
+await test('after a reboot the service runs again, and the standalone task is reported', async (t) => {
+  const standalone = await runTask('web')
+  await reaches(standalone, 'RUNNING')
+  const { containerInstanceArns: before } = await ecs('ListContainerInstances', {})
+  const served = await serviceTasks(2)
+  note('reboot until ssh answers, s', (await machine.reboot()) / 1000)
+  await timed('from there until the service runs again', async () => {
+    await eventually('the controller', () => ecs('ListClusters', {}).catch(() => undefined), patienceMs)
+    const stopped = await reaches(standalone, 'STOPPED')
+    note('the standalone task says', stopped.stoppedReason ?? '')
+    note(
+      'service tasks that are the same after the reboot',
+      (await serviceTasks(2)).filter((arn) => served.includes(arn)).length,
+    )
+  })
+  t.same((await ecs('ListContainerInstances', {}))['containerInstanceArns'], before, 'the host is who it was')
+  t.equal((await machine.ok('docker ps -q')).split('\n').length, 2, 'two containers run')
+  const journal = await machine.ok('journalctl --no-pager -b -u gantry-agent -o cat')
+  t.match(journal, /"msg":"Gantry agent ready/, 'the journal has its log')
+})
+
+await test('uninstalled: services go, data and containers stay; with --purge nothing is left', async (t) => {
+  const containers = await containersNow()
+  const said = await machine.ok('/opt/gantry/current/systemd/install.sh uninstall 2>&1')
+  t.match(said, /what stays: \/etc\/gantry\/controller\.env, \/var\/lib\/gantry\/controller/)
+  t.match(said, /containers go on without an agent/)
+  t.equal(await machine.ok("systemctl list-unit-files --no-legend 'gantry*' | wc -l"), '0')
+  t.not((await machine.run('ls -d /opt/gantry')).code, 0)
+  t.equal(await containersNow(), containers)
+  const uninstall = '/root/gantry/release/systemd/install.sh uninstall'
+  t.match(await machine.ok(`${uninstall} 2>&1`), /nothing to do/)
+
+  await machine.ok(`${uninstall} --purge`)
+  const left = await machine.run('ls -d /opt/gantry /etc/gantry /var/lib/gantry; id gantry; docker ps -aq')
+  t.notMatch(left.output, /^(\/|uid=|[0-9a-f]{12}$)/m, 'no directory, user or container is left')
+})
