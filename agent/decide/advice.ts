@@ -21,6 +21,10 @@ const startAdvice: readonly Advice[] = [
     words: /nvidia-container-cli|unknown device|device error/i,
     todo: 'Look at nvidia-smi on the host, and restart its agent.',
   },
+  {
+    words: /unable to apply caps/i,
+    todo: 'Docker Engine on this host may not give such capabilities itself: see privileged and linuxParameters.capabilities.',
+  },
   { words: /error gathering device information/i, todo: 'The host has no such device: check linuxParameters.devices.' },
   {
     words: /unable to find (?:user|group)|no matching entries in (?:passwd|group) file/i,
