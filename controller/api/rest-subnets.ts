@@ -71,7 +71,10 @@ const inputMembers = {
   subnetId: { ...text, description: '`subnet-` and up to 40 small letters and digits; absent: one is made' },
   name: nullableText,
   ...shapes,
-  gateway: { ...nullableText, description: 'The router. Absent: no way out; of a bridge, its first address' },
+  gateway: {
+    ...nullableText,
+    description: 'macvlan: the router; absent: no way out. bridge: absent, its first address. Not for vxlan',
+  },
   availabilityZone: { ...nullableText, description: 'Only hosts of that zone (ecs.availability-zone) are attached' },
   mtu: { type: ['integer', 'null'], description: '576 to 9216' },
 } as const

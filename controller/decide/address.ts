@@ -37,6 +37,16 @@ export function freeAddress(tx: Transaction, row: AddressRow): void {
   tx.put('instance', instance.instanceId, { ...instance, addressedSubnetIds })
 }
 
+/**
+ * An agent says that a task has ended which was given up with its host: what it had in quarantine is free. Answers whether
+ * there was anything.
+ */
+export function endQuarantineOf(tx: Transaction, taskId: string): boolean {
+  const held = tx.find('address', 'byTask', taskId).filter(({ quarantine }) => quarantine !== undefined)
+  for (const row of held) freeAddress(tx, row)
+  return held.length > 0
+}
+
 /** Takes back addresses that have been in quarantine for long. Answers how many. */
 export function endQuarantines(tx: Transaction, rowsMax: number, now: number): number {
   const due = tx

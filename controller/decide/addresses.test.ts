@@ -407,3 +407,22 @@ await t.test('a quarantine ends by itself after 90 days, and not before', async 
   inTransaction(course.state, (tx) => retain(tx, retentionDefaults, daysOn(90) + 60_000))
   test.equal(held(), 0)
 })
+
+await t.test('an agent that speaks of a task which was given up ends its quarantine', async (test) => {
+  const course = new Course()
+  course.take({ do: 'tell', host: 1, nth: 0 })
+  const { instanceId } = course.host(1)
+  const [task] = course.state.find('task', 'liveByInstance', instanceId)
+  course.take({ do: 'force', host: 1, nth: 0 })
+  course.take({ do: 'archive', host: 1, nth: 0 })
+  const of = (taskId: string): number => course.state.count('address', 'byTask', taskId)
+  const report = (status: string): void =>
+    inTransaction(course.state, (tx) =>
+      applyTaskStateChange(tx, { change: { task: task?.taskArn ?? '', status, containers: [] } }, course.now),
+    )
+  test.equal(of(task?.taskId ?? ''), 1)
+  test.throws(() => report('RUNNING'), 'the row has left memory, and no history is here')
+  test.equal(of(task?.taskId ?? ''), 1)
+  report('STOPPED')
+  test.equal(of(task?.taskId ?? ''), 0)
+})

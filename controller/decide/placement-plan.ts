@@ -29,16 +29,19 @@ export function planPlacement(
   now: number,
   world: World,
 ): PlacementPlan {
-  const open = (offered: PlacementRequest): Opened => openPool(reader, clusterName, offered)
-  let opened = open(withOffer(reader, request))
+  const open = (): Opened => openPool(reader, clusterName, withOffer(reader, request))
+  let opened = open()
 
   function next(): Placed | Refused {
-    const offered = withOffer(reader, request)
-    if (!isNewest(opened) || keyOf(offered) !== opened.key) opened = open(offered)
+    if (!isNewest(opened) || isOfferedOtherwise()) opened = open()
     const { pool } = opened
     const placed = pool.place(now, world)
     if (placed === undefined) return pool.refused()
     return { kind: 'placed', ...placed, reserved: pool.reserved }
+  }
+
+  function isOfferedOtherwise(): boolean {
+    return request.subnetIds !== undefined && keyOf(withOffer(reader, request)) !== opened.key
   }
 
   return { considered: opened.pool.considered, next }

@@ -7,6 +7,7 @@ import { idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
 import { withDiskUse, withEngineSilence } from '../decide/engine-health.ts'
+import { endQuarantineOf } from '../decide/address.ts'
 import { type TaskReport, taskAfterReport } from '../decide/report.ts'
 import { sameRow } from '../state/equal.ts'
 import type { InstanceRow, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
@@ -62,6 +63,7 @@ export function applyTaskStateChange(
   { instanceId, clusterName, change }: TaskStateChange,
   now: number,
 ): void {
+  if (change.status === 'STOPPED' && endQuarantineOf(tx, idOf(change.task))) return
   const task = taskOf(tx, change.task)
   if (task === undefined) return
   if (clusterName !== undefined && task.clusterName !== clusterName) throw unknownTask(change.task)

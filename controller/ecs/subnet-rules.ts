@@ -169,6 +169,10 @@ const specialBlocks = [
 ] as const
 
 function checkGateway(text: string | undefined, block: Ipv4Block, { kind }: SubnetAttachment): string | undefined {
+  if (kind === 'vxlan') {
+    if (text === undefined) return undefined
+    throw invalidParameter('gateway is not for VXLAN: each host is the gateway of its own tasks there. Leave it out.')
+  }
   // The gateway of a bridge is the bridge itself, on each host.
   if (text === undefined) return kind === 'bridge' ? formatIpv4(block.network + 1) : undefined
   return formatIpv4(addressIn(block, text, 'gateway'))

@@ -188,6 +188,7 @@ await t.test('subnets: made, shown, changed, deleted; and what is refused', asyn
     [{ ...lan, attachment: { kind: 'macvlan', parent: 'an interface too long' } }, /attachment\.parent/],
     [{ ...lan, attachment: { ...eth0, vlan: 4095 } }, /vlan must be a whole number from 1 to 4094/],
     [{ ...lan, attachment: { ...vxlan, multicastGroup: '10.1.1.1' } }, /239\.0\.0\.0\/8/],
+    [{ ...lan, attachment: vxlan, gateway: '10.21.0.1' }, /gateway is not for VXLAN/],
     [{ ...lan, attachment: { ...vxlan, networkId: 0 } }, /networkId must be/],
     [{ ...lan, assignPublicIp: 'lan', attachment: { kind: 'bridge' } }, /assignPublicIp can't be lan/],
     [{ ...lan, mtu: 10 }, /mtu must be/],
