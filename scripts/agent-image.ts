@@ -28,8 +28,8 @@ import { runCommand } from './run-command.ts'
 const home = '/opt/gantry'
 /** What the agent has no use for. */
 const left = ['controller', 'cli', 'scripts', 'systemd', 'docs', 'lib', 'README.md', 'CHANGELOG.md']
-/** `ip` for addresses of tasks' own; busctl for the slices of Docker's systemd driver. */
-const programs = { required: ['ip'], optional: ['busctl'] } as const
+/** The first three for addresses of tasks' own and the task endpoint; busctl for the slices of Docker's systemd driver. */
+const programs = { required: ['ip', 'unshare', 'nsenter'], optional: ['busctl'] } as const
 
 /** As Dockerfile lines. */
 export const imageChanges: readonly string[] = [
@@ -81,7 +81,7 @@ async function addProgram(root: string, name: string): Promise<void> {
   const path = findProgram(name)
   if (path !== undefined) return addWithLibraries(root, path, `/usr/bin/${name}`)
   if (programs.required.some((each) => each === name))
-    throw new ScriptError(`${name} is missing: apt-get install iproute2`)
+    throw new ScriptError(`${name} is missing: apt-get install iproute2 util-linux`)
   say(`without ${name}, which is not on this machine`)
 }
 
