@@ -63,19 +63,9 @@ export function startAgents(services: AgentsServices): Agents {
   const streams = new Streams({ sendToAgent: (id, type, message) => control.send(id, type, message) })
   const sessions = new ExecSessions({ clock: services.clock, log, streams })
   const sockets = new Set<WebSocket>()
-  const webSockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: frameBytesMax,
-    perMessageDeflate: false,
-    clientTracking: false,
-  })
+  const webSockets = acceptor(frameBytesMax)
   /** Clients of ExecuteCommand, who show their token only once they are connected. */
-  const clientSockets = new WebSocketServer({
-    noServer: true,
-    maxPayload: streamFrameBytesMax,
-    perMessageDeflate: false,
-    clientTracking: false,
-  })
+  const clientSockets = acceptor(streamFrameBytesMax)
   const timer = setInterval(() => {
     control.tick()
     telemetry.tick()
@@ -105,18 +95,9 @@ export function startAgents(services: AgentsServices): Agents {
       try {
         if (closing) throw new ApiError('ServerException', 'The controller is shutting down.')
         handshake = checkHandshake(services, request)
-        const { streamId = '', instanceId } = handshake
-        if (handshake.channel === 'streams' && !streams.awaits(streamId, instanceId)) {
-          throw new ApiError('ResourceNotFoundException', 'Nobody waits for this stream (any more).')
-        }
+        checkAwaited(handshake, streams)
       } catch (error) {
-        const requestId = randomUUID()
-        const refusal = asApiError(error, requestId)
-        const facts = { requestId, code: refusal.code, path: request.url?.split('?')[0], reason: refusal.message }
-        if (refusal.httpStatus >= 500) log.error({ ...facts, err: error }, 'refused a channel')
-        else log.warn(facts, 'refused a channel')
-        metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
-        refuse(socket, refusal, requestId)
+        tellRefusal(services, request, socket, error)
         return
       }
       metrics.count('gantry_requests_total', { operation: 'handshake', code: 'OK' })
@@ -145,6 +126,26 @@ export function startAgents(services: AgentsServices): Agents {
       await Promise.all(ends)
     },
   }
+}
+
+function acceptor(maxPayload: number): WebSocketServer {
+  return new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: false, clientTracking: false })
+}
+
+/** Throws ApiError for an on-demand channel that was not asked for. */
+function checkAwaited({ channel, streamId = '', instanceId }: Handshake, streams: Streams): void {
+  if (channel !== 'streams' || streams.awaits(streamId, instanceId)) return
+  throw new ApiError('ResourceNotFoundException', 'Nobody waits for this stream (any more).')
+}
+
+function tellRefusal({ log, metrics }: AgentsServices, request: IncomingMessage, socket: Duplex, error: unknown): void {
+  const requestId = randomUUID()
+  const refusal = asApiError(error, requestId)
+  const facts = { requestId, code: refusal.code, path: request.url?.split('?')[0], reason: refusal.message }
+  if (refusal.httpStatus >= 500) log.error({ ...facts, err: error }, 'refused a channel')
+  else log.warn(facts, 'refused a channel')
+  metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
+  refuse(socket, refusal, requestId)
 }
 
 /** Throws ApiError: unsigned, not allowed, no such channel, or an instance that may not dial. */
