@@ -38,6 +38,8 @@ export function createEndpointServer(options: ServerOptions): Server {
   server.requestTimeout = timeoutMs
   server.headersTimeout = timeoutMs
   server.maxConnections = connectionsMax
+  // A client such as nc has said all that it has to say, and still waits for its answer; Node would hang up on it.
+  Object.assign(server, { httpAllowHalfOpen: true })
   return server
 }
 

@@ -24,6 +24,8 @@ const port = 80
 const listener = fileURLToPath(new URL('task-endpoint-listener.ts', import.meta.url))
 const bridgeSide = 'gantry-tasks'
 const taskNetworkSide = 'gantry-tasks-v'
+/** Always the same, so that who has talked to the agent before finds the next one: by Docker's rule, from the address. */
+const hardwareAddress = '02:42:a9:fe:aa:02'
 const childTimeoutMs = 10_000
 
 /** A bridge of this host's, with the addresses that are behind it. */
@@ -85,7 +87,7 @@ function endpointSocket(server: Server, namespace: number): EndpointSocket {
     async join({ name, cidr }) {
       await ip(
         [
-          `link add ${taskNetworkSide} type veth peer name eth1 netns /proc/self/fd/3`,
+          `link add ${taskNetworkSide} type veth peer name eth1 address ${hardwareAddress} netns /proc/self/fd/3`,
           `link set ${taskNetworkSide} master ${name} up`,
         ],
         namespace,
@@ -100,12 +102,13 @@ function endpointSocket(server: Server, namespace: number): EndpointSocket {
 }
 
 async function connect(namespace: number, { name, cidr }: HostBridge): Promise<void> {
-  await ip([`link add ${bridgeSide} type veth peer name eth0 netns /proc/self/fd/3`], namespace).catch(
-    (error: unknown) => {
-      if (error instanceof Error && error.message.includes('File exists')) throw new EndpointTaken(error.message)
-      throw error
-    },
-  )
+  await ip(
+    [`link add ${bridgeSide} type veth peer name eth0 address ${hardwareAddress} netns /proc/self/fd/3`],
+    namespace,
+  ).catch((error: unknown) => {
+    if (error instanceof Error && error.message.includes('File exists')) throw new EndpointTaken(error.message)
+    throw error
+  })
   await Promise.all([
     ip([`link set ${bridgeSide} master ${name} up`, `route replace ${taskEndpointAddress}/32 dev ${name}`]),
     ip(

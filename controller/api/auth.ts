@@ -29,13 +29,15 @@ export interface Authenticator {
 
 /**
  * What an agent's key allows; the two sockets are AWS's `Poll` and `StartTelemetrySession`. Beyond AWS's policy an agent may
- * ask what its own instance is, before it drains it.
+ * ask what its own instance is, before it drains it, and protect a task that asks for it: with AWS a task does that with
+ * the keys of its role.
  */
 export const agentActions: ReadonlySet<string> = new Set([
   'CreateCluster',
   'DeregisterContainerInstance',
   'DescribeContainerInstances',
   'DiscoverPollEndpoint',
+  'GetTaskProtection',
   'ListTagsForResource',
   'Poll',
   'RegisterContainerInstance',
@@ -45,6 +47,7 @@ export const agentActions: ReadonlySet<string> = new Set([
   'SubmitTaskStateChange',
   'TagResource',
   'UpdateContainerInstancesState',
+  'UpdateTaskProtection',
 ])
 
 export function createAuthenticator(
