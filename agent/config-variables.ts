@@ -235,6 +235,7 @@ export const variables = {
     unit: '',
     read: readWhole,
   }),
+  metricsDisabled: flag('ECS_DISABLE_METRICS', 'Open no telemetry channel: metrics are not published'),
   imageCleanupDisabled: flag('ECS_DISABLE_IMAGE_CLEANUP', 'Remove no images'),
   imageCleanupIntervalMs: duration('ECS_IMAGE_CLEANUP_INTERVAL', '30m', '10m', 'How often unused images are removed'),
   imageMinimumCleanupAgeMs: duration(

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs'
 import { findAbilities } from './abilities.ts'
 import type { HostAbilities } from './abilities.ts'
 import { instanceAttributes } from './attributes.ts'
+import { openChannels } from './channels.ts'
 import { configFileDefault, configFileVariable, readConfig } from './config.ts'
 import type { AgentConfig } from './config.ts'
 import type { PortRange } from './config-values.ts'
@@ -28,20 +29,18 @@ import type { Engine, EngineInfo } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
-import { listeningPorts, startHostPortsReporter } from './host-ports.ts'
+import { listeningPorts } from './host-ports.ts'
 import { readIdentity } from './identity.ts'
 import { startIntrospection } from './introspection.ts'
 import { openIp } from './ip-command.ts'
 import { openJournal } from './journal.ts'
-import { startLink } from './link.ts'
 import type { Link } from './link.ts'
 import { openLog } from './log.ts'
 import { startTaskNetworks } from './network-upkeep.ts'
 import type { Log } from './log.ts'
-import { startOutput } from './output.ts'
 import { withMemoryTruth } from './memory-kills.ts'
 import { registryAuthFor } from './registry-auth.ts'
-import { ClusterMismatch, endpointDiscovery, registerInstance } from './register.ts'
+import { ClusterMismatch, registerInstance } from './register.ts'
 import { openSdNotify } from './sd-notify.ts'
 import type { SdNotify } from './sd-notify.ts'
 import { realTimers } from './timers.ts'
@@ -154,8 +153,13 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
   await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
   if (config.drainOnStop) drain = async () => drainHost(ofDrain)
   const host = await base.host
-  const closeChannel = openChannel(base, host, registered, { turn, introspection: introspection.port, exit })
-  ends.unshift(closeChannel)
+  const registerAgain = async (): Promise<void> => {
+    if ((await register(base)) === registered) return
+    log.fatal({ registered }, 'This host is another container instance now; the agent has to start anew.')
+    exit(exitRetry)
+  }
+  const known = { host, turn, containerInstanceArn: registered, introspection: introspection.port }
+  ends.unshift(openChannels({ ...base, ...known, version, now: clock.now, registerAgain }))
 }
 
 function drainOptions({ config, callApi, channel, log }: Base, containerInstanceArn: string): DrainOptions {
@@ -286,75 +290,6 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     },
   }
   return channel.turn
-}
-
-/** Opens the control channel and keeps it; answers how to close it. */
-function openChannel(
-  base: Base,
-  host: HostFacts,
-  containerInstanceArn: string,
-  { turn, introspection, exit }: { readonly turn: AgentTurn; readonly introspection: number; readonly exit: Exit },
-): () => Promise<void> {
-  const { config, log, callApi, channel } = base
-  const { cluster } = config
-  const hostPorts = startHostPortsReporter({
-    timers: realTimers,
-    uuid: randomUUID,
-    ownPorts: () => turn.ownPorts(),
-    send: (type, message) => channel.link?.send(type, message) ?? false,
-  })
-  const ready = once(() =>
-    log.info(
-      { containerInstanceArn, cluster, cpus: host.cpus, memoryMiB: host.memoryMiB, introspection },
-      'Gantry agent ready: registered, and connected to its controller.',
-    ),
-  )
-  const discover = endpointDiscovery({ callApi, containerInstanceArn, cluster, now: clock.now })
-  const ours = { cluster, containerInstanceArn, region: config.region, credentials: base.credentials }
-  const output = startOutput({
-    ...ours,
-    discover,
-    engine: base.engine,
-    tasks: () => turn.tasks(),
-    dataDirectory: config.dataDirectory,
-    now: clock.now,
-    random: Math.random,
-    timers: realTimers,
-    log,
-  })
-  channel.link = startLink({
-    ...ours,
-    discover,
-    agentVersion: version,
-    agentHash: 'gantry',
-    dockerVersion: base.engineInfo.engineVersion,
-    now: clock.now,
-    random: Math.random,
-    timers: realTimers,
-    log,
-    onFrame: (frame) => void (output.onFrame(frame) || turn.onFrame(frame)),
-    onConnected() {
-      turn.linkUp()
-      hostPorts.report()
-      base.upkeep.linkUp()
-      channel.doing = `connected to ${config.backendOrigin}`
-      ready()
-    },
-    onDisconnected() {
-      turn.linkDown()
-      channel.doing = `not connected to ${config.backendOrigin}, and goes on alone`
-    },
-    async registerAgain() {
-      if ((await register(base)) === containerInstanceArn) return
-      log.fatal({ containerInstanceArn }, 'This host is another container instance now; the agent has to start anew.')
-      exit(exitRetry)
-    },
-  })
-  return async () => {
-    hostPorts.close()
-    channel.link?.close()
-    await output.close()
-  }
 }
 
 /** Waits for an engine that answers, and says once in a while what it waits for. */

@@ -108,7 +108,7 @@ await t.test(
         return new Map()
       },
       measureNow: async () => undefined,
-      engineSilentSince: () => undefined,
+      engineAnswers: async () => true,
       send(type) {
         if (isFull) return false
         sent.push({ type, at: time.now() - startedAt })

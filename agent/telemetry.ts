@@ -17,8 +17,8 @@ export interface TelemetryOptions {
   readonly measuresSince: (since: number) => Measures
   /** Measures all containers now, for a pace that is quicker than the usual sampling. */
   readonly measureNow: () => Promise<void>
-  /** Since when Docker Engine has not answered; undefined while it does. */
-  readonly engineSilentSince: () => number | undefined
+  /** Whether Docker Engine answers a ping: asked before each message, as the official agent asks. */
+  readonly engineAnswers: () => Promise<boolean>
   readonly send: (type: string, message: object) => boolean
   readonly now: () => number
   readonly timers: Timers
@@ -79,10 +79,11 @@ class Teller implements Telemetry {
   }
 
   async #publish(): Promise<void> {
-    const { now, measureNow } = this.#options
+    const { now, measureNow, engineAnswers } = this.#options
     const isQuick = now() < this.#quickUntil
-    if (isQuick) await measureNow()
+    const [answers] = await Promise.all([engineAnswers(), isQuick ? measureNow() : undefined])
     if (!this.#isUp) return
+    this.#keepEngine(answers, now())
     this.#send(now())
     this.#publishSoon(isQuick ? this.#everyMs : telemetryPaceMs.everyDefault)
   }
@@ -95,13 +96,12 @@ class Teller implements Telemetry {
     // A channel that is full is told the same again, with what came since.
     if (sent.every(Boolean)) this.#publishedAt = now
     for (const message of healthMessages(publisher, all, now)) send('PublishHealthRequest', message)
-    send('PublishInstanceStatusRequest', instanceStatusMessage(publisher, this.#engineNow(now), now))
+    send('PublishInstanceStatusRequest', instanceStatusMessage(publisher, this.#engine, now))
   }
 
-  #engineNow(now: number): { readonly silentSince: number | undefined; readonly changedAt: number } {
-    const silentSince = this.#options.engineSilentSince()
-    const isChanged = (silentSince === undefined) !== (this.#engine.silentSince === undefined)
-    if (isChanged) this.#engine = { silentSince, changedAt: silentSince ?? now }
-    return this.#engine
+  #keepEngine(answers: boolean, now: number): void {
+    const { silentSince } = this.#engine
+    if (answers === (silentSince === undefined)) return
+    this.#engine = { silentSince: answers ? undefined : now, changedAt: now }
   }
 }
