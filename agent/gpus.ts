@@ -10,7 +10,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { AgentConfig } from './config.ts'
-import type { Log } from './log.ts'
+import type { TurnLog } from './turn-options.ts'
 
 export interface HostGpus {
   /** `GPU-...` as the driver names them; each once, in the driver's order. */
@@ -42,7 +42,7 @@ const hostPlaces: GpuPlaces = {
 
 export async function findGpus(
   config: Pick<AgentConfig, 'gpuSupport' | 'gpuInfoFile'>,
-  log: Pick<Log, 'info' | 'warn'>,
+  log: Pick<TurnLog, 'info' | 'warn'>,
   places: GpuPlaces = hostPlaces,
 ): Promise<HostGpus> {
   if (!config.gpuSupport) return none
@@ -52,7 +52,7 @@ export async function findGpus(
 }
 
 /** Undefined where there is no such file, or none that can be read: then the driver is asked. */
-function readInfoFile(path: string, log: Pick<Log, 'warn'>): HostGpus | undefined {
+function readInfoFile(path: string, log: Pick<TurnLog, 'warn'>): HostGpus | undefined {
   const text = readText(path)
   if (text === undefined) return undefined
   try {

@@ -10,7 +10,7 @@ import type { AgentConfig } from './config.ts'
 import { cgroupParent } from './decide/task-cgroup.ts'
 import type { TaskCgroupSettings } from './decide/task-cgroup.ts'
 import type { EngineInfo } from './engine.ts'
-import type { Log } from './log.ts'
+import type { TurnLog } from './turn-options.ts'
 
 export interface TaskCgroupKeeping {
   readonly settings: TaskCgroupSettings
@@ -27,7 +27,7 @@ const programTimeoutMs = 10_000
 export async function keepTaskCgroups(
   config: AgentConfig,
   engine: EngineInfo,
-  log: Pick<Log, 'warn' | 'info'>,
+  log: Pick<TurnLog, 'warn' | 'info'>,
   run: RunProgram = runProgram,
 ): Promise<TaskCgroupKeeping | undefined> {
   if (!config.taskCpuMemLimit) return undefined

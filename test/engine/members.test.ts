@@ -48,8 +48,12 @@ const sleeping = (name: string, over: Partial<ContainerDefinition> = {}): Contai
 async function outputOf(taskArn: string, name: string): Promise<string> {
   const { Id, Config } = (await lab.inspect(taskArn, name)) as { Id: string; Config: { Tty?: boolean } }
   const { text } = await askEngine('GET', `/containers/${Id}/logs?stdout=1&stderr=1`)
+  if (Config.Tty === true) return text
   // Each line of a container without a terminal is led by eight bytes.
-  return Config.Tty === true ? text : text.replaceAll(/[\u0001\u0002]\0{3}[^]{4}/g, '')
+  return text
+    .split('\n')
+    .map((line) => line.slice(8))
+    .join('\n')
 }
 
 /** All that it had to say. */
@@ -64,7 +68,7 @@ interface HostConfig {
 }
 
 const hostConfigOf = async (taskArn: string, name: string): Promise<HostConfig> =>
-  (await lab.inspect(taskArn, name)).HostConfig as unknown as HostConfig
+  (await lab.inspect(taskArn, name)).HostConfig
 
 const idOf = (taskArn: string): string => taskArn.slice(taskArn.lastIndexOf('/') + 1)
 
@@ -153,7 +157,7 @@ await tap.test('out of memory is said where the container itself was killed for 
   await askEngine('POST', `/containers/${Id}/kill`)
   const killed = await lab.reaches(ofChild, 'STOPPED')
   t.equal(killed.containers?.[0]?.exitCode, 137)
-  t.match((await lab.inspect(ofChild, 'parent')) as object, { State: { OOMKilled: true } }, "Docker's flag has stayed")
+  t.match(await lab.inspect(ofChild, 'parent'), { State: { OOMKilled: true } }, "Docker's flag has stayed")
   t.equal(reasonsOf(killed)['parent'], undefined, 'a kill from outside is no want of memory')
 })
 
@@ -170,7 +174,7 @@ await tap.test('pidMode and ipcMode: the task, the host, none', async (t) => {
   ])
   const task = await lab.reaches(shared, 'RUNNING')
   t.same(task.containers?.map(({ name }) => name).sort(), ['a', 'b'], 'nobody is told of the pause container')
-  const [a = '', b = ''] = [await saidBy(shared, 'a'), await saidBy(shared, 'b')]
+  const [a, b] = [await saidBy(shared, 'a'), await saidBy(shared, 'b')]
   t.same(a.split('\n').slice(0, 2), b.split('\n').slice(0, 2), 'both are in the same namespaces')
   t.match(b, /^ +1 65534 +\/pause$/m, 'whose first process is the pause program')
   const ofHost = ['pid', 'ipc'].map((name) => `${name}:[${inodeOf(name)}]`)
@@ -191,6 +195,9 @@ await tap.test('pidMode and ipcMode: the task, the host, none', async (t) => {
 function inodeOf(namespace: string): string {
   return /\d+/.exec(readlinkSync(`/proc/self/ns/${namespace}`))?.[0] ?? ''
 }
+
+const capabilities = (text: string): bigint => BigInt(`0x${/CapEff:\s+([0-9a-f]+)/.exec(text)?.[1] ?? '0'}`)
+const has = (text: string, capability: number): boolean => ((capabilities(text) >> BigInt(capability)) & 1n) === 1n
 
 await tap.test('what a container definition says holds inside of the container', async (t) => {
   const status = "busybox grep -E 'CapEff|NoNewPrivs' /proc/self/status"
@@ -257,8 +264,6 @@ await tap.test('what a container definition says holds inside of the container',
   })
   await lab.reaches(arn, 'RUNNING')
   const said = async (name: string): Promise<string> => saidBy(arn, name)
-  const capabilities = (text: string): bigint => BigInt(`0x${/CapEff:\s+([0-9a-f]+)/.exec(text)?.[1] ?? '0'}`)
-  const has = (text: string, capability: number): boolean => ((capabilities(text) >> BigInt(capability)) & 1n) === 1n
   const [netAdmin, mknod] = [12, 27]
 
   const linux = await said('linux')
@@ -302,6 +307,8 @@ await tap.test('privileged is asked of Docker, and a machine that may not give i
   else t.match(reasonsOf(task)['mighty'], /unable to apply caps.*Docker Engine on this host may not give/s)
 })
 
+const gpu = (value: string): Partial<ContainerDefinition> => ({ resourceRequirements: [{ type: 'GPU', value }] })
+
 await tap.test('GPUs are registered, given out and handed to Docker, which says what it lacks', async (t) => {
   const gpusLeft = async (): Promise<readonly string[] | undefined> => {
     const { containerInstances } = await lab.client.send(
@@ -310,7 +317,6 @@ await tap.test('GPUs are registered, given out and handed to Docker, which says 
     return containerInstances?.[0]?.remainingResources?.find(({ name }) => name === 'GPU')?.stringSetValue
   }
   t.same(await gpusLeft(), ['GPU-aa', 'GPU-bb'])
-  const gpu = (value: string): Partial<ContainerDefinition> => ({ resourceRequirements: [{ type: 'GPU', value }] })
   await t.rejects(lab.run({ containers: [sleeping('app', gpu('3'))] }), /RESOURCE:GPU.*want 3, most registered 2/)
   const arn = await lab.run({ containers: [sleeping('app', gpu('1'))] })
   t.same((await lab.describe(arn)).containers?.[0]?.gpuIds, ['GPU-aa'])
