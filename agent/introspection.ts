@@ -4,9 +4,12 @@
  *
  * Source: amazon-ecs-agent 1.105, handlers/introspection; `reference/ecs-agent.md` section 7.1.
  */
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { PayloadContainer } from '../proto/acs.ts'
 import { definedContainers } from './decide/internal-containers.ts'
+import { instant, networksOf, restartCountOf, shownPorts, volumesOf } from './decide/task-metadata.ts'
 import type { TurnTask } from './turn.ts'
 
 const timeoutMs = 5_000
@@ -30,10 +33,7 @@ export interface Introspection {
   close(): void
 }
 
-interface Answer {
-  readonly status: number
-  readonly body: object
-}
+type Answer = { readonly status: number } & ({ readonly body: object } | { readonly text: string })
 
 /** Listens; fails with an Error that names the port where it is taken. Port 0 takes any free one. */
 export async function startIntrospection(options: IntrospectionOptions): Promise<Introspection> {
@@ -68,8 +68,10 @@ async function listening(server: Server, { address, port }: IntrospectionOptions
 
 function reply(request: IncomingMessage, response: ServerResponse, options: IntrospectionOptions): void {
   const answer = answerTo(request, options)
-  response.writeHead(answer.status, { 'content-type': 'application/json' })
-  response.end(request.method === 'HEAD' ? undefined : JSON.stringify(answer.body))
+  const [type, text] =
+    'text' in answer ? ['text/plain; charset=utf-8', answer.text] : ['application/json', JSON.stringify(answer.body)]
+  response.writeHead(answer.status, { 'content-type': type })
+  response.end(request.method === 'HEAD' ? undefined : text)
 }
 
 function answerTo({ method, url: target }: IncomingMessage, options: IntrospectionOptions): Answer {
@@ -79,7 +81,7 @@ function answerTo({ method, url: target }: IncomingMessage, options: Introspecti
   const url = URL.parse(target ?? '/', 'http://agent')
   if (url === null) return { status: 400, body: { error: 'What was asked for is no URL; / lists what there is.' } }
   const path = url.pathname.replace(/(.)\/$/, '$1')
-  if (path === '/') return { status: 200, body: { AvailableCommands: ['/v1/metadata', '/v1/tasks'] } }
+  if (path === '/') return { status: 200, body: { AvailableCommands: ['/v1/metadata', '/v1/tasks', '/license'] } }
   if (path === '/v1/metadata') {
     const { cluster, containerInstanceArn, version } = options.metadata()
     return {
@@ -91,6 +93,7 @@ function answerTo({ method, url: target }: IncomingMessage, options: Introspecti
       },
     }
   }
+  if (path === '/license') return { status: 200, text: license() }
   if (path === '/v1/tasks') return tasksAnswer(url.searchParams, options.tasks())
   return { status: 404, body: { error: `There is no ${path} here; / lists what there is.` } }
 }
@@ -127,14 +130,14 @@ function shownTask(task: TurnTask): object {
     KnownStatus: task.knownStatus,
     Family: payload.family,
     Version: payload.version,
-    Containers: definedContainers(payload).map((container) => shownContainer(task, container.name, container.image)),
+    Containers: definedContainers(payload).map((container) => shownContainer(task, container)),
   }
 }
 
-function shownContainer(task: TurnTask, name: string, image: string): object {
+function shownContainer(task: TurnTask, container: PayloadContainer): object {
+  const { name, image } = container
   const facts = task.facts.containers[name]
   const observed = task.observed.get(name)
-  const ports = observed?.ports ?? []
   return {
     DockerId: facts?.dockerId ?? '',
     DockerName: facts?.dockerName ?? '',
@@ -143,15 +146,17 @@ function shownContainer(task: TurnTask, name: string, image: string): object {
     ImageID: observed?.imageId ?? '',
     CreatedAt: instant(observed?.createdAt),
     StartedAt: instant(facts?.startedAt ?? observed?.startedAt),
-    Ports: ports.map(({ containerPort, hostPort, hostIp, protocol }) => ({
-      ContainerPort: containerPort,
-      Protocol: protocol,
-      HostPort: hostPort,
-      HostIp: hostIp,
-    })),
+    Ports: shownPorts(observed?.ports ?? []),
+    Networks: networksOf(task, container, 'v3'),
+    Volumes: volumesOf(observed),
+    RestartCount: restartCountOf(container, facts),
   }
 }
 
-function instant(at: number | undefined): string | undefined {
-  return at === undefined ? undefined : new Date(at).toISOString()
+function license(): string {
+  try {
+    return readFileSync(new URL('../LICENSE', import.meta.url), 'utf8')
+  } catch {
+    return 'Gantry is licensed as its repository says; the file LICENSE is not where this agent was installed.\n'
+  }
 }

@@ -341,7 +341,7 @@ await tap.test('introspection answers as the official agent does', async (t) => 
     const response = await fetch(`http://127.0.0.1:${introspection.port}${path}`)
     return [response.status, (await response.json()) as Record<string, unknown>]
   }
-  t.match(await get('/'), [200, { AvailableCommands: ['/v1/metadata', '/v1/tasks'] }])
+  t.match(await get('/'), [200, { AvailableCommands: ['/v1/metadata', '/v1/tasks', '/license'] }])
   t.match(await get('/v1/metadata'), [200, { Cluster: 'lab', ContainerInstanceArn: instanceArn, Version: /0\.1\.0/ }])
   t.match(await get('/v1/tasks'), [
     200,
@@ -353,6 +353,8 @@ await tap.test('introspection answers as the official agent does', async (t) => 
   t.equal((await get('/v1/tasks?taskarn=arn:none'))[0], 404)
   t.equal((await get('/v1/tasks?taskarn=a&dockerid=b'))[0], 400)
   t.equal((await get('/v2/nothing'))[0], 404)
+  const license = await fetch(`http://127.0.0.1:${introspection.port}/license`)
+  t.match(await license.text(), /Apache License/)
   t.equal((await get('//'))[0], 400, 'what is no URL does not end the agent')
   const second = startIntrospection({
     address: '127.0.0.1',

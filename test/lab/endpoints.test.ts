@@ -60,7 +60,6 @@ async function running(arn: string, name: string): Promise<Running> {
   const dockerId = container?.id ?? ''
   const raw = (await inspectRaw(dockerId, host.engine.host)) as { Config: { Env: string[] } }
   const environment = Object.fromEntries(raw.Config.Env.map((one) => one.split(/=(.*)/s).slice(0, 2)))
-  const pathOf = (uri: string | undefined): string => (uri ?? '').replace('http://169.254.170.2', '')
   return {
     arn,
     dockerId,
@@ -69,6 +68,14 @@ async function running(arn: string, name: string): Promise<Running> {
     v3: pathOf(environment['ECS_CONTAINER_METADATA_URI']),
     api: pathOf(environment['ECS_AGENT_URI']),
   }
+}
+
+function pathOf(uri: string | undefined): string {
+  return (uri ?? '').replace('http://169.254.170.2', '')
+}
+
+function protectionPath({ api }: Running): string {
+  return `${api}/task-protection/v1/state`
 }
 
 const forever = ['sh', '-c', 'trap "exit 0" TERM; while true; do sleep 0.2; done']
@@ -275,8 +282,10 @@ await tap.test('paths, methods and rates are as the official agent has them', as
 })
 
 await tap.test("a task of a service protects itself; another one is told why it can't", async (t) => {
-  const path = (one: Running): string => `${one.api}/task-protection/v1/state`
-  t.match(await ask(app.dockerId, path(app)), { status: 200, body: { failure: { Reason: 'TASK_NOT_VALID' } } })
+  t.match(await ask(app.dockerId, protectionPath(app)), {
+    status: 200,
+    body: { failure: { Reason: 'TASK_NOT_VALID' } },
+  })
   const family = await lab.define({ containers: [{ name: 'worker', command: forever }] })
   await lab.client.send(new CreateServiceCommand({ serviceName: 'workers', taskDefinition: family, desiredCount: 1 }))
   const arn = await eventually(async () => {
@@ -286,11 +295,11 @@ await tap.test("a task of a service protects itself; another one is told why it 
   await lab.reach([arn], 'RUNNING')
   const worker = await running(arn, 'worker')
   t.match(await ask(worker.dockerId, `${worker.v4}/task`), { body: { ServiceName: 'workers' } })
-  t.match(await ask(worker.dockerId, path(worker)), {
+  t.match(await ask(worker.dockerId, protectionPath(worker)), {
     status: 200,
     body: { protection: { ProtectionEnabled: false, TaskArn: arn, ExpirationDate: null } },
   })
-  const put = async (body: string): Promise<Answer> => ask(worker.dockerId, path(worker), 'PUT', body)
+  const put = async (body: string): Promise<Answer> => ask(worker.dockerId, protectionPath(worker), 'PUT', body)
   const protectedNow = await put('{"ProtectionEnabled":true,"ExpiresInMinutes":60}')
   t.match(protectedNow, { status: 200, body: { protection: { ProtectionEnabled: true, TaskArn: arn } } })
   const { ExpirationDate: until } = (protectedNow.body as { protection: { ExpirationDate: string } }).protection
