@@ -9,6 +9,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { installPackages, virtualMachinePackages } from './packages.ts'
+import { endProcess, processesUsing } from './processes.ts'
 import { ScriptError, runScript, say, seconds } from './report.ts'
 import { runTestFiles } from './run-tests.ts'
 
@@ -42,6 +43,8 @@ async function main(): Promise<number> {
     process.stdout.write(`${passed} passed, ${failed} failed\n`)
     return failed === 0 && passed > 0 ? 0 : 1
   } finally {
+    // A test that was killed leaves its machine running.
+    for (const pid of processesUsing(directory)) await endProcess(pid, 2_000)
     rmSync(directory, { recursive: true, force: true })
   }
 }
