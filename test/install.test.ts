@@ -228,6 +228,7 @@ function linesOf(unit: string): ReadonlyMap<string, readonly string[]> {
 }
 
 await test('the units keep their promises', async (t) => {
+  t.match(read('install.sh'), 'scripts/install.ts', 'the part in sh leads to the rest')
   for (const role of ['controller', 'agent'] as const) {
     const unit = linesOf(read(`gantry-${role}.service`))
     const value = (name: string) => unit.get(name)?.map((line) => line.slice(name.length + 1))
