@@ -93,7 +93,12 @@ class Course {
       createSubnet(tx, { subnetId: 'subnet-a', cidr: '10.0.0.0/28', attachment }, this.now, this.world)
       createSubnet(
         tx,
-        { subnetId: 'subnet-b', cidr: '10.0.1.0/24', ranges: ['10.0.1.7-10.0.1.11'], attachment },
+        {
+          subnetId: 'subnet-b',
+          cidr: '10.0.1.0/24',
+          ranges: ['10.0.1.7-10.0.1.11'],
+          attachment: { ...attachment, vlan: 2 },
+        },
         this.now,
         this.world,
       )

@@ -3,7 +3,7 @@
  * names the member, what is wrong with it and what would do.
  */
 import type { SubnetAttachment } from '../../proto/acs.ts'
-import { invalidParameter } from '../../proto/errors.ts'
+import { type ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { Tag } from '../../proto/model/types.ts'
 import {
   blocksOverlap,
@@ -92,8 +92,8 @@ export function checkSubnet(input: SubnetInput): CheckedSubnet {
 }
 
 /**
- * Refused where another subnet has some of the same addresses, unless the two are in different availability zones and on
- * different networks: a host could be attached to both, and could not tell their addresses apart.
+ * Refused where another subnet has some of the same addresses and a host could be attached to both, so that it could not
+ * tell them apart. In different availability zones two may have the same block; what could be one LAN, not the same ranges.
  */
 export function checkNeighbours(subnet: CheckedSubnet, subnetId: string, others: readonly SubnetRow[]): void {
   const block = parseCidr(subnet.cidr)
@@ -101,21 +101,44 @@ export function checkNeighbours(subnet: CheckedSubnet, subnetId: string, others:
     if (other.subnetId === subnetId) continue
     const otherBlock = parseCidr(other.cidr)
     checkVxlanIds(subnet, other)
-    if (block === undefined || otherBlock === undefined || !blocksOverlap(block, otherBlock)) continue
     const isSameNetwork = attachmentText(subnet.attachment) === attachmentText(other.attachment)
-    const areApart =
-      subnet.availabilityZone !== undefined &&
-      other.availabilityZone !== undefined &&
-      subnet.availabilityZone !== other.availabilityZone
-    if (!isSameNetwork && areApart) continue
-    const why = isSameNetwork
-      ? `on the same network (${attachmentText(other.attachment)})`
-      : 'and hosts could be attached to both: only in different availability zones can two have the same addresses'
-    throw invalidParameter(
-      `cidr ${subnet.cidr} overlaps with ${other.cidr} of subnet ${nameOf(other)}, ${why}. Choose another block, or change ` +
-        'the ranges of the subnet that is there.',
-    )
+    const areApart = areInDifferentZones(subnet, other)
+    if (isSameNetwork && subnet.attachment.kind === 'macvlan' && !areApart) throw alreadyAttached(subnet, other)
+    if (block === undefined || otherBlock === undefined || !blocksOverlap(block, otherBlock)) continue
+    if (areApart && !mayShareAddresses(subnet, other)) continue
+    const why = areApart
+      ? `and so do the ranges: both may be the same network (${attachmentText(other.attachment)}). Give each its own ranges`
+      : 'and hosts could be attached to both. Choose another block, or give each an availability zone of its own'
+    throw invalidParameter(`cidr ${subnet.cidr} overlaps with ${other.cidr} of subnet ${nameOf(other)}, ${why}.`)
   }
+}
+
+function areInDifferentZones(one: CheckedSubnet, other: SubnetRow): boolean {
+  const zones = [one.availabilityZone, other.availabilityZone]
+  return zones.every((zone) => zone !== undefined) && zones[0] !== zones[1]
+}
+
+/** Interfaces of other names may well be on the same LAN: then the cidr may be the same, and the ranges may not. */
+function mayShareAddresses(one: CheckedSubnet, other: SubnetRow): boolean {
+  if (one.attachment.kind !== other.attachment.kind || one.attachment.kind === 'bridge') return false
+  if (one.attachment.kind !== 'macvlan' || other.attachment.kind !== 'macvlan') return true
+  if (one.attachment.vlan !== other.attachment.vlan) return false
+  return one.ranges.some((range) => other.ranges.some((otherRange) => rangesOverlap(range, otherRange)))
+}
+
+function rangesOverlap(one: AddressRange, other: AddressRange): boolean {
+  const [first = 0, last = 0, otherFirst = 0, otherLast = 0] = [one.first, one.last, other.first, other.last].map(
+    parseIpv4,
+  )
+  return first <= otherLast && otherFirst <= last
+}
+
+function alreadyAttached({ attachment }: CheckedSubnet, other: SubnetRow): ApiError {
+  return invalidParameter(
+    `attachment: subnet ${nameOf(other)} is ${attachmentText(attachment)} already, and Docker has one macvlan network for ` +
+      'each interface, or VLAN of it, of a host. Widen the ranges of that subnet, or give this one a VLAN or an availability ' +
+      'zone of its own.',
+  )
 }
 
 /** Another one than that of each subnet with some of the same addresses, so that no two have a MAC address in common. */

@@ -178,11 +178,9 @@ await t.test('subnets: made, shown, changed, deleted; and what is refused', asyn
     [{ ...lan, ranges: ['10.21.0.1'], gateway: '10.21.0.1' }, /too small.* have 0 /],
     [{ ...lan, ranges: ['10.21.0.1', '10.21.0.2'], gateway: '10.21.0.1' }, /too small.* have 1 .*own interface/],
     [{ ...lan, reservedAddresses: ['10.9.9.9'] }, /reservedAddresses 10\.9\.9\.9 lies outside/],
-    [
-      { ...lan, cidr: '10.20.0.0/25', attachment: eth0 },
-      /overlaps with 10\.20\.0\.0\/24 .*\(lan\), on the same network/,
-    ],
-    [{ ...lan, cidr: '10.20.0.0/24' }, /overlaps with .* different availability zones/],
+    [{ ...lan, attachment: eth0 }, /\(lan\) is macvlan on eth0 already.*VLAN/],
+    [{ ...lan, cidr: '10.20.0.0/25', attachment: vxlan }, /overlaps with 10\.20\.0\.0\/24 .*\(lan\)/],
+    [{ ...lan, cidr: '10.20.0.0/24' }, /overlaps with .* availability zone of its own/],
     [{ ...lan, attachment: { kind: 'ipvlan' } }, /macvlan, bridge or vxlan, and not 'ipvlan'/],
     [{ ...lan, attachment: { kind: 'macvlan' } }, /attachment\.parent must be the name/],
     [{ ...lan, attachment: { kind: 'macvlan', parent: 'an interface too long' } }, /attachment\.parent/],
@@ -205,6 +203,14 @@ await t.test('subnets: made, shown, changed, deleted; and what is refused', asyn
     status: 400,
     json: { code: 'ConflictException' },
   })
+
+  const zoned = await rest('PATCH', `/v1/subnets/${subnetId}`, { availabilityZone: 'a' })
+  test.equal(zoned.json['availabilityZone'], 'a')
+  const inB = { ...lan, cidr: '10.20.0.0/24', availabilityZone: 'b' }
+  const sameRanges = await rest('POST', '/v1/subnets', { ...inB, ranges: ['10.20.0.119-10.20.0.130'] })
+  test.match(sameRanges.json, { code: 'InvalidParameterException', message: /so do the ranges.*same network/ })
+  const otherRanges = await madeSubnet(test, { ...inB, ranges: ['10.20.0.120-10.20.0.130'] })
+  test.equal((await rest('DELETE', `/v1/subnets/${otherRanges}`)).status, 204)
 
   const changed = await rest('PATCH', `/v1/subnets/${subnetId}`, { gateway: null, ranges: [], name: 'island' })
   test.match(changed.json, { name: 'island', ranges: ['10.20.0.1-10.20.0.254'], addresses: { free: 253 } })
@@ -478,7 +484,11 @@ await t.test('a host that was deregistered by force leaves its addresses in quar
 await t.test('several subnets, a default one, and an update to another', async (test) => {
   const attachment = { kind: 'macvlan', parent: 'eth8' }
   const small = await madeSubnet(test, { cidr: '10.70.0.0/28', attachment, availabilityZone: 'a' })
-  const large = await madeSubnet(test, { cidr: '10.71.0.0/24', attachment, availabilityZone: 'a' })
+  const large = await madeSubnet(test, {
+    cidr: '10.71.0.0/24',
+    attachment: { ...attachment, vlan: 71 },
+    availabilityZone: 'a',
+  })
   const elsewhere = await madeSubnet(test, { cidr: '10.72.0.0/24', attachment, availabilityZone: 'b' })
   const host = await startHost([
     eni,
