@@ -71,10 +71,8 @@ export function startAgents(services: AgentsServices): Agents {
     telemetry.tick()
   }, tickMs)
   let closing = false
-  metrics.gauge('gantry_agent_sockets', 'Open sockets of agents.', () => [{ labels: {}, value: sockets.size }])
-  metrics.gauge('gantry_exec_sessions', 'Open sessions of ExecuteCommand.', () => [
-    { labels: {}, value: sessions.count },
-  ])
+  gauge(metrics, 'gantry_agent_sockets', 'Open sockets of agents.', () => sockets.size)
+  gauge(metrics, 'gantry_exec_sessions', 'Open sessions of ExecuteCommand.', () => sessions.count)
   const keep = (webSocket: WebSocket): void => {
     sockets.add(webSocket)
     webSocket.on('close', () => sockets.delete(webSocket))
@@ -126,6 +124,10 @@ export function startAgents(services: AgentsServices): Agents {
       await Promise.all(ends)
     },
   }
+}
+
+function gauge(metrics: Metrics, name: string, help: string, read: () => number): void {
+  metrics.gauge(name, help, () => [{ labels: {}, value: read() }])
 }
 
 function acceptor(maxPayload: number): WebSocketServer {

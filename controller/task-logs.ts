@@ -18,7 +18,8 @@ export interface TaskLogsServices {
 }
 
 export interface LogsWanted {
-  readonly tail: number
+  /** Absent: all. */
+  readonly tail: number | undefined
   /** Epoch milliseconds. */
   readonly since: number | undefined
   readonly follow: boolean
@@ -118,11 +119,11 @@ async function* readStore(
 async function startsOf(
   logStore: LogStore,
   streams: readonly StoredLogStream[],
-  tail: number,
+  tail: number | undefined,
   since: number | undefined,
 ): Promise<Map<number, number>> {
   const starts = new Map<number, number>()
-  let left = tail
+  let left = tail ?? Number.MAX_SAFE_INTEGER
   for (const { id, first, next } of streams.toReversed()) {
     const earliest = since === undefined ? first : await logStore.ask('since', { stream: id, time: since })
     const from = Math.max(earliest, next - left)

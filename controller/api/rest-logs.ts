@@ -17,6 +17,7 @@ interface LogsQuery {
   readonly follow?: boolean
 }
 
+/** Where neither a number of lines nor a time is given. */
 const tailDefault = 100
 const tailMax = 10_000
 /** Of an answer in one piece; who wants more follows, or asks from a later time. */
@@ -62,8 +63,7 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
               type: 'integer',
               minimum: 0,
               maximum: tailMax,
-              default: tailDefault,
-              description: 'Lines from the end',
+              description: `Lines from the end; without it ${tailDefault}, or all since the time that is given`,
             },
             since: { type: 'string', description: 'Not before: ISO 8601 with a zone, or epoch milliseconds' },
             follow: { type: 'boolean', default: false },
@@ -73,7 +73,8 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       },
     },
     async (request, reply) => {
-      const { tail = tailDefault, follow = false } = request.query
+      const { follow = false } = request.query
+      const tail = request.query.tail ?? (request.query.since === undefined ? tailDefault : undefined)
       const task = requireTask(services.turn.reader, request.params.task)
       const container = containerOf(task, request.query.container)
       const ended = new AbortController()
@@ -106,7 +107,7 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
         logGroup,
         logStream,
         note,
-        events: events.slice(-tail || events.length),
+        events: tail === undefined ? events : events.slice(Math.max(0, events.length - tail)),
       }
     },
   )
