@@ -91,9 +91,10 @@ function detailsOf({ State: state, HostConfig: host, NetworkSettings: settings, 
       ipv6: address?.GlobalIPv6Address ?? '',
       mac: address?.MacAddress ?? '',
     })),
-    mounts: (mounts ?? []).map(({ Name: name = '', Source: source = '', Destination: destination = '' }) => {
-      return { name, source, destination }
-    }),
+    // In Docker's own document they stand in any order.
+    mounts: (mounts ?? [])
+      .map(({ Name: name = '', Source: source = '', Destination: destination = '' }) => ({ name, source, destination }))
+      .toSorted((a, b) => (a.destination < b.destination ? -1 : 1)),
     logDriver: host.LogConfig?.Type ?? '',
     logOptions: host.LogConfig?.Config ?? {},
     healthCheckedAt: instantOf(lastCheck?.End),

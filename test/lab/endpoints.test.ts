@@ -5,6 +5,7 @@
  */
 import { network } from './enter.ts'
 import { CreateServiceCommand, ListTasksCommand, StopTaskCommand, TagResourceCommand } from '@aws-sdk/client-ecs'
+import { resolve } from 'node:path'
 import tap from 'tap'
 import { askEngine, inspectRaw } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
@@ -77,6 +78,21 @@ function pathOf(uri: string | undefined): string {
 function protectionPath({ api }: Running): string {
   return `${api}/task-protection/v1/state`
 }
+
+const repository = resolve(import.meta.dirname, '../..')
+const sdkProgram = `
+  import { createRequire } from 'node:module'
+  const load = createRequire('${repository}/package.json')
+  const { ECSClient } = load('@aws-sdk/client-ecs')
+  const { fromHttp } = load('@aws-sdk/credential-provider-http')
+  const client = new ECSClient({})
+  const failure = async (find) => find().then(() => process.exit(1), ({ name, message }) => name + ': ' + message)
+  console.log(JSON.stringify({
+    region: await client.config.region(),
+    chain: await failure(() => client.config.credentials()),
+    container: await failure(fromHttp({ maxRetries: 0 })),
+  }))
+`
 
 const forever = ['sh', '-c', 'trap "exit 0" TERM; while true; do sleep 0.2; done']
 
@@ -237,6 +253,28 @@ await tap.test('host mode: the same address, also while a task publishes port 80
   t.match(await ask(app.dockerId, app.v4), { status: 200 }, 'and the other task still gets its own')
   t.equal((await ask(app.dockerId, one.v4)).status, 404, 'a container in bridge mode is not the host')
   t.equal((await ask(one.dockerId, app.v4)).status, 404, 'and the host is no such container')
+})
+
+await tap.test('an AWS SDK finds its region, and says why there are no keys', async (t) => {
+  const arn = await start({
+    networkMode: 'host',
+    taskRoleArn: 'arn:aws:iam::123456789012:role/worker',
+    containers: [{ name: 'sdk', command: forever }],
+  })
+  const { environment } = await running(arn, 'sdk')
+  // The program runs on the host itself, as one in host mode does: no image of the lab has a Node.
+  const program = await host.machine.run([process.execPath, '--input-type=module', '-e', sdkProgram], {
+    AWS_REGION: environment['AWS_REGION'] ?? '',
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: environment['AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'] ?? '',
+    AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
+    AWS_CONFIG_FILE: '/dev/null',
+  })
+  t.equal(await program.ended, 0, program.output())
+  t.match(JSON.parse(program.output()), {
+    region: 'us-east-1',
+    chain: /^CredentialsProviderError: Could not load credentials from any providers/,
+    container: /^CredentialsProviderError: .*503/,
+  })
 })
 
 await tap.test("another task's id is refused as if it were nobody's", async (t) => {
