@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { ecsModel } from '../../proto/model/model.ts'
 import type { ContainerDefinition } from '../../proto/model/types.ts'
 import { aCall, aState, aWorld, inTransaction } from '../../test/support/builders.ts'
 import { refusal } from '../../test/support/refusal.ts'
@@ -449,5 +451,34 @@ await t.test('sizes are read in every form of ECS', async (test) => {
   ] as const
   for (const [units, mebibytes, isOffered] of pairs) {
     test.equal(isFargateSize(units, mebibytes), isOffered, `${units} with ${mebibytes}`)
+  }
+})
+
+/** Every member of a shape, those of its structures and lists of them included: `portMappings.hostPort`. */
+function membersOf(shape: string, before = ''): readonly string[] {
+  return Object.entries(ecsModel.structures[shape]?.members ?? {}).flatMap(([name, type]) => {
+    const of = ecsModel.lists[type] ?? type
+    return of in ecsModel.structures ? membersOf(of, `${before}${name}.`) : [`${before}${name}`]
+  })
+}
+
+await t.test('docs/task-definition-members.md says of each member what becomes of it', async (test) => {
+  const page = readFileSync(new URL('../../docs/task-definition-members.md', import.meta.url), 'utf8')
+  const states = new Map<string, string>()
+  let before = ''
+  for (const line of page.split('\n')) {
+    if (line.startsWith('## ')) before = line === '## Containers' ? 'containerDefinitions.' : ''
+    const [, members = '', state = '', how] = line.split('|').map((cell) => cell.trim())
+    // A row has three cells, each with a bar on both sides.
+    if (how === undefined || line.split('|').length !== 5) continue
+    for (const [, member = ''] of members.matchAll(/`([^`]+)`/g)) {
+      test.notOk(states.has(`${before}${member}`), `${member} has one row`)
+      states.set(`${before}${member}`, state)
+    }
+  }
+  const members = membersOf('RegisterTaskDefinitionRequest')
+  test.ok(members.length > 100, 'the model was read')
+  for (const member of members) {
+    test.match(states.get(member), /^(?:done|refused|not placed|done, or not placed)$/, `the row of ${member}`)
   }
 })
