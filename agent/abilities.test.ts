@@ -289,11 +289,12 @@ const mounts = (options: string): string =>
   '22 1 8:1 / / rw - ext4 /dev/sda1 rw\n' +
   `30 22 8:2 / /var/lib/docker rw,relatime shared:9 - xfs /dev/sdb1 ${options}\n`
 
+const why = (info: Partial<EngineInfo>, options = 'rw,attr2,prjquota'): string => {
+  const limits = storageLimits({ ...engineInfo, ...info }, mounts(options))
+  return limits.canLimit ? 'can' : limits.why
+}
+
 await t.test('whether a disk can be held to a size depends on what Docker keeps it on', async (test) => {
-  const why = (info: Partial<EngineInfo>, options = 'rw,attr2,prjquota'): string => {
-    const limits = storageLimits({ ...engineInfo, ...info }, mounts(options))
-    return limits.canLimit ? 'can' : limits.why
-  }
   test.equal(why({}), 'can')
   test.equal(why({}, 'rw,pquota'), 'can')
   test.match(why({}, 'rw,noquota'), /the xfs under \/var\/lib\/docker is not mounted with the option pquota/)
