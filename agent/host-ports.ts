@@ -10,6 +10,8 @@ export interface HostPorts {
 
 /** How often the host's ports are looked at. */
 const lookIntervalMs = 5_000
+/** Where nobody takes the report, there is less to hurry. */
+const untoldLookIntervalMs = 60_000
 
 const tcpListen = '0A'
 /** Linux shows an unconnected UDP socket as closed. */
@@ -69,24 +71,28 @@ export function startHostPortsReporter(options: HostPortsOptions): HostPortsRepo
   const look = options.look ?? listeningPorts
   let before = foreign(look(), options.ownPorts())
   let told = ''
+  let isTaken = true
   const send = (ports: HostPorts): void => {
     const message: GantryHostReport = {
       messageId: options.uuid(),
       usedTcpPorts: ports.tcp,
       usedUdpPorts: ports.udp,
     }
-    if (options.send('GantryHostReport', message)) told = JSON.stringify(ports)
+    isTaken = options.send('GantryHostReport', message)
+    if (isTaken) told = JSON.stringify(ports)
   }
   const tick = (): void => {
     const now = foreign(look(), options.ownPorts())
     const lasting = { tcp: both(before.tcp, now.tcp), udp: both(before.udp, now.udp) }
     before = now
     if (JSON.stringify(lasting) !== told) send(lasting)
-    cancel = options.timers.after(lookIntervalMs, tick)
+    cancel = options.timers.after(isTaken ? lookIntervalMs : untoldLookIntervalMs, tick)
   }
   let cancel = options.timers.after(lookIntervalMs, tick)
   return {
     report() {
+      cancel()
+      cancel = options.timers.after(lookIntervalMs, tick)
       before = foreign(look(), options.ownPorts())
       send(before)
     },

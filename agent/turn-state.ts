@@ -1,6 +1,7 @@
 /** What the turn holds in memory, and what of it the journal doesn't have yet. Everything here is changed by the turn alone. */
 import type { PayloadTask } from '../proto/acs.ts'
 import type { Journal, OutboxEntry } from './decide/journal-records.ts'
+import { isSame } from './decide/same.ts'
 import type { EngineStep } from './decide/steps.ts'
 import type { HostPort, TaskFacts, TaskView } from './decide/view.ts'
 import type { ObservedContainer } from './engine.ts'
@@ -114,7 +115,7 @@ export function setPayload(state: TurnState, task: LiveTask, payload: PayloadTas
 
 /** Takes new facts; equal ones cost neither a write nor a decision. */
 export function setFacts(state: TurnState, task: LiveTask, facts: TaskFacts): boolean {
-  if (facts === task.facts || JSON.stringify(facts) === JSON.stringify(task.facts)) return false
+  if (isSame(facts, task.facts)) return false
   task.facts = facts
   state.unsaved.facts.add(facts.taskArn)
   state.dirty.add(facts.taskArn)
@@ -219,3 +220,11 @@ export function surplusStopped(state: TurnState, stoppedTasksMax: number): Reado
 }
 
 const none: ReadonlySet<string> = new Set()
+
+/** Images that this agent pulled for tasks that it still knows. */
+export function imagesPulled(state: TurnState): readonly string[] {
+  return [...state.tasks.values()].flatMap(({ payload, facts }) => {
+    if (facts.pullStoppedAt === undefined) return []
+    return payload.containers.filter(({ name }) => facts.containers[name]?.imageReady).map(({ image }) => image)
+  })
+}

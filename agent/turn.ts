@@ -31,6 +31,7 @@ import type { ObserveContext } from './turn-observe.ts'
 import type { AgentTurn, AgentTurnOptions, TurnTask } from './turn-options.ts'
 import {
   heldPorts,
+  imagesPulled,
   isOfKnownRestart,
   isUnsaved,
   liveTask,
@@ -47,8 +48,9 @@ import type { EngineWatch } from './watch-engine.ts'
 
 export type { AgentTurn, AgentTurnConfig, AgentTurnOptions, TurnLog, TurnTask } from './turn-options.ts'
 
-/** A journal that cannot be written is tried again after this long. */
+/** A journal that cannot be written is tried again after this long, then after twice as long each time, up to the most. */
 const journalRetryMs = 1000
+const journalRetryMostMs = 10_000
 /** What a crash may take, for Docker or the controller tells it again, shares a sync with what comes within this time. */
 const journalLagMs = 250
 
@@ -98,6 +100,7 @@ class Turn {
   #closed = false
   #cleanupDue: ReadonlySet<string> = new Set()
   #journalFails = false
+  #journalRetryMs = journalRetryMs
   /** Since when something waits for the next sync that is due anyway. */
   #unsavedSince: number | undefined
   /** Of the loop, since the start. */
@@ -226,7 +229,7 @@ class Turn {
       ? this.#outbox.flush((change) => send('GantryTaskStateChange', change), now)
       : undefined
     const lagEnds = this.#unsavedSince === undefined ? undefined : this.#unsavedSince + journalLagMs
-    this.#armWake(now, [resendAt, saved ? lagEnds : now + journalRetryMs, this.#tellOfEngine(now)])
+    this.#armWake(now, [resendAt, saved ? lagEnds : now + this.#journalRetryMs, this.#tellOfEngine(now)])
   }
 
   /** What cannot be taken in, such as a message of a shape that nobody thought of, fails alone, loudly. */
@@ -296,11 +299,13 @@ class Turn {
       saveTurn(this.#state, journal)
       if (this.#journalFails) log.info({}, 'the journal can be written again')
       this.#journalFails = false
+      this.#journalRetryMs = journalRetryMs
       this.#unsavedSince = undefined
       return true
     } catch (error) {
       if (!this.#journalFails)
         log.error({ err: error }, 'the journal cannot be written; no new task is started until it can')
+      else this.#journalRetryMs = Math.min(this.#journalRetryMs * 2, journalRetryMostMs)
       this.#journalFails = true
       return false
     }
@@ -438,12 +443,4 @@ class Turn {
     if (next === Number.POSITIVE_INFINITY) return
     this.#cancelWake = this.#options.timers.after(Math.max(0, next - now), () => this.#submit(() => undefined))
   }
-}
-
-/** Images that this agent pulled for tasks that it still knows. */
-function imagesPulled(state: TurnState): readonly string[] {
-  return [...state.tasks.values()].flatMap(({ payload, facts }) => {
-    if (facts.pullStoppedAt === undefined) return []
-    return payload.containers.filter(({ name }) => facts.containers[name]?.imageReady).map(({ image }) => image)
-  })
 }
