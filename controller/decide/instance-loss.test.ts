@@ -18,7 +18,14 @@ import type { State } from '../state/state.ts'
 import type { ClusterRow, InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Change } from '../state/transaction.ts'
 import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
-import { type InstanceSight, isHeld, type LossMemory, massLossOf, massWindowMs } from './instance-loss.ts'
+import {
+  type InstanceSight,
+  isHeld,
+  type LossMemory,
+  massLossOf,
+  massWindowMs,
+  returnSettleMs,
+} from './instance-loss.ts'
 import { instanceTasksDecider } from './instance-tasks.ts'
 import { schedule } from './schedule.ts'
 import { countHeldLost } from './service-tasks.ts'
@@ -259,7 +266,7 @@ await t.test('an instance is lost 15 s after its agent was last heard, and its t
   scene.tick()
   test.equal(scene.state.get('instance', scene.id(0))?.lostSince, lostAt, 'a second tick changes nothing')
   scene.back(0)
-  scene.now += 4999
+  scene.now += returnSettleMs - 1
   scene.tick()
   test.same(scene.lost(), [0], 'first its agent tells which of its tasks ended meanwhile')
   test.equal(scene.tasksOn(0)[0]?.lostSince, lostAt)
@@ -372,7 +379,7 @@ await t.test('those that come back one after the other are waited for: nothing o
   scene.back(0)
   scene.now += 2 * second
   scene.back(1, 2)
-  scene.now += 3 * second
+  scene.now += returnSettleMs - 2 * second
   scene.tick()
   test.same(scene.lost(), [1, 2], 'the first has told, the others are back and have not')
   test.not(scene.cluster()?.replacementPausedSince, undefined)

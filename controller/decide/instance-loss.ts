@@ -14,12 +14,14 @@ export const suspectAfterMs = 7500
 /**
  * For so long an instance whose agent is back still counts as lost: first the agent tells which of its tasks ended
  * meanwhile. Otherwise tasks that died with their host would count again, and healthy replacements be stopped for them.
+ * Reports of our agent come with its connection; the rest is for stopping what is too much, within 5 s of the return.
  */
-export const returnSettleMs = 5000
+export const returnSettleMs = 3000
 
 /**
  * For so long after a pause has ended by itself, the instances that were lost with the others and are still away are waited
- * for, milliseconds: an agent that was cut off for long tries again after pauses of up to two minutes, and then some.
+ * for, milliseconds: an official agent that was cut off for long tries again after pauses of up to two minutes, and then
+ * some.
  */
 export const returnPatienceMs = 150_000
 
