@@ -6,11 +6,13 @@
  *   npm run sim -- --seed 4711 --seeds 50  fifty from there on
  *   npm run sim -- --seed 4711 --about ID  the lines of its history that name something
  *   npm run sim -- --seeds 1000 --jobs 1   in one process
+ *   npm run sim -- --alone --seeds 20      thirty days without a controller, twenty times
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { AloneStory } from '../test/sim/alone-story.ts'
 import type { SeedOrder, SeedReport } from './sim-worker.ts'
 
 const progressEveryMs = 10_000
@@ -24,6 +26,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: String(availableParallelism()) },
     lines: { type: 'string', default: '80' },
     about: { type: 'string' },
+    alone: { type: 'boolean', default: false },
   },
 })
 const first = wholeNumber('seed', values.seed)
@@ -134,6 +137,21 @@ function order(child: ChildProcess, seedOrder: SeedOrder): void {
   child.send(seedOrder)
 }
 
+/** One after the other; each says how it went. */
+async function alone(): Promise<boolean> {
+  let isWell = true
+  for (let seed = first; seed < first + count; seed += 1) {
+    const result = await new AloneStory(seed).run()
+    const { findings, convergedMs, rejoinedMs, startsAlone, checks } = result
+    isWell &&= findings.length === 0
+    say(`seed ${seed}: ${startsAlone} starts, ${checks} looks, settled in ${convergedMs} and ${rejoinedMs} ms`)
+    if (findings.length > 0) for (const line of result.history(lines, values.about)) say(`  ${line}`)
+    for (const finding of findings) say(`  BROKEN ${finding}`)
+  }
+  return isWell
+}
+
+if (values.alone) process.exit((await alone()) ? 0 : 1)
 const progress = count === 1 ? undefined : setInterval(() => say(summary.progress()), progressEveryMs)
 await Promise.all(Array.from({ length: jobs }, work))
 clearInterval(progress)

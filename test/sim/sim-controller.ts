@@ -71,6 +71,7 @@ export class SimController {
   #turn: Turn | undefined
   #life = 0
   #starting = false
+  #isOff = false
 
   constructor(parts: ControllerParts) {
     this.#parts = parts
@@ -159,7 +160,19 @@ export class SimController {
     this.#turn = undefined
     const { time, routes, chaos } = this.#parts
     if (server !== undefined) serverDied(server, routes)
+    if (this.#isOff) return
     time.after(chaos.isOver ? 1000 : this.#parts.random.between(500, 20_000), () => void this.start())
+  }
+
+  /** Its machine is without power, until `powerOn`. */
+  powerOff(): void {
+    this.#isOff = true
+    this.kill()
+  }
+
+  powerOn(): void {
+    this.#isOff = false
+    void this.start()
   }
 
   /** As on SIGTERM: no new calls and connections, what is under way is finished within ten seconds, then it ends. */

@@ -185,13 +185,18 @@ export class SimEngine {
     const ownMs = hangs ? limitMs + chaos.random.between(1, 60_000) : slow ? chaos.random.between(300, 15_000) : 0
     const waitMs = name.endsWith('Container') ? this.#queue(String(args[0]), ownMs) : 0
     const askedAt = this.#elapsed.now()
-    this.#timers.after(waitMs, () => {
+    this.#after(waitMs, () => {
       // Docker takes a container's lock in the order of asking: a start behind another start finds it running.
       const isDone = name === 'startContainer' && (this.#startedAt.get(String(args[0])) ?? -1) >= askedAt
       if (isDone) settle({ value: undefined })
-      else this.#timers.after(ownMs, () => void this.#deed(name, args, epoch, fails).then(settle))
+      else this.#after(ownMs, () => void this.#deed(name, args, epoch, fails).then(settle))
     })
     return promise
+  }
+
+  #after(delayMs: number, callback: () => void): void {
+    if (delayMs === 0) callback()
+    else this.#timers.after(delayMs, callback)
   }
 
   /** How long a call that takes `ownMs` has to wait for those about the same container. */

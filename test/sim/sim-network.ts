@@ -27,6 +27,7 @@ export class NoAnswer extends Error {}
 
 const handshakeTimeoutMs = 30_000
 const callTimeoutMs = 42_000
+const darkCallMs = 3_600_000
 const closeCodes = { goingAway: 1001 } as const
 const closeTimeoutMs = { agent: 30_000, controller: 2000 }
 
@@ -40,6 +41,9 @@ export class Route {
   /** The controller's process, while there is one. */
   readonly server: () => Server | undefined
   readonly connections = new Set<Connection>()
+  /** What is asked while it is dark has no answer, not even the network's; one long question stands for many short ones. */
+  readonly #inTheDark = new Set<() => void>()
+  #isDark = false
   #dialled = 0
 
   constructor(name: string, time: SimTime, chaos: Chaos, server: () => Server | undefined) {
@@ -53,6 +57,20 @@ export class Route {
     const { random } = this.chaos
     const usual = random.between(0, 3)
     return this.chaos.strikes(this.name, 'frameDelayed') ? random.between(100, 4000) : usual
+  }
+
+  /** The other side is switched off, for days. */
+  darken(): void {
+    Object.assign(this, { upCut: true, downCut: true })
+    this.#isDark = true
+    for (const connection of this.connections) connection.breaks({ agent: true, controller: true })
+  }
+
+  light(): void {
+    this.#isDark = false
+    for (const end of this.#inTheDark) end()
+    this.#inTheDark.clear()
+    this.heal()
   }
 
   heal(): void {
@@ -75,6 +93,16 @@ export class Route {
   async call(operation: string, input: object): Promise<Readonly<Record<string, unknown>>> {
     const { time, chaos } = this
     await time.sleep(this.latencyMs())
+    if (this.#isDark) {
+      await new Promise<void>((resolve) => {
+        const cancel = time.after(darkCallMs, resolve)
+        this.#inTheDark.add(() => {
+          cancel()
+          resolve()
+        })
+      })
+      throw new NoAnswer('nobody is there')
+    }
     const server = this.server()
     if (server === undefined) throw new NoAnswer('connection refused')
     if (this.upCut || chaos.strikes(this.name, 'callLost', operation)) {
