@@ -5,6 +5,7 @@
  * Source: the official agent's rules, amazon-ecs-agent 1.105.1 (`agent/engine/dependencygraph`, `agent/api/task`).
  */
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
+import { withNetworkHeld } from './network-hold.ts'
 import { namesBefore } from './payload.ts'
 import { restartsByPolicy, startedAgain } from './restart.ts'
 import { isHeldOpen, mayRestartAlone, startedAgainAlone } from './restart-alone.ts'
@@ -93,7 +94,7 @@ export function settle(
 }
 
 function settleOnce(view: TaskView, now: number, pullBehavior: PullBehavior, controller: ControllerSight): TaskFacts {
-  let facts = withRestarts(view, now, pullBehavior, controller)
+  let facts = withRestarts({ ...view, facts: withNetworkHeld(view) }, now, pullBehavior, controller)
   const stopping = shouldStop(view.payload, facts, pullBehavior)
   for (const container of view.payload.containers) {
     const settled = settleContainer({ ...view, facts }, container, stopping, now)

@@ -132,6 +132,8 @@ export interface TaskFacts {
     | {
         /** True from when it was looked at until the container that holds it has started. */
         readonly isReady?: true | undefined
+        /** When Docker started the container that holds it, in this run of the task. */
+        readonly heldSince?: number | undefined
         readonly retry?: Retry | undefined
       }
     | undefined

@@ -1,0 +1,20 @@
+/**
+ * Notices that the container which holds a task's network was started a second time behind the agent's back: its network
+ * is another one then, and the task's other containers are still in the one before, which leads nowhere.
+ */
+import { internalNames } from './internal-containers.ts'
+import type { TaskFacts, TaskView } from './view.ts'
+
+/** The facts with what follows for the task; the same object where nothing does. */
+export function withNetworkHeld({ facts, observed }: TaskView): TaskFacts {
+  const pause = facts.containers[internalNames.CNI_PAUSE]
+  const shown = observed.get(internalNames.CNI_PAUSE)
+  if (pause?.knownStatus !== 'RUNNING' || shown?.status !== 'running' || shown.startedAt === undefined) return facts
+  const { heldSince } = facts.network ?? {}
+  if (heldSince === undefined) return { ...facts, network: { heldSince: shown.startedAt } }
+  if (heldSince === shown.startedAt || facts.reason !== undefined) return facts
+  const reason =
+    "ContainerNetworkingError: the container that holds the task's network was started again by somebody else; " +
+    'the network of the other containers is gone.'
+  return { ...facts, reason }
+}
