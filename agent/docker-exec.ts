@@ -28,7 +28,7 @@ export function streamCalls(call: Call, limits: EngineLimits): EngineStreams {
       return { stream, tty: Config.Tty, running: State.Running }
     },
 
-    async startExec(containerId, { command, tty }, onCreated) {
+    async startExec(containerId, { command, tty, columns, rows }, onCreated) {
       const exec = await call(`make a command in ${containerId}`, limits.createMs, async (docker, abortSignal) =>
         docker.getContainer(containerId).exec({
           Cmd: [...command],
@@ -36,6 +36,8 @@ export function streamCalls(call: Call, limits: EngineLimits): EngineStreams {
           AttachStdout: true,
           AttachStderr: true,
           Tty: tty,
+          // From API 1.42 on the terminal has its size when the command starts; below it gets it a moment later.
+          ...(tty && columns !== undefined && rows !== undefined && { ConsoleSize: [rows, columns] }),
           abortSignal,
         }),
       )

@@ -21,6 +21,8 @@ export interface OpenLogs {
 export interface ExecWanted {
   readonly command: readonly string[]
   readonly tty: boolean
+  readonly columns?: number | undefined
+  readonly rows?: number | undefined
 }
 
 export interface RunningExec {

@@ -3,6 +3,7 @@
  * the container and the member.
  */
 import { clientError } from '../../proto/errors.ts'
+import { awslogsProblem } from '../../proto/log-options.ts'
 import type { ContainerDefinition, TaskDefinition } from '../../proto/model/types.ts'
 
 /** The smallest limit that a Docker Engine 20.10 or newer takes. */
@@ -176,6 +177,8 @@ function checkLog(container: ContainerDefinition): void {
   if (log.logDriver === 'awslogs' && !(options['awslogs-region'] && options['awslogs-group'])) {
     throw clientError('Log driver awslogs requires options: awslogs-region, awslogs-group')
   }
+  const problem = log.logDriver === 'awslogs' ? awslogsProblem(options) : undefined
+  if (problem !== undefined) throw invalid(container, 'logConfiguration.options', problem)
   if (options.mode !== undefined && !awslogsModes.includes(options.mode)) {
     throw invalid(container, 'logConfiguration.options.mode', `It takes ${awslogsModes.join(' or ')}.`)
   }
