@@ -19,6 +19,7 @@ export interface TaskCgroupKeeping {
 }
 
 const programTimeoutMs = 10_000
+const probeLimits = { cpuQuota: { quotaUs: 100_000, periodUs: 100_000 }, cpuShares: 2, memoryBytes: 64 * 1024 * 1024 }
 
 /**
  * Undefined where it is configured off, or where the host does not let it: then the log says why, once, and the instance
@@ -38,10 +39,12 @@ export async function keepTaskCgroups(
   }
   const host: CgroupHost = { root: config.cgroupPath, driver, version: engine.cgroupVersion === '2' ? 2 : 1 }
   const cgroups = openCgroups(host, run)
+  const pids = config.taskPidsLimit === undefined ? {} : { pids: config.taskPidsLimit }
   const probe = cgroupParent(`probe${randomBytes(8).toString('hex')}`, driver)
   try {
     if (driver === 'systemd') await askSystemd(run)
-    await cgroups.make(probe, { cpuShares: 2 })
+    // Each kind of limit is tried: a kernel may lack a controller.
+    await cgroups.make(probe, { ...probeLimits, ...pids })
     await cgroups.remove(probe)
   } catch (error) {
     log.warn({ err: error }, `${without} ${error instanceof Error ? error.message : String(error)}`)
