@@ -93,6 +93,10 @@ await test('install, again, upgrade, uninstall', async (t) => {
     AWS_SHARED_CREDENTIALS_FILE: '/etc/gantry/agent-credentials',
   })
   t.same(planInstall(host.found(), source, agent), [], 'a second run has nothing to do')
+  const theirs = { text: '#!/bin/sh\necho theirs\n', mode: 0o755 }
+  host.files.set('/usr/local/bin/gantry', theirs)
+  t.same(planInstall(host.found(), source, agent), [], "somebody else's command is left alone")
+  host.files.delete('/usr/local/bin/gantry')
 
   t.same(commands(planInstall(host.found(), source, wanted(['agent'], { ECS_RESERVED_MEMORY: '256' }))), [
     'systemctl restart gantry-agent.service',

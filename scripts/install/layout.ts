@@ -10,7 +10,14 @@ export const layout = {
   credentials: '/etc/gantry/agent-credentials',
   data: '/var/lib/gantry',
   units: '/etc/systemd/system',
+  command: '/usr/local/bin/gantry',
 } as const
+
+/** The operators' command: cli/main.ts of the version that is current. */
+export const commandText = `#!/bin/sh
+# Gantry's command, written by its installer.
+LD_LIBRARY_PATH=${layout.current}/lib exec ${layout.current}/bin/node ${layout.current}/cli/main.ts "$@"
+`
 
 /** The controller's own system user; the agent, which drives Docker, is root. */
 export const userOf: Readonly<Record<Role, string | undefined>> = { controller: 'gantry', agent: undefined }

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import type { Role } from './arguments.ts'
 import { readEnvFile, setInEnvFile } from './env-file.ts'
-import { dataOf, envFileOf, layout, unitFileOf, unitOf, userOf, versionDirectory } from './layout.ts'
+import { commandText, dataOf, envFileOf, layout, unitFileOf, unitOf, userOf, versionDirectory } from './layout.ts'
 
 export type Action =
   | { readonly do: 'makeUser'; readonly name: string }
@@ -64,6 +64,7 @@ export function planInstall(found: Found, source: Source, wanted: Installation):
     units.push(...files)
   }
   actions.push(...units)
+  actions.push(...commandOf(found))
   if (found.current !== target) actions.push({ do: 'link', path: layout.current, target })
   if (units.some((action) => action.do === 'write' && action.path.startsWith(layout.units))) {
     actions.push({ do: 'run', command: ['systemctl', 'daemon-reload'], why: 'systemd reads the units' })
@@ -99,6 +100,18 @@ export function defaultsOf(found: Pick<Found, 'file'>, role: Role): Readonly<Rec
     AWS_DEFAULT_REGION: controller['GANTRY_REGION'] ?? 'us-east-1',
     AWS_SHARED_CREDENTIALS_FILE: layout.credentials,
   }
+}
+
+/** Somebody else's command of that name is left alone. */
+function commandOf(found: Found): readonly Action[] {
+  const before = found.file(layout.command)
+  if (before !== undefined && !isOurCommand(before.text)) return []
+  const action = write(found, layout.command, 0o755, commandText)
+  return action === undefined ? [] : [action]
+}
+
+function isOurCommand(text: string): boolean {
+  return text.includes('written by its installer')
 }
 
 function write(found: Found, path: string, mode: number, text: string): Action | undefined {
@@ -164,6 +177,7 @@ export function planUninstall(found: Found, { roles, purge, dockerHost }: Uninst
     (role) => !roles.includes(role) && found.exists(unitFileOf(role)),
   )
   const removed: string[] = staying.length === 0 ? [layout.directory] : []
+  if (staying.length === 0 && isOurCommand(found.file(layout.command)?.text ?? '')) removed.push(layout.command)
   if (purge) {
     if (roles.includes('agent') && found.exists(dataOf('agent'))) actions.push({ do: 'removeContainers', dockerHost })
     for (const role of roles) removed.push(`${unitFileOf(role)}.d`, envFileOf(role), dataOf(role))
