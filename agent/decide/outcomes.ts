@@ -114,7 +114,8 @@ const folds: Folds = {
   prepareNetwork(facts, _args, outcome, { now }) {
     if (outcome.ok) return { facts: { ...facts, network: { isReady: true } } }
     const { kind, message } = outcome.failure
-    const attempts = (facts.network?.retry?.attempts ?? 0) + 1
+    // An engine that is not there is no failure of the network's.
+    const attempts = (facts.network?.retry?.attempts ?? 0) + (kind === 'unreachable' ? 0 : 1)
     if (kind !== 'unreachable' && (kind !== 'deadline' || attempts >= callAttemptsMax)) {
       return { facts: { ...facts, reason: facts.reason ?? `ContainerNetworkingError: ${message}` } }
     }
