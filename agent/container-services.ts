@@ -40,7 +40,7 @@ export interface ContainerServices {
   attributes(): readonly { readonly name: string }[]
   /** The engine as tasks are to use it, so that metadata files come and go with containers. */
   withFiles<E extends Engine>(engine: E): E
-  close(): void
+  close(): Promise<void>
 }
 
 /** Resolves when it is clear whether containers reach the task endpoint: what they are told hangs on it. */
@@ -81,9 +81,9 @@ export async function startContainerServices(options: ContainerServicesOptions):
     settings: (region) => ({ region, offered: endpoints.isOffered(), metadataFiles: directory }),
     attributes: () => roleAttributes(config, endpoints.isOffered()).map((name) => ({ name })),
     withFiles: (given) => withMetadataFiles({ engine: given, directory, availabilityZone, hostAddress, log }),
-    close() {
-      endpoints.close()
+    async close() {
       stats.close()
+      await endpoints.close()
     },
   }
 }

@@ -46,7 +46,7 @@ export interface EndpointSocket {
   isJoined(): boolean
   /** Joins it to the bridge of their second network. */
   join(bridge: HostBridge): Promise<void>
-  close(): void
+  close(): Promise<void>
 }
 
 /** Another agent of this host has it, or one that ended a moment ago. */
@@ -94,7 +94,9 @@ function endpointSocket(server: Server, namespace: number): EndpointSocket {
       )
       await ip(['link set eth1 up', `route add ${cidr} dev eth1 src ${taskEndpointAddress}`], namespace, true)
     },
-    close() {
+    async close() {
+      // What is sent there from now on is refused at once and not waited for. The next agent can't have laid its own yet.
+      await ip([`route del ${taskEndpointAddress}/32`]).catch(() => undefined)
       server.close()
       closeSync(namespace)
     },

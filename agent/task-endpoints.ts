@@ -35,7 +35,7 @@ export interface TaskEndpoints {
   isOffered(): boolean
   /** Resolves when it is up, or when it is clear that it is not for now. */
   readonly tried: Promise<void>
-  close(): void
+  close(): Promise<void>
 }
 
 export function startTaskEndpoints(options: TaskEndpointsOptions): TaskEndpoints {
@@ -43,7 +43,7 @@ export function startTaskEndpoints(options: TaskEndpointsOptions): TaskEndpoints
   return {
     isOffered: () => keeper.isOffered(),
     tried: options.isEnabled ? keeper.keep() : Promise.resolve(),
-    close: () => keeper.close(),
+    close: async () => keeper.close(),
   }
 }
 
@@ -80,12 +80,12 @@ class Keeper {
     return this.keep()
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#isClosed = true
     this.#cancel()
     this.#server.close()
     this.#server.closeAllConnections()
-    this.#socket?.close()
+    await this.#socket?.close()
   }
 
   /** Answers after how long to look again. */

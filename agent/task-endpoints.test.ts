@@ -1,0 +1,434 @@
+/** What the task endpoint answers: shapes of tasks with addresses of their own, who is refused, errors in their forms. */
+import { request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import tap from 'tap'
+import { instanceArn, aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+import { createBody } from './decide/container.ts'
+import { credentialsIdOf } from './decide/endpoint-environment.ts'
+import { internalNames } from './decide/internal-containers.ts'
+import { freshContainer } from './decide/view.ts'
+import type { ContainerFacts } from './decide/view.ts'
+import { ApiCallError } from './ecs-api.ts'
+import type { CallApi } from './ecs-api.ts'
+import { labels } from './engine.ts'
+import type { ContainerDetails, ObservedContainer } from './engine.ts'
+import { createRateLimit } from './rate-limit.ts'
+import { createResourceTags } from './resource-tags.ts'
+import { statsTargets } from './stats-targets.ts'
+import { cleanPath } from './task-endpoint-answers.ts'
+import { endpointAnswer } from './task-endpoint-routes.ts'
+import type { EndpointRequest, EndpointSources } from './task-endpoint-routes.ts'
+import { createEndpointServer } from './task-endpoint-server.ts'
+import type { TurnTask } from './turn-options.ts'
+
+const endpointId = '11111111-1111-4111-8111-111111111111'
+const siblingId = '22222222-2222-4222-8222-222222222222'
+
+function shown(over: Partial<ObservedContainer> = {}, details: Partial<ContainerDetails> = {}): ObservedContainer {
+  return {
+    id: 'web-docker-id',
+    name: 'ecs-hello-3-web-0',
+    image: 'busybox:1',
+    imageId: 'sha256:1',
+    labels: { [labels.endpointId]: endpointId, team: 'lab' },
+    status: 'running',
+    exitCode: undefined,
+    createdAt: 1_700_000_000_000,
+    startedAt: 1_700_000_001_000,
+    finishedAt: undefined,
+    oomKilled: false,
+    memoryLimitBytes: 0,
+    error: '',
+    health: undefined,
+    ports: [],
+    networkMode: 'default',
+    ...over,
+    details: {
+      pid: 7,
+      cgroupParent: '',
+      networks: [{ network: 'bridge', ipv4: '172.17.0.5', ipv6: '', mac: '' }],
+      mounts: [],
+      logDriver: 'json-file',
+      logOptions: {},
+      ...details,
+    },
+  }
+}
+
+const runs: ContainerFacts = {
+  ...freshContainer,
+  knownStatus: 'RUNNING',
+  started: true,
+  imageReady: true,
+  dockerId: 'web-docker-id',
+  dockerName: 'ecs-hello-3-web-0',
+  endpointId,
+}
+
+function aTask(over: Partial<TurnTask> = {}, payload: Partial<TurnTask['payload']> = {}): TurnTask {
+  const whole = aPayloadTask(payload)
+  return {
+    payload: whole,
+    facts: {
+      taskArn: whole.arn,
+      desiredStatus: 'RUNNING',
+      knownStatus: 'RUNNING',
+      adopted: false,
+      acceptedAt: 0,
+      containers: { web: runs },
+      volumes: {},
+    },
+    desiredStatus: 'RUNNING',
+    knownStatus: 'RUNNING',
+    observed: new Map([['web', shown()]]),
+    ...over,
+  }
+}
+
+/** A task in a subnet, whose network a pause container holds. */
+function anAwsvpcTask(): TurnTask {
+  const payload = aPayloadTask({
+    networkMode: 'awsvpc',
+    containers: [
+      aPayloadContainer({ name: internalNames.CNI_PAUSE, internal: 'CNI_PAUSE' }),
+      aPayloadContainer({ portMappings: [{ containerPort: 80, protocol: 'tcp' }] }),
+      aPayloadContainer({ name: 'side' }),
+    ],
+    associations: [
+      { name: 'GPU-1', type: 'gpu', content: { encoding: 'identity', value: 'GPU-1' }, containers: ['web'] },
+    ],
+    elasticNetworkInterfaces: [
+      {
+        attachmentArn: 'arn:attachment',
+        ec2Id: 'eni-1',
+        index: 0,
+        macAddress: '02:00:00:00:00:01',
+        ipv4Addresses: [{ privateAddress: '10.9.0.7', primary: true }],
+        domainName: ['lab.internal'],
+        domainNameServers: ['10.9.0.1'],
+        privateDnsName: 'ip-10-9-0-7.lab.internal',
+        subnetGatewayIpv4Address: '10.9.0.1/24',
+      },
+    ],
+    gantry: {
+      knownStatus: 'PENDING',
+      network: { subnetId: 'subnet-1', cidr: '10.9.0.0/24', attachment: { kind: 'bridge' } },
+    },
+  })
+  const networks = [
+    { network: 'gantry-subnet-1', ipv4: '10.9.0.7', ipv6: '', mac: '' },
+    { network: 'gantry-task-endpoints', ipv4: '169.254.170.3', ipv6: '', mac: '' },
+  ]
+  const joined = { networkMode: 'container:pause' }
+  return {
+    ...aTask(),
+    payload,
+    facts: {
+      ...aTask().facts,
+      containers: {
+        [internalNames.CNI_PAUSE]: { ...runs, endpointId: undefined, dockerId: 'pause-docker-id' },
+        web: runs,
+        side: { ...runs, dockerId: 'side-docker-id', endpointId: siblingId },
+      },
+    },
+    observed: new Map([
+      [internalNames.CNI_PAUSE, shown({ id: 'pause-docker-id', labels: {} }, { networks })],
+      ['web', shown(joined, { networks: [] })],
+      ['side', shown({ ...joined, id: 'side-docker-id' }, { networks: [] })],
+    ]),
+  }
+}
+
+function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = {}): EndpointSources {
+  const callApi = async (): Promise<Record<string, unknown>> => ({ tags: [{ key: 'team', value: 'blue' }] })
+  return {
+    tasks: () => tasks,
+    host: { cluster: 'default', availabilityZone: 'us-east-1a', containerInstanceArn: () => instanceArn },
+    inspect: async () => undefined,
+    callApi,
+    tags: createResourceTags(over.callApi ?? callApi, () => 0),
+    stats: { samplesOf: () => [], usedBefore: () => ({}) as never },
+    layout: { root: '/nowhere', procRoot: '/nowhere', version: 2 },
+    cpus: 2,
+    now: () => 0,
+    ...over,
+  }
+}
+
+async function ask(sources: EndpointSources, path: string, over: Partial<EndpointRequest> = {}) {
+  const [plain = '', query = ''] = path.split('?')
+  const request_ = { method: 'GET', path: plain, query: new URLSearchParams(query), address: '172.17.0.5', body: '' }
+  return endpointAnswer(sources, { ...request_, ...over })
+}
+
+await tap.test(
+  'a task with an address of its own is shown by its payload, and its pause container never',
+  async (t) => {
+    const sources = sourcesOf([anAwsvpcTask()])
+    const address = '169.254.170.3'
+    const own = { NetworkMode: 'awsvpc', IPv4Addresses: ['10.9.0.7'] }
+    const one = await ask(sources, `/v4/${endpointId}`, { address })
+    t.match(one, { status: 200, body: { Ports: [{ ContainerPort: 80, HostPort: 80, Protocol: 'tcp' }] } })
+    t.same((one.body as { Networks: unknown }).Networks, [
+      {
+        ...own,
+        AttachmentIndex: 0,
+        MACAddress: '02:00:00:00:00:01',
+        IPv4SubnetCIDRBlock: '10.9.0.0/24',
+        DomainNameServers: ['10.9.0.1'],
+        DomainNameSearchList: ['lab.internal'],
+        PrivateDNSName: 'ip-10-9-0-7.lab.internal',
+        SubnetGatewayIpv4Address: '10.9.0.1/24',
+      },
+    ])
+    const task = (await ask(sources, `/v4/${endpointId}/task`, { address })).body as { Containers: { Name: string }[] }
+    t.same(
+      task.Containers.map(({ Name }) => Name),
+      ['web', 'side'],
+    )
+    t.same(((await ask(sources, `/v3/${endpointId}`, { address })).body as { Networks: unknown }).Networks, [own])
+
+    t.match(await ask(sources, '/v2/metadata', { address }), { status: 200, body: { TaskARN: taskArnOf(1) } })
+    t.match(await ask(sources, '/v2/metadata/side-docker-id', { address }), { status: 200, body: { Name: 'side' } })
+    t.match(await ask(sources, '/v2/metadata/pause-docker-id', { address }), { status: 400 })
+    t.match(await ask(sources, '/v2/metadataWithTags', { address }), { body: { TaskTags: { team: 'blue' } } })
+    t.match(await ask(sources, '/v2/stats', { address }), {
+      status: 200,
+      body: { 'web-docker-id': null, 'side-docker-id': null },
+    })
+    t.match(await ask(sources, '/v2/metadata', { address: '10.9.0.7' }), { status: 200 })
+    t.match(await ask(sources, '/v2/metadata', { address: '169.254.170.4' }), { status: 400 })
+
+    t.same((await ask(sources, `/v4/${endpointId}/associations/gpu`, { address })).body, { Associations: ['GPU-1'] })
+    t.match(await ask(sources, `/v4/${endpointId}/associations/gpu/GPU-1`, { address }), { status: 200, text: 'GPU-1' })
+    t.match(await ask(sources, `/v4/${siblingId}/associations/gpu/GPU-1`, { address }), { status: 404 })
+    t.match(await ask(sources, `/v3/${siblingId}/associations/gpu/GPU-1`, { address }), { status: 400 })
+
+    const [web] = statsTargets([anAwsvpcTask()])
+    t.match(web, { dockerId: 'web-docker-id', pid: 7, countsNetwork: true, networkShare: 2 })
+  },
+)
+
+await tap.test('who asks from elsewhere learns nothing, by whichever path', async (t) => {
+  const role = { gantry: { knownStatus: 'PENDING', taskRoleArn: 'arn:role' } }
+  const sources = sourcesOf([aTask({}, role)])
+  const keys = `/v2/credentials/${credentialsIdOf(aTask({}, role).payload, endpointId)}`
+  t.match(await ask(sources, `/v4/${endpointId}`), { status: 200 })
+  t.match(await ask(sources, keys), { status: 503, body: { code: 'CredentialsUninitialized' } })
+  t.equal(credentialsIdOf(aTask().payload, endpointId), undefined, 'without a role there is nothing to ask for')
+  const address = '172.17.0.6'
+  for (const path of ['', '/task', '/taskWithTags', '/stats', '/task/stats', '/associations/gpu']) {
+    t.equal((await ask(sources, `/v4/${endpointId}${path}`, { address })).status, 404, path)
+    t.equal((await ask(sources, `/v3/${endpointId}${path}`, { address })).status, 400, path)
+  }
+  t.match(await ask(sources, keys, { address }), { status: 400, body: { code: 'InvalidIdInRequest' } })
+  t.equal((await ask(sources, `/api/${endpointId}/task-protection/v1/state`, { address })).status, 404)
+  const fault = { address, method: 'POST' }
+  t.equal((await ask(sources, `/api/${endpointId}/fault/v1/network-latency/start`, fault)).status, 404)
+  for (const path of ['/', '/v4', '/v4/', `/v4/${endpointId}/more`, '/v5/x', '/v2/x', '/v1/x', '/api/x/y']) {
+    t.equal((await ask(sources, path)).status, 404, path)
+  }
+  const hosts = sourcesOf([aTask({}, { networkMode: 'host' })])
+  t.equal((await ask(hosts, `/v4/${endpointId}`, { address: '127.0.0.1' })).status, 200, "an address of the host's")
+  t.equal((await ask(hosts, `/v4/${endpointId}`, { address })).status, 404)
+})
+
+await tap.test('a container that has not been looked at yet is looked at first', async (t) => {
+  const looks: string[] = []
+  const task = aTask({ observed: new Map() })
+  const starting = {
+    ...task,
+    facts: { ...task.facts, knownStatus: 'PENDING', containers: { web: { ...runs, knownStatus: 'PENDING' } } },
+  } as TurnTask
+  const sources = sourcesOf([starting], {
+    async inspect(dockerId) {
+      looks.push(dockerId)
+      return shown()
+    },
+  })
+  t.match(await ask(sources, `/v4/${endpointId}/task`), {
+    status: 200,
+    body: { KnownStatus: 'RUNNING', Containers: [{ KnownStatus: 'RUNNING', ImageID: 'sha256:1' }] },
+  })
+  t.same(looks, ['web-docker-id'])
+})
+
+await tap.test("tags that can't be had are told as errors, and asked for again", async (t) => {
+  let calls = 0
+  const callApi: CallApi = async (_operation, input) => {
+    calls += 1
+    if (JSON.stringify(input).includes('container-instance')) return { tags: [] }
+    throw new ApiCallError('InvalidParameterException', 'The specified task is stopped.', {
+      status: 400,
+      requestId: 'r-1',
+    })
+  }
+  const sources = sourcesOf([aTask()], { callApi })
+  const { body } = await ask(sources, `/v4/${endpointId}/taskWithTags`)
+  t.match(body, {
+    ContainerInstanceTags: {},
+    Errors: [
+      {
+        ErrorField: 'TaskTags',
+        ErrorCode: 'InvalidParameterException',
+        ErrorMessage: 'The specified task is stopped.',
+        StatusCode: 400,
+        RequestId: 'r-1',
+        ResourceARN: taskArnOf(1),
+      },
+    ],
+  })
+  t.equal((body as { TaskTags?: unknown }).TaskTags, undefined)
+  await ask(sources, `/v4/${endpointId}/taskWithTags`)
+  t.equal(calls, 3, "the instance's are remembered")
+})
+
+await tap.test("task protection: the controller's errors in the official agent's forms", async (t) => {
+  const path = `/api/${endpointId}/task-protection/v1/state`
+  const failing = (error: ApiCallError): EndpointSources =>
+    sourcesOf([aTask()], {
+      callApi: async () => {
+        throw error
+      },
+    })
+  t.same(await ask(failing(new ApiCallError(undefined, 'no answer', { isTimeout: true })), path), {
+    status: 504,
+    body: {
+      error: { Arn: taskArnOf(1), Code: 'RequestCanceled', Message: 'Timed out calling ECS Task Protection API' },
+    },
+  })
+  t.match(await ask(failing(new ApiCallError(undefined, 'does not answer')), path), {
+    status: 500,
+    body: { error: { Code: 'ServerException', Message: 'does not answer' } },
+  })
+  const refused = new ApiCallError('AccessDeniedException', 'no', { status: 400, requestId: 'r-2' })
+  t.match(await ask(failing(refused), path), {
+    status: 400,
+    body: { requestID: 'r-2', error: { Code: 'AccessDeniedException' } },
+  })
+
+  const asked: object[] = []
+  const sources = sourcesOf([aTask()], {
+    async callApi(operation, input) {
+      asked.push({ operation, ...input })
+      return { protectedTasks: [{ taskArn: taskArnOf(1), protectionEnabled: true, expirationDate: 1_700_000_000.5 }] }
+    },
+  })
+  const body = '{"protectionEnabled":true,"ExpiresInMinutes":5}'
+  t.same(await ask(sources, path, { method: 'PUT', body }), {
+    status: 200,
+    body: {
+      protection: { ExpirationDate: '2023-11-14T22:13:20.500Z', ProtectionEnabled: true, TaskArn: taskArnOf(1) },
+    },
+  })
+  t.match(asked, [
+    { operation: 'UpdateTaskProtection', tasks: [taskArnOf(1)], protectionEnabled: true, expiresInMinutes: 5 },
+  ])
+  for (const bad of ['', '[]', 'null', '{"x":1}', '{"ProtectionEnabled":1}', '{"ExpiresInMinutes":1.5}']) {
+    t.match(await ask(sources, path, { method: 'PUT', body: bad }), { status: 400 }, bad)
+  }
+  t.equal(asked.length, 1, 'what is malformed is not asked of the controller')
+  t.equal((await ask(sources, path, { method: 'DELETE' })).status, 405)
+})
+
+await tap.test(
+  'what a container is told: nothing without an endpoint, and never what its definition says itself',
+  async (t) => {
+    const task = aPayloadTask({ gantry: { knownStatus: 'PENDING', taskRoleArn: 'arn:role' } })
+    const container = aPayloadContainer({ environment: { AWS_DEFAULT_REGION: 'eu-west-1' } })
+    const facts = aTask().facts
+    const host = { cluster: 'default', containerInstanceArn: instanceArn }
+    const names = (body: object): readonly string[] =>
+      (body as { Env: string[] }).Env.map((one) => one.split('=')[0] ?? '')
+    const region = 'us-east-1'
+    const withAll = createBody(task, container, facts, { ...host, endpoints: { region, offered: true } })
+    t.same(names(withAll), [
+      'AWS_DEFAULT_REGION',
+      'ECS_CONTAINER_METADATA_URI',
+      'ECS_CONTAINER_METADATA_URI_V4',
+      'ECS_AGENT_URI',
+      'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+    ])
+    t.match(withAll, { Labels: { [labels.endpointId]: endpointId } })
+    const notOffered = { ...facts, containers: { web: { ...runs, endpointId: undefined } } }
+    t.same(
+      names(createBody(task, aPayloadContainer(), notOffered, { ...host, endpoints: { region, offered: false } })),
+      ['AWS_REGION', 'AWS_DEFAULT_REGION'],
+    )
+    t.same(names(createBody(task, container, notOffered, host)), ['AWS_DEFAULT_REGION'])
+    const pause = aPayloadContainer({ internal: 'CNI_PAUSE' })
+    t.same(names(createBody(task, pause, facts, { ...host, endpoints: { region, offered: true } })), [])
+
+    const settings = { region, offered: true, metadataFiles: '/data/metadata' }
+    const filed = createBody(task, container, facts, { ...host, endpoints: settings })
+    t.match(filed, {
+      HostConfig: { Binds: [/^\/data\/metadata\/ecs-hello-3-web-0:\/opt\/ecs\/metadata\/[0-9a-f]{32}:ro$/] },
+    })
+    t.ok(names(filed).includes('ECS_CONTAINER_METADATA_FILE'))
+  },
+)
+
+await tap.test('rates: a burst, then so many a second, for each key apart', async (t) => {
+  const isAllowed = createRateLimit({ perSecond: 40, burst: 60 })
+  const allowed = (key: string, times: number, at: number): number =>
+    Array.from({ length: times }, () => isAllowed(key, at)).filter(Boolean).length
+  t.equal(allowed('a', 100, 0), 60)
+  t.equal(allowed('b', 1, 0), 1)
+  t.equal(allowed('a', 100, 500), 20)
+  t.equal(allowed('a', 100, 10_000), 60)
+  for (let key = 0; key < 10_000; key += 1) isAllowed(String(key), 20_000 + key)
+  t.equal(allowed('a', 100, 40_000), 60)
+})
+
+await tap.test('over HTTP: clean paths, limits, and a client that closes its half', async (t) => {
+  t.same(['/', '//', '/a//b/', '/a/./b', '/a/../../b', '/a/b/..'].map(cleanPath), [
+    '/',
+    '/',
+    '/a/b/',
+    '/a/b',
+    '/b',
+    '/a',
+  ])
+  const errors: unknown[] = []
+  let at = 0
+  const server = createEndpointServer({
+    rate: { perSecond: 1, burst: 2 },
+    async answer({ path, address, body }) {
+      if (path === '/bug') throw new Error('a bug')
+      await new Promise(setImmediate)
+      return { status: 200, body: { path, address, body } }
+    },
+    now: () => at,
+    onError: (error) => errors.push(error),
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const get = async (
+    path: string,
+    body = '',
+  ): Promise<{ status: number; text: string; location: string | undefined }> =>
+    new Promise((resolve, reject) => {
+      const call = request({ port, host: '127.0.0.1', path, method: 'PUT' }, (response) => {
+        let text = ''
+        response.on('data', (chunk: Buffer) => (text += chunk.toString()))
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text, location: response.headers.location }),
+        )
+      })
+      call.on('error', reject)
+      call.end(body)
+    })
+  t.match(await get('//v4/../v4/x?a=b'), { status: 301, location: '/v4/x?a=b' })
+  t.match(await get('/v4/x', 'hello'), { status: 200, text: '{"path":"/v4/x","address":"127.0.0.1","body":"hello"}' })
+  t.match(await get('/v4/x'), { status: 200 })
+  t.match(await get('/v4/x'), { status: 429, text: 'You have reached maximum request limit.' })
+  t.match(await get('/v4/y'), { status: 200 }, 'another path')
+  at = 1_000
+  t.match(await get('/v4/x'), { status: 200 })
+  t.match(await get('/fault/x'), { status: 200 })
+  t.match(await get('/fault/x'), { status: 429 }, 'a fault once in five seconds')
+  t.match(await get('/bug'), { status: 500 })
+  t.match(errors, [{ message: 'a bug' }])
+  t.match(await get('/v4/long', 'x'.repeat(20_000)), { status: 413 })
+})
