@@ -3,6 +3,7 @@
  * run, and prints a table.
  */
 import { parseArgs } from 'node:util'
+import { benchAgent } from '../bench/agent.ts'
 import { benchApi } from '../bench/api.ts'
 import { benchMemory } from '../bench/memory.ts'
 import { type BenchOptions, type SchedulerOptions, schedulerParts } from '../bench/options.ts'
@@ -16,6 +17,7 @@ import { ScriptError, keepStandardOutputForResults, runScript, say } from './rep
 
 const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => Promise<BenchResult>>> = {
   'start-latency': benchStartLatency,
+  agent: benchAgent,
   api: benchApi,
   store: benchStore,
   memory: benchMemory,
