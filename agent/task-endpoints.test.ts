@@ -1,5 +1,6 @@
 /** What the task endpoint answers: shapes of tasks with addresses of their own, who is refused, errors in their forms. */
 import { request } from 'node:http'
+import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import tap from 'tap'
 import { instanceArn, aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
@@ -139,14 +140,19 @@ function anAwsvpcTask(): TurnTask {
   }
 }
 
+const callTags: CallApi = async () => ({ tags: [{ key: 'team', value: 'blue' }] })
+
+function namesIn(body: object): readonly string[] {
+  return (body as { Env: string[] }).Env.map((one) => one.split('=')[0] ?? '')
+}
+
 function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = {}): EndpointSources {
-  const callApi = async (): Promise<Record<string, unknown>> => ({ tags: [{ key: 'team', value: 'blue' }] })
   return {
     tasks: () => tasks,
     host: { cluster: 'default', availabilityZone: 'us-east-1a', containerInstanceArn: () => instanceArn },
     inspect: async () => undefined,
-    callApi,
-    tags: createResourceTags(over.callApi ?? callApi, () => 0),
+    callApi: callTags,
+    tags: createResourceTags(over.callApi ?? callTags, () => 0),
     stats: { samplesOf: () => [], usedBefore: () => ({}) as never },
     layout: { root: '/nowhere', procRoot: '/nowhere', version: 2 },
     cpus: 2,
@@ -157,8 +163,8 @@ function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = 
 
 async function ask(sources: EndpointSources, path: string, over: Partial<EndpointRequest> = {}) {
   const [plain = '', query = ''] = path.split('?')
-  const request_ = { method: 'GET', path: plain, query: new URLSearchParams(query), address: '172.17.0.5', body: '' }
-  return endpointAnswer(sources, { ...request_, ...over })
+  const usual = { method: 'GET', path: plain, query: new URLSearchParams(query), address: '172.17.0.5', body: '' }
+  return endpointAnswer(sources, { ...usual, ...over })
 }
 
 await tap.test(
@@ -338,11 +344,9 @@ await tap.test(
     const container = aPayloadContainer({ environment: { AWS_DEFAULT_REGION: 'eu-west-1' } })
     const facts = aTask().facts
     const host = { cluster: 'default', containerInstanceArn: instanceArn }
-    const names = (body: object): readonly string[] =>
-      (body as { Env: string[] }).Env.map((one) => one.split('=')[0] ?? '')
     const region = 'us-east-1'
     const withAll = createBody(task, container, facts, { ...host, endpoints: { region, offered: true } })
-    t.same(names(withAll), [
+    t.same(namesIn(withAll), [
       'AWS_DEFAULT_REGION',
       'ECS_CONTAINER_METADATA_URI',
       'ECS_CONTAINER_METADATA_URI_V4',
@@ -352,19 +356,19 @@ await tap.test(
     t.match(withAll, { Labels: { [labels.endpointId]: endpointId } })
     const notOffered = { ...facts, containers: { web: { ...runs, endpointId: undefined } } }
     t.same(
-      names(createBody(task, aPayloadContainer(), notOffered, { ...host, endpoints: { region, offered: false } })),
+      namesIn(createBody(task, aPayloadContainer(), notOffered, { ...host, endpoints: { region, offered: false } })),
       ['AWS_REGION', 'AWS_DEFAULT_REGION'],
     )
-    t.same(names(createBody(task, container, notOffered, host)), ['AWS_DEFAULT_REGION'])
+    t.same(namesIn(createBody(task, container, notOffered, host)), ['AWS_DEFAULT_REGION'])
     const pause = aPayloadContainer({ internal: 'CNI_PAUSE' })
-    t.same(names(createBody(task, pause, facts, { ...host, endpoints: { region, offered: true } })), [])
+    t.same(namesIn(createBody(task, pause, facts, { ...host, endpoints: { region, offered: true } })), [])
 
     const settings = { region, offered: true, metadataFiles: '/data/metadata' }
     const filed = createBody(task, container, facts, { ...host, endpoints: settings })
     t.match(filed, {
       HostConfig: { Binds: [/^\/data\/metadata\/ecs-hello-3-web-0:\/opt\/ecs\/metadata\/[0-9a-f]{32}:ro$/] },
     })
-    t.ok(names(filed).includes('ECS_CONTAINER_METADATA_FILE'))
+    t.ok(namesIn(filed).includes('ECS_CONTAINER_METADATA_FILE'))
   },
 )
 
@@ -431,4 +435,12 @@ await tap.test('over HTTP: clean paths, limits, and a client that closes its hal
   t.match(await get('/bug'), { status: 500 })
   t.match(errors, [{ message: 'a bug' }])
   t.match(await get('/v4/long', 'x'.repeat(20_000)), { status: 413 })
+  const heard = await new Promise<string>((resolve) => {
+    let text = ''
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()))
+    socket.on('end', () => resolve(text))
+    socket.end('GET /v4/half HTTP/1.0\r\n\r\n')
+  })
+  t.match(heard, /^HTTP\/1\.1 200 OK/)
 })
