@@ -240,6 +240,41 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
     t.equal(await engine.inspectContainer(id), undefined)
   })
 
+  await suite.test('a network is made, joined, left and removed', async (t) => {
+    const name = `${mark}-network`
+    const label = `gantry-test.${mark}`
+    const network = { name, driver: 'bridge', internal: false, cidr: '10.214.9.0/24', gateway: '10.214.9.1' } as const
+    t.equal(await engine.inspectNetwork(name), undefined)
+    await engine.createNetwork({
+      ...network,
+      options: { 'com.docker.network.driver.mtu': '1400' },
+      labels: { [label]: '' },
+    })
+    const twice = await failure(engine.createNetwork({ ...network, options: {}, labels: {} }))
+    t.equal(twice.kind, 'conflict')
+    const made = await engine.inspectNetwork(name)
+    t.match(made, { ...network, options: { 'com.docker.network.driver.mtu': '1400' }, containerIds: [] })
+    t.same(
+      (await engine.listNetworks(label)).map((one) => one.name),
+      [name],
+    )
+
+    const id = await engine.createContainer(`${mark}-joins`, given.sleeper)
+    await engine.connectNetwork(name, id)
+    await engine.connectNetwork(name, id)
+    await engine.startContainer(id)
+    t.same((await engine.inspectNetwork(name))?.containerIds, [id])
+    t.equal((await failure(engine.removeNetwork(name))).kind, 'refused')
+    await engine.disconnectNetwork(name, id)
+    await engine.disconnectNetwork(name, id)
+    t.same((await engine.inspectNetwork(name))?.containerIds, [])
+    t.equal((await failure(engine.connectNetwork('no-such-network', id))).kind, 'notFound')
+    await engine.stopContainer(id, 0)
+    await engine.removeNetwork(name)
+    await engine.removeNetwork(name)
+    t.equal(await engine.inspectNetwork(name), undefined)
+  })
+
   await suite.test('each refusal has its kind', async (t) => {
     await engine.createContainer(`${mark}-twice`, given.sleeper)
     const twice = await failure(engine.createContainer(`${mark}-twice`, given.sleeper))
@@ -282,7 +317,7 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
 
   await suite.test('volumes come and go', async (t) => {
     await engine.createVolume(`${mark}-volume`, 'local', {}, { [labels.taskArn]: mark })
-    t.same(await engine.inspectVolume(`${mark}-volume`), { name: `${mark}-volume`, driver: 'local' })
+    t.match(await engine.inspectVolume(`${mark}-volume`), { name: `${mark}-volume`, driver: 'local' })
     await engine.removeVolume(`${mark}-volume`)
     await engine.removeVolume(`${mark}-volume`)
     t.equal(await engine.inspectVolume(`${mark}-volume`), undefined)
