@@ -2,12 +2,14 @@ import * as fc from 'fast-check'
 import { test } from 'tap'
 import { aPayloadContainer, aPayloadTask, instanceArn } from '../../test/support/payloads.ts'
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
+import { withAddedContainers } from './added-containers.ts'
 import { admitTask } from './admission.ts'
 import { createBody } from './container.ts'
 import { cpuShares, memoryBytes } from './container-limits.ts'
 import { chooseHostPorts, networkBindings } from './network.ts'
 import { readPayloadTask, refusalOf } from './payload.ts'
 import { factsOf, withContainer } from './lifecycle.ts'
+import { cgroupLimits } from './task-cgroup.ts'
 
 const host = { cluster: 'default', containerInstanceArn: instanceArn }
 const none = { tcp: new Set<number>(), udp: new Set<number>() }
@@ -115,6 +117,59 @@ await test('the payload may replace what the agent filled in, as a decoder of JS
   t.match(hostConfigOf(aPayloadContainer({ dockerConfig: configured({}, nonBlocking) }))['LogConfig'], {
     Config: { 'max-buffer-size': '10m' },
   })
+  t.end()
+})
+
+const gpu = (value: string, container: string) => ({
+  name: value,
+  type: 'gpu' as const,
+  content: { encoding: 'identity' as const, value },
+  containers: [container],
+})
+
+await test('what belongs to the whole task is laid over all: its cgroup, shared namespaces, disks, GPUs', (t) => {
+  const asked = { CgroupParent: '/mine', PidMode: 'host' }
+  const train = aPayloadContainer({ name: 'train', dockerConfig: configured({}, asked) })
+  const task = withAddedContainers(
+    aPayloadTask({
+      containers: [train, aPayloadContainer({ name: 'serve' })],
+      pidMode: 'task',
+      ipcMode: 'task',
+      associations: [gpu('GPU-a', 'train'), gpu('GPU-b', 'serve'), gpu('GPU-c', 'train')],
+      gantry: { knownStatus: 'PENDING', ephemeralStorageGiB: 30 },
+    }),
+    'gantry-pause:1',
+  )
+  const [pause, first] = task.containers
+  if (pause === undefined || first === undefined) throw new Error('the containers are gone')
+  const admitted = admitTask(task, undefined, 0)
+  const facts = withContainer(admitted, pause.name, { ...factsOf(admitted, pause.name), dockerId: 'cafe' })
+  const keeping = { ...host, taskCgroups: { driver: 'systemd', cpuPeriodUs: 100_000, epoch: '1' } } as const
+  const of = (container: PayloadContainer) => createBody(task, container, facts, keeping)['HostConfig']
+  const taskId = task.arn.slice(task.arn.lastIndexOf('/') + 1)
+  t.match(of(first), {
+    CgroupParent: `ecstasks-${taskId}.slice`,
+    PidMode: 'container:cafe',
+    IpcMode: 'container:cafe',
+    StorageOpt: { size: '30G' },
+    DeviceRequests: [{ Driver: '', DeviceIDs: ['GPU-a', 'GPU-c'], Capabilities: [['gpu']] }],
+  })
+  t.match(of(pause), { CgroupParent: `ecstasks-${taskId}.slice`, IpcMode: 'shareable', NetworkMode: 'none' })
+  t.notOk('StorageOpt' in (of(pause) as object))
+  t.notOk('CgroupParent' in (createBody(aPayloadTask(), aPayloadContainer(), admitted, host)['HostConfig'] as object))
+  t.equal(refusalOf(task), undefined)
+  t.end()
+})
+
+await test("a task's limits are those of its size; without one its containers' weight", (t) => {
+  const settings = { driver: 'cgroupfs', cpuPeriodUs: 20_000, pidsLimit: 7, epoch: '1' } as const
+  const containers = [aPayloadContainer({ cpu: 0 }), aPayloadContainer({ name: 'b', cpu: 100 })]
+  t.same(cgroupLimits(aPayloadTask({ cpu: 1.5, memory: 64, containers }), settings), {
+    cpuQuota: { quotaUs: 30_000, periodUs: 20_000 },
+    memoryBytes: 67_108_864,
+    pids: 7,
+  })
+  t.same(cgroupLimits(aPayloadTask({ containers }), { ...settings, pidsLimit: undefined }), { cpuShares: 102 })
   t.end()
 })
 

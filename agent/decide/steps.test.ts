@@ -12,6 +12,7 @@ import { boundedLogLines } from './report.ts'
 import { nextSteps } from './next-steps.ts'
 import { needsJournal, startSlotCause, stepKey } from './steps.ts'
 import type { EngineStep, EngineSteps, Step } from './steps.ts'
+import { cgroupParent } from './task-cgroup.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, HostView, TaskFacts, TaskView } from './view.ts'
 
@@ -154,6 +155,51 @@ await test('desire only moves forward, and a task that ran is not started withou
   t.match(settle(aView(payload, { facts: fresh }), start, 'default'), { knownStatus: 'PENDING' })
   t.equal(chooseDockerName(payload, 'web', 0), chooseDockerName(payload, 'web', 0))
   t.not(chooseDockerName(payload, 'web', 0), chooseDockerName(payload, 'web', 1))
+  t.end()
+})
+
+await test("a task's cgroup comes before its containers, anew in each life of the agent, and goes after them", (t) => {
+  const taskCgroups = { driver: 'cgroupfs', cpuPeriodUs: 100_000, epoch: 'first' } as const
+  const task = aPayloadTask({ cpu: 0.25 })
+  const fresh = withFacts(aView(task), 'web', { imageReady: true })
+  const make = stepsOf(fresh, start, { taskCgroups }).find(({ step }) => step === 'createCgroup')
+  const parent = cgroupParent(task.arn, 'cgroupfs')
+  t.match(make, { args: { cgroup: parent, limits: { cpuQuota: { quotaUs: 25_000 } }, epoch: 'first' } })
+  if (make?.step !== 'createCgroup') throw new Error('no cgroup is to be made')
+  t.notOk(namesOf(stepsOf(fresh, start, { taskCgroups })).includes('prepareContainer'), 'the container waits')
+  const underway = new Map([[stepKey(make), { since: start }]])
+  t.match(stepsOf({ ...fresh, underway }, start, { taskCgroups }), [
+    { step: 'wait', args: { cause: "waits for the task's cgroup to be made" } },
+  ])
+
+  const times = { startedAt: start, now: start }
+  const made = afterStep(fresh.facts, { step: make, outcome: { ok: true, answer: undefined }, ...times }).facts
+  t.same(made.cgroup, { parent, epoch: 'first' })
+  const ready = { ...fresh, facts: made }
+  t.same(namesOf(stepsOf(ready, start, { taskCgroups })), ['prepareContainer'])
+  const rebooted = { taskCgroups: { ...taskCgroups, epoch: 'second' } }
+  t.ok(namesOf(stepsOf(ready, start, rebooted)).includes('createCgroup'), 'another life sees to it anew')
+
+  const refused = { ok: false, failure: { kind: 'refused', message: 'cgroup /ecs/x: EACCES. Run as root.' } } as const
+  let failing = fresh.facts
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    t.equal(failing.reason, undefined)
+    failing = afterStep(failing, { step: make, outcome: refused, ...times }).facts
+  }
+  t.match(failing.reason, /^CgroupError: Agent could not create task's platform resources: cgroup .* Run as root\.$/)
+
+  const ended = {
+    ...made,
+    reported: { content: '', status: 'STOPPED', at: start },
+    stoppedAcknowledgedAt: start,
+  } as const
+  const over = withFacts({ ...fresh, facts: ended }, 'web', { knownStatus: 'STOPPED', lastLogLines: [], removed: true })
+  const steps = stepsOf(over, start + 2000, { taskCgroups })
+  t.match(steps, [{ step: 'removeCgroup', args: { cgroup: parent } }])
+  const [remove] = steps
+  if (remove?.step !== 'removeCgroup') throw new Error('no cgroup is to be removed')
+  const gone = afterStep(over.facts, { step: remove, outcome: { ok: true, answer: undefined }, ...times }).facts
+  t.same(namesOf(stepsOf({ ...over, facts: gone }, start + 2000, { taskCgroups })), ['forget'])
   t.end()
 })
 
