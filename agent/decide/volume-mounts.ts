@@ -7,6 +7,16 @@ export function fileSystemOf(payload: PayloadTask, volume: PayloadVolume): Paylo
   return volume.type === 'efs' ? payload.gantry?.fileSystems?.[volume.name] : undefined
 }
 
+/** The file systems that a container mounts, for a message: `fs-0123 (nfs 10.0.0.5:/export)`; empty where there are none. */
+export function fileSystemsOf(payload: PayloadTask, container: PayloadContainer): string {
+  const shown = payload.volumes.flatMap((volume) => {
+    const fileSystem = fileSystemOf(payload, volume)
+    const isMounted = container.mountPoints.some(({ sourceVolume }) => sourceVolume === volume.name)
+    return fileSystem === undefined || !isMounted ? [] : [`${fileSystem.fileSystemId} (${fileSystem.described})`]
+  })
+  return shown.join(', ')
+}
+
 /** Facts of a task's volumes, before anything is done. `nameFor` chooses the Docker name of one that is the task's own. */
 export function freshVolumes(
   payload: PayloadTask,

@@ -72,7 +72,9 @@ export function taskAfterHealth(
 function withStatus(task: TaskRow, report: TaskReport, now: number): TaskRow {
   if (report.status === 'STOPPED') return stopped(task, report, now)
   if (report.status !== 'RUNNING') return task
-  const released: TaskRow = { ...task, reserved: { ...task.reserved, dynamicPortsAwaited: 0 }, waitingFor: undefined }
+  // One that runs waits for nothing, unless it is to stop.
+  const waitingFor = task.desiredStatus === 'STOPPED' ? task.waitingFor : undefined
+  const released: TaskRow = { ...task, reserved: { ...task.reserved, dynamicPortsAwaited: 0 }, waitingFor }
   if (!isLaterTaskStatus(task.lastStatus, 'RUNNING')) return released
   return { ...released, lastStatus: 'RUNNING', startedAt: task.startedAt ?? lastStart(task.containers, now) ?? now }
 }

@@ -217,6 +217,7 @@ function howItStops(row: TaskRow, { lost, silent }: Hindrance): string {
   if (lost !== undefined) return 'it is told as soon as its agent is back, and may be running until then'
   if (silent !== undefined) return 'that is done once Docker Engine answers again, and it may be running until then'
   if (row.acknowledgedSeqNum < row.seqNum) return 'the agent has not acknowledged it yet'
+  if (row.waitingFor !== undefined) return `its agent ${withoutDot(row.waitingFor)}`
   return 'its containers get SIGTERM, and SIGKILL after their stopTimeout'
 }
 

@@ -23,7 +23,16 @@ export interface Dockerd {
   remove(): Promise<void>
 }
 
-export async function startDockerd(options: { readonly liveRestore: boolean }): Promise<Dockerd> {
+export interface DockerdOptions {
+  readonly liveRestore: boolean
+  /**
+   * Where it looks for plugins, in place of the machine's directory for them: an engine that has met a plugin waits for it
+   * at every call about volumes, also when the plugin is gone. What is mounted outside shows in this engine too.
+   */
+  readonly pluginDirectory?: string | undefined
+}
+
+export async function startDockerd(options: DockerdOptions): Promise<Dockerd> {
   // A socket's path must not be longer than 107 bytes.
   const directory = mkdtempSync(join(tmpdir(), 'gd-'))
   const host = `unix://${join(directory, 's')}`
@@ -33,13 +42,10 @@ export async function startDockerd(options: { readonly liveRestore: boolean }): 
   let child: ChildProcess | undefined
   let output = ''
   const start = async (): Promise<void> => {
-    const started = spawn(
-      'unshare',
-      ['--net', 'dockerd', ...fixed, ...(options.liveRestore ? ['--live-restore'] : [])],
-      {
-        stdio: ['ignore', 'ignore', 'pipe'],
-      },
-    )
+    const program = ['dockerd', ...fixed, ...(options.liveRestore ? ['--live-restore'] : [])]
+    const started = spawn('unshare', ['--net', ...withPlugins(options.pluginDirectory), ...program], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
     started.stderr?.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-20_000)))
     child = started
     await eventually(
@@ -83,6 +89,13 @@ export async function startDockerd(options: { readonly liveRestore: boolean }): 
       rmSync(directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 })
     },
   }
+}
+
+/** In mounts of its own, into which those of the machine go and out of which none comes. */
+function withPlugins(directory: string | undefined): readonly string[] {
+  if (directory === undefined) return []
+  const script = 'mkdir -p /run/docker/plugins && mount --bind "$1" /run/docker/plugins && shift && exec "$@"'
+  return ['--mount', '--propagation', 'slave', 'sh', '-c', script, 'sh', directory]
 }
 
 /** The innermost first. */
