@@ -177,7 +177,8 @@ export function isForWantOfResources(wait: PlacementWait | undefined): boolean {
   return (
     wait?.counts.some(
       ({ filter, reason, explanation }) =>
-        reason.startsWith('RESOURCE') ||
+        // A host that has too few GPUs at all has no more of them when tasks end.
+        (reason.startsWith('RESOURCE') && filter !== 'gpu') ||
         filter === 'distinctInstance' ||
         (filter === 'memberOf' && countsTasks.test(explanation)),
     ) ?? false
@@ -245,6 +246,9 @@ function missInWords(filter: string): string {
     case 'taskEniMax':
     case 'addresses':
       return 'encountered error "RESOURCE:ENI"'
+    case 'gpu':
+    case 'gpuFree':
+      return 'encountered error "RESOURCE:GPU"'
     case 'distinctInstance':
       return 'already runs a task of this service, and its constraints allow one for each instance'
     case 'memberOf':
