@@ -7,6 +7,7 @@ import { network } from './enter.ts'
 import { CreateServiceCommand, ListTasksCommand, StopTaskCommand, TagResourceCommand } from '@aws-sdk/client-ecs'
 import { resolve } from 'node:path'
 import tap from 'tap'
+import { callRest } from '../support/controller.ts'
 import { askEngine, inspectRaw } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
 import { startLab } from './lab.ts'
@@ -254,6 +255,49 @@ await tap.test('host mode: the same address, also while a task publishes port 80
   t.equal((await ask(app.dockerId, one.v4)).status, 404, 'a container in bridge mode is not the host')
   t.equal((await ask(one.dockerId, app.v4)).status, 404, 'and the host is no such container')
 })
+
+await tap.test('awsvpc: a second interface leads to the endpoint and nowhere else', async (t) => {
+  const lan = { cidr: '10.77.0.0/24', gateway: '10.77.0.1', ranges: ['10.77.0.100-10.77.0.119'] }
+  const home = { cidr: '10.99.0.0/24', gateway: '10.99.0.1' }
+  for (const [subnet, attachment] of [
+    [lan, { kind: 'macvlan', parent: 'eth0' }],
+    [home, { kind: 'bridge' }],
+  ] as const) {
+    const one = await inSubnet({ ...subnet, attachment })
+    t.match(await ask(one.dockerId, one.v4), {
+      status: 200,
+      body: {
+        DockerId: one.dockerId,
+        Networks: [
+          {
+            NetworkMode: 'awsvpc',
+            IPv4Addresses: [new RegExp(`^${subnet.cidr.slice(0, 6)}`)],
+            IPv4SubnetCIDRBlock: subnet.cidr,
+            MACAddress: /^[0-9a-f:]{17}$/,
+            SubnetGatewayIpv4Address: `${subnet.gateway}/24`,
+          },
+        ],
+      },
+    })
+    t.match(await ask(one.dockerId, '/v2/metadata'), { status: 200, body: { TaskARN: one.arn } })
+    t.match(await ask(one.dockerId, `${one.v4}/stats`), { status: 200, body: { networks: { eth0: {} } } })
+    t.equal((await ask(one.dockerId, app.v4)).status, 404, "another task's id")
+    t.equal((await ask(app.dockerId, one.v4)).status, 404, 'nor may another task have its')
+    const routes = await inside(one.dockerId, ['busybox', 'ip', 'route'])
+    t.match(routes, new RegExp(`^default via ${subnet.gateway} `), routes)
+    await lab.client.send(new StopTaskCommand({ task: one.arn }))
+  }
+})
+
+async function inSubnet(subnet: object): Promise<Running> {
+  const { endpoint, credentials } = lab.controller
+  const made = await callRest(endpoint, credentials, 'POST', '/v1/subnets', JSON.stringify(subnet))
+  const family = await lab.define({ networkMode: 'awsvpc', containers: [{ name: 'own', command: forever }] })
+  const subnets = [String(made.json['subnetId'])]
+  const [arn = ''] = await lab.run(family, { networkConfiguration: { awsvpcConfiguration: { subnets } } })
+  await lab.reach([arn], 'RUNNING')
+  return running(arn, 'own')
+}
 
 await tap.test('an AWS SDK finds its region, and says why there are no keys', async (t) => {
   const arn = await start({
