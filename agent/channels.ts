@@ -34,9 +34,11 @@ export interface ChannelsOptions {
   readonly services: ContainerServices
   /** Told of the control channel as it comes, and of what the agent is at. */
   readonly channel: { link: Link | undefined; doing: string }
-  readonly host: HostFacts
+  readonly host: Promise<HostFacts>
   readonly containerInstanceArn: string
   readonly turn: AgentTurn
+  /** Settled once the controller has taken this process's registration. */
+  readonly registering: Promise<unknown>
   /** The port of the introspection API, for the line that says that the agent is ready. */
   readonly introspection: number
   /** The controller does not know this instance any more; awaited before the next try. */
@@ -58,9 +60,14 @@ export function openChannels(options: ChannelsOptions): () => Promise<void> {
   const ready = (): void => {
     if (isReady) return
     isReady = true
-    log.info(
-      { containerInstanceArn, cluster, cpus: host.cpus, memoryMiB: host.memoryMiB, introspection },
-      'Gantry agent ready: registered, and connected to its controller.',
+    // A registration that fails is told by who waits for it.
+    Promise.all([host, options.registering]).then(
+      ([{ cpus, memoryMiB }]) =>
+        log.info(
+          { containerInstanceArn, cluster, cpus, memoryMiB, introspection },
+          'Gantry agent ready: registered, and connected to its controller.',
+        ),
+      () => undefined,
     )
   }
   const discover = endpointDiscovery({ callApi, containerInstanceArn, cluster, now })

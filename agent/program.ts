@@ -143,23 +143,40 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
   // A controller that is away must not keep the host's start from ending: the status says what the agent waits for.
   channel.doing = `registers with ${config.backendOrigin}`
   systemd.ready()
-  const registered = await register(base)
+  const registering = register(base)
+  const open = (arn: string, of: AgentTurn): (() => Promise<void>) =>
+    openChannels({
+      ...base,
+      turn: of,
+      containerInstanceArn: arn,
+      introspection: introspection.port,
+      registering,
+      version,
+      now: clock.now,
+      registerAgain: async () => {
+        if ((await register(base)) !== arn) leaveForGood(arn, log, exit)
+      },
+    })
+  // What ended while no agent was here is told at once; reading the machine and registering it anew take their time.
+  let closeChannels =
+    turn === undefined || containerInstanceArn === undefined ? undefined : open(containerInstanceArn, turn)
+  ends.unshift(async () => closeChannels?.())
+  const registered = await registering
   if (turn === undefined || registered !== containerInstanceArn) {
     containerInstanceArn = registered
+    await closeChannels?.()
     await turn?.close()
     turn = await startTurn(base, registered)
+    closeChannels = open(registered, turn)
   }
   const ofDrain = drainOptions(base, registered)
-  await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
   if (config.drainOnStop) drain = async () => drainHost(ofDrain)
-  const host = await base.host
-  const registerAgain = async (): Promise<void> => {
-    if ((await register(base)) === registered) return
-    log.fatal({ registered }, 'This host is another container instance now; the agent has to start anew.')
-    exit(exitRetry)
-  }
-  const known = { host, turn, containerInstanceArn: registered, introspection: introspection.port }
-  ends.unshift(openChannels({ ...base, ...known, version, now: clock.now, registerAgain }))
+  await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
+}
+
+function leaveForGood(containerInstanceArn: string, log: Log, exit: Exit): void {
+  log.fatal({ containerInstanceArn }, 'This host is another container instance now; the agent has to start anew.')
+  exit(exitRetry)
 }
 
 function drainOptions({ config, callApi, channel, log }: Base, containerInstanceArn: string): DrainOptions {

@@ -49,7 +49,7 @@ async function runOne(
   { endsByItself, freeAddress }: { readonly endsByItself: ReadonlySet<string>; readonly freeAddress: () => string },
 ): Promise<string> {
   const { Config, HostConfig, NetworkSettings } = recorded
-  const { Hostname: _own, Labels, MacAddress: _mac, ...config } = Config as Recorded['Config'] & Record<string, unknown>
+  const { Hostname: _own, Labels, MacAddress: _mac, ...config } = Config
   const container = Labels[labels.containerName] ?? ''
   const mode = String(HostConfig['NetworkMode'])
   const shared = /^container:(.+)$/.exec(mode)?.[1]
