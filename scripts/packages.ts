@@ -21,6 +21,8 @@ const iproute = describe('iproute2', has('ip'))
 const busybox = describe('busybox-static', () => staticBusybox() !== undefined)
 const awsCli = describe('awscli', has('aws'))
 const registry = describe('docker-registry', has('docker-registry'))
+const sshfs = describe('sshfs', has('sshfs'))
+const sftpServer = describe('openssh-sftp-server', () => existsSync('/usr/lib/openssh/sftp-server'))
 
 const virtualMachine = [
   describe('qemu-system-x86', has('qemu-system-x86_64')),
@@ -33,7 +35,7 @@ const virtualMachine = [
 export const enginePackages: readonly DebianPackage[] = [docker, iptables, iproute]
 export const samplePackages: readonly DebianPackage[] = [busybox]
 export const apiTestPackages: readonly DebianPackage[] = [awsCli]
-export const engineTestPackages: readonly DebianPackage[] = [busybox, registry, iproute]
+export const engineTestPackages: readonly DebianPackage[] = [busybox, registry, iproute, sshfs, sftpServer]
 export const virtualMachinePackages: readonly DebianPackage[] = virtualMachine
 
 /** The full path of a program, also in the system directories that a user's PATH may lack. */

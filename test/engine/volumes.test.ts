@@ -110,6 +110,10 @@ const efs = (fileSystemId: string, more: object = {}): Volume => ({
   efsVolumeConfiguration: { fileSystemId, ...more },
 })
 
+const app = (script: string, readOnly = false) => [
+  { name: 'app', command: sh(script), mountPoints: [mount('data', '/data', readOnly)] },
+]
+
 async function isGone(what: string, look: () => Promise<readonly string[]>): Promise<void> {
   await eventually(async () => ((await look()).length === 0 ? true : undefined), `${what} is gone`)
 }
@@ -259,9 +263,6 @@ await tap.test('a path: two tasks see the same, and only what the definition nam
   mkdirSync(join(path, 'app'), { recursive: true })
   symlinkSync('/etc', join(path, 'link'))
   const id = await fileSystem({ kind: 'path', path, mustBeMounted: false })
-  const app = (script: string, readOnly = false) => [
-    { name: 'app', command: sh(script), mountPoints: [mount('data', '/data', readOnly)] },
-  ]
   const wrote = await ends([efs(id, { rootDirectory: '/app' })], app('echo one > /data/file'))
   const read = await ends([efs(id)], app('grep -q one /data/app/file 2>/dev/null || [ "$(cat /data/app/file)" = one ]'))
   const readOnly = await ends([efs(id)], app('echo x > /data/x && exit 9; exit 0', true))
