@@ -1,0 +1,175 @@
+/** ExecuteCommand, streams and shipped logs at the controller: AWS's client and a scripted agent at its two ends. */
+import { ExecuteCommandCommand, ECSClient, RegisterTaskDefinitionCommand, RunTaskCommand } from '@aws-sdk/client-ecs'
+import tap from 'tap'
+import { WebSocket } from 'ws'
+import { logChannelPath, writeLogBatch, writeLogEvent } from '../../proto/logs.ts'
+import { signRequest } from '../../proto/sigv4.ts'
+import { streamChannelPath, streamKinds } from '../../proto/streams.ts'
+import { startAgentPeer } from '../support/agent-peer.ts'
+import type { AgentPeer } from '../support/agent-peer.ts'
+import { eventually, getRest, region, startController } from '../support/controller.ts'
+import { joinSession } from '../support/data-channel.ts'
+
+tap.setTimeout(120_000)
+const controller = await startController()
+const { endpoint, credentials, agentCredentials } = controller
+const client = new ECSClient({ endpoint, region, credentials })
+tap.teardown(async () => {
+  client.destroy()
+  await controller.stop()
+})
+
+const attributes = [
+  { name: 'ecs.capability.execute-command' },
+  { name: 'com.amazonaws.ecs.capability.logging-driver.awslogs' },
+]
+const peer = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: true, attributes })
+const other = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: true })
+
+await client.send(
+  new RegisterTaskDefinitionCommand({
+    family: 'web',
+    containerDefinitions: [
+      {
+        name: 'app',
+        image: 'busybox',
+        memory: 32,
+        logConfiguration: { logDriver: 'awslogs', options: { 'awslogs-group': 'g', 'awslogs-region': region } },
+      },
+    ],
+  }),
+)
+const { tasks, failures } = await client.send(new RunTaskCommand({ taskDefinition: 'web', enableExecuteCommand: true }))
+const arn = tasks?.[0]?.taskArn ?? JSON.stringify(failures)
+await eventually('the task runs', async () => {
+  const { json } = await getRest(endpoint, credentials, `/v1/tasks/${arn.split('/').at(-1)}`)
+  return json['lastStatus'] === 'RUNNING' ? true : undefined
+})
+
+const execute = async () => {
+  const command = new ExecuteCommandCommand({ task: arn, command: 'sh', interactive: true })
+  const { session } = await client.send(command)
+  return { url: session?.streamUrl ?? '', token: session?.tokenValue ?? '' }
+}
+
+/** A signed socket of the scripted agent; rejects with the status where it is refused. */
+async function dial(of: AgentPeer, path: string, query: Readonly<Record<string, string>> = {}): Promise<WebSocket> {
+  const url = new URL(path, endpoint.replace('http', 'ws'))
+  url.searchParams.set('clusterArn', 'default')
+  url.searchParams.set('containerInstanceArn', of.instanceArn)
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
+  const by = { credentials: agentCredentials, region, service: 'ecs', now: Date.now() }
+  const headers = signRequest({ method: 'GET', url: url.href, headers: {}, ...by })
+  const socket = new WebSocket(url, { headers })
+  await new Promise<void>((resolve, reject) => {
+    socket.once('open', resolve)
+    socket.once('error', reject)
+  })
+  return socket
+}
+
+await tap.test('the payload allows commands, and DescribeTasks shows the managed agent', async (t) => {
+  t.match(peer.tasks.get(arn), { gantry: { enableExecuteCommand: true } })
+  t.match(tasks?.[0], {
+    enableExecuteCommand: true,
+    containers: [{ managedAgents: [{ name: 'ExecuteCommandAgent' }] }],
+  })
+})
+
+await tap.test('a token is good once, a wrong one spends it, and a path without a session is refused', async (t) => {
+  const { url, token } = await execute()
+  t.match(url, /^ws:\/\/127\.0\.0\.1:\d+\/v1\/data-channels\/ecs-execute-command-[0-9a-f]{17}$/)
+  t.match(await joinSession(url, 'wrong').ended, { reason: /The token of the session is wrong/ })
+  t.same(await joinSession(url, token).ended, {}, 'it is spent')
+  const unknown = new WebSocket(`${url}0`)
+  const refused = await new Promise<Error>((resolve) => unknown.once('error', resolve))
+  t.match(refused.message, /40\d/)
+  t.notMatch(controller.output(), new RegExp(token), 'no token reaches the log')
+})
+
+await tap.test('frames pass between client and agent, and each is told of the end of the other', async (t) => {
+  const from = peer.frames.length
+  const { url, token } = await execute()
+  const channel = joinSession(url, token, { tty: true, columns: 80, rows: 24 })
+  const { message } = await peer.frame('GantryStreamRequest', from)
+  t.match(message, { taskArn: arn, container: 'app', exec: { command: ['sh'], tty: true, columns: 80, rows: 24 } })
+  const stream = String(message['streamId'])
+  await t.rejects(dial(other, streamChannelPath, { stream }), /404/, 'another instance has no part in it')
+  const socket = await dial(peer, streamChannelPath, { stream })
+  await t.rejects(dial(peer, streamChannelPath, { stream }), /404/, 'and it is dialled once')
+  const heard: (string | Buffer)[] = []
+  socket.on('message', (data: Buffer, isBinary) => heard.push(isBinary ? data : data.toString()))
+  socket.send(JSON.stringify({ type: 'Started', message: {} }))
+  await channel.started
+  socket.send(Buffer.concat([Buffer.from([streamKinds.stdout]), Buffer.from('hello')]))
+  socket.send(JSON.stringify({ type: 'Nonsense', message: {} }))
+  await eventually('the output', () => (channel.output().toString() === 'hello' ? true : undefined))
+  channel.send(Buffer.from('typed'))
+  channel.control('Resize', { columns: 100, rows: 30 })
+  channel.control('PayloadMessage')
+  await eventually('the input', () => (heard.some((one) => one.toString().includes('Resize')) ? true : undefined))
+  t.ok(heard.some((one) => Buffer.isBuffer(one) && one.toString('utf8', 1) === 'typed'))
+  t.notOk(
+    heard.some((one) => one.toString().includes('PayloadMessage')),
+    'only what belongs to a stream passes',
+  )
+  socket.terminate()
+  t.match(await channel.ended, { reason: /The connection to the container's host was lost/ })
+  const told = /"why":"The connection to the container's host was lost[^\n]*the session is over/
+  t.ok(await eventually('the audit', () => (told.test(controller.output()) ? true : undefined)))
+})
+
+await tap.test('shipped logs: numbered, each once, only of tasks of the instance', async (t) => {
+  const socket = await dial(peer, logChannelPath)
+  const heard: { type: string; message: Record<string, unknown> }[] = []
+  socket.on('message', (data: Buffer) => heard.push(JSON.parse(data.toString()) as (typeof heard)[number]))
+  const answer = async (type: string, count = 1) =>
+    eventually(type, () => heard.filter((one) => one.type === type)[count - 1]?.message)
+  const facts = { container: 'app', dockerId: 'abc', logGroup: 'g', logStream: 'abc' }
+  const open = (to: WebSocket, stream: number, taskArn: string): void =>
+    to.send(JSON.stringify({ type: 'GantryLogStreamOpen', message: { stream, taskArn, ...facts } }))
+  open(socket, 1, `${arn}0`)
+  t.match(await answer('GantryLogStreamRefusal'), { stream: 1, reason: /not known here/ })
+  open(socket, 2, arn)
+  t.same(await answer('GantryLogStreamReady'), { stream: 2, sequence: 0 })
+  const position = { time: '2026-01-31T12:00:00.000000001Z', hash: 'h' }
+  const batch = (sequence: number, ...texts: string[]): Uint8Array =>
+    writeLogBatch(
+      { stream: 2, sequence, count: texts.length, firstTime: 1000, lastTime: 2000, position },
+      texts.map((text, index) => writeLogEvent(1000 + index, text)),
+    )
+  socket.send(batch(0, 'one', 'two'))
+  t.same(await answer('GantryLogAck'), { stream: 2, sequence: 2 })
+  socket.send(batch(0, 'one', 'two'))
+  t.same(await answer('GantryLogAck', 2), { stream: 2, sequence: 2 }, 'what is there already is acknowledged again')
+  socket.send(batch(2, 'three'))
+  await answer('GantryLogAck', 3)
+  const closed = new Promise<number>((resolve) => socket.once('close', resolve))
+  socket.send(batch(9, 'after a gap'))
+  t.equal(await closed, 1008)
+
+  const again = await dial(peer, logChannelPath)
+  again.on('message', (data: Buffer) => heard.push(JSON.parse(data.toString()) as (typeof heard)[number]))
+  open(again, 3, arn)
+  t.same(await answer('GantryLogStreamReady', 2), { stream: 3, sequence: 3, position }, 'it goes on where it was')
+  const path = `/v1/tasks/${arn.split('/').at(-1)}/logs`
+  const { json } = await getRest(endpoint, credentials, `${path}?tail=2`)
+  t.match(json, { source: 'store', logGroup: 'g', events: [{ text: 'two' }, { text: 'three' }] })
+  const later = (await getRest(endpoint, credentials, `${path}?since=1001`)).json['events'] as { text: string }[]
+  t.same(
+    later.map(({ text }) => text),
+    ['two'],
+  )
+  t.match((await getRest(endpoint, credentials, `${path}?since=never`)).json, { code: 'InvalidParameterException' })
+  t.equal((await getRest(endpoint, agentCredentials, path)).status, 403, "an agent's key reads no logs")
+  t.notMatch(controller.output(), /three/, 'output of containers is in no log of ours')
+  again.terminate()
+})
+
+await tap.test('an agent that does not dial is told of, and one that is away', async (t) => {
+  const { url, token } = await execute()
+  t.match(await joinSession(url, token).ended, { reason: /did not open the channel within 10 s/ })
+  for (const one of [peer, other]) await one.disconnect('close')
+  const waiting = await execute()
+  t.match(await joinSession(waiting.url, waiting.token).ended, { reason: /agent is not connected/ })
+})
