@@ -128,7 +128,7 @@ const gpu = (value: string, container: string) => ({
 })
 
 await test('what belongs to the whole task is laid over all: its cgroup, shared namespaces, disks, GPUs', (t) => {
-  const asked = { CgroupParent: '/mine', PidMode: 'host' }
+  const asked = { CgroupParent: '/mine', PidMode: 'host', ShmSize: 1024 }
   const train = aPayloadContainer({ name: 'train', dockerConfig: configured({}, asked) })
   const task = withAddedContainers(
     aPayloadTask({
@@ -154,7 +154,12 @@ await test('what belongs to the whole task is laid over all: its cgroup, shared 
     StorageOpt: { size: '30G' },
     DeviceRequests: [{ Driver: '', DeviceIDs: ['GPU-a', 'GPU-c'], Capabilities: [['gpu']] }],
   })
-  t.match(of(pause), { CgroupParent: `ecstasks-${taskId}.slice`, IpcMode: 'shareable', NetworkMode: 'none' })
+  t.match(of(pause), {
+    CgroupParent: `ecstasks-${taskId}.slice`,
+    IpcMode: 'shareable',
+    NetworkMode: 'none',
+    ShmSize: 1024,
+  })
   t.notOk('StorageOpt' in (of(pause) as object))
   t.notOk('CgroupParent' in (createBody(aPayloadTask(), aPayloadContainer(), admitted, host)['HostConfig'] as object))
   t.equal(refusalOf(task), undefined)

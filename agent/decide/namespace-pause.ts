@@ -5,6 +5,7 @@
  * Source: amazon-ecs-agent 1.105.1, `agent/api/task/task.go` (addNamespaceSharingProvisioningDependency).
  */
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
+import { mergedConfigs } from './container.ts'
 import { internalNames } from './internal-containers.ts'
 import { sharesNamespaces } from './task-host-config.ts'
 
@@ -24,7 +25,20 @@ export function namespacePause(task: PayloadTask, image: string): PayloadContain
     mountPoints: [],
     portMappings: [],
     volumesFrom: [],
-    dockerConfig: { version: '', config: '{}', hostConfig: '{"NetworkMode":"none"}' },
+    dockerConfig: {
+      version: '',
+      config: '{}',
+      hostConfig: JSON.stringify({ NetworkMode: 'none', ...sharedMemory(task) }),
+    },
     overrides: '{}',
   }
+}
+
+/** What is shared is as large as the largest that a container asks for; Docker's own size where none does. */
+function sharedMemory(task: PayloadTask): { readonly ShmSize?: number } {
+  const sizes = task.containers.flatMap((container) => {
+    const size = mergedConfigs(container).hostConfig?.['ShmSize']
+    return typeof size === 'number' ? [size] : []
+  })
+  return task.ipcMode === 'task' && sizes.length > 0 ? { ShmSize: Math.max(...sizes) } : {}
 }

@@ -167,7 +167,12 @@ await tap.test('pidMode and ipcMode: the task, the host, none', async (t) => {
     lab.run({
       pidMode: 'task',
       ipcMode: 'task',
-      containers: [saying('a', namespaces), saying('b', `${namespaces}; busybox ps`)],
+      containers: [
+        saying('a', namespaces),
+        saying('b', `${namespaces}; busybox ps; busybox grep /dev/shm /proc/mounts`, {
+          linuxParameters: { sharedMemorySize: 48 },
+        }),
+      ],
     }),
     lab.run({ pidMode: 'host', ipcMode: 'host', containers: [saying('a', namespaces)] }),
     lab.run({ ipcMode: 'none', containers: [sleeping('a')] }),
@@ -177,6 +182,7 @@ await tap.test('pidMode and ipcMode: the task, the host, none', async (t) => {
   const [a, b] = [await saidBy(shared, 'a'), await saidBy(shared, 'b')]
   t.same(a.split('\n').slice(0, 2), b.split('\n').slice(0, 2), 'both are in the same namespaces')
   t.match(b, /^ +1 65534 +\/pause$/m, 'whose first process is the pause program')
+  t.match(b, /^shm \/dev\/shm tmpfs .*size=49152k/m, 'and the memory that they share is as large as one asked for')
   const ofHost = ['pid', 'ipc'].map((name) => `${name}:[${inodeOf(name)}]`)
   await lab.reaches(host, 'RUNNING')
   t.same((await saidBy(host, 'a')).split('\n').slice(0, 2), ofHost)
