@@ -4,6 +4,9 @@ import { delimiter, dirname, join } from 'node:path'
 import { type EngineVersion, askVersion } from '../engine-api.ts'
 import { runCommand } from '../run-command.ts'
 
+/** A busy controller on a small machine may take some seconds. */
+const controllerTimeoutMs = 15_000
+
 export interface PortHolder {
   readonly pid: number | undefined
   readonly name: string
@@ -110,7 +113,7 @@ function descriptorsOf(pid: string): readonly string[] {
 async function askController(origin: string): Promise<ControllerAnswer> {
   const askedAt = Date.now()
   try {
-    const answer = await fetch(`${origin}/healthz`, { signal: AbortSignal.timeout(5_000) })
+    const answer = await fetch(`${origin}/healthz`, { signal: AbortSignal.timeout(controllerTimeoutMs) })
     await answer.arrayBuffer()
     const date = Date.parse(answer.headers.get('date') ?? '')
     const here = (askedAt + Date.now()) / 2
