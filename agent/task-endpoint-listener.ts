@@ -8,10 +8,13 @@ const [address = '', port = ''] = process.argv.slice(2)
 
 process.once('message', () => {
   const server = createServer()
-  server.once('error', (error) => process.send?.({ problem: error.message }, () => process.exit(1)))
+  server.once('error', (error) => process.send?.({ problem: error.message }, () => process.disconnect?.()))
   server.listen({ host: address, port: Number(port) }, () => {
-    process.send?.({ listening: true }, server, {}, () => process.exit(0))
+    process.send?.({ listening: true }, server, {}, () => {
+      // The agent has one of its own; without this one and without the channel nothing is left to wait for.
+      server.close()
+      process.disconnect?.()
+    })
   })
 })
-process.once('disconnect', () => process.exit(1))
 process.send?.({ ready: true })
