@@ -9,6 +9,7 @@ import {
   aCall,
   anInstance,
   aState,
+  aTask,
   aTaskDefinition,
   aWorld,
   inTransaction,
@@ -33,7 +34,7 @@ import { retain, retentionDefaults } from './retention.ts'
 import { serviceDecider } from './service.ts'
 import { serviceTaskDecider } from './service-task.ts'
 import { duePayloads } from './session-payloads.ts'
-import { addressesText } from './subnet-addresses.ts'
+import { addressesFree, addressesText, nextFreeAddress } from './subnet-addresses.ts'
 import { taskDecider } from './task.ts'
 
 const deciders = [serviceTaskDecider, taskDecider, instanceDecider, addressDecider]
@@ -430,4 +431,56 @@ await t.test('an agent that speaks of a task which was given up ends its quarant
   test.equal(of(task?.taskId ?? ''), 1)
   report('STOPPED')
   test.equal(of(task?.taskId ?? ''), 0)
+})
+
+await t.test('a subnet says who holds its addresses, and which it gives next', async (test) => {
+  const here = anInstance({ addressedSubnetIds: ['subnet-c'] })
+  const away = anInstance({ agentConnected: false })
+  const subnet = {
+    subnetId: 'subnet-c',
+    cidr: '10.0.2.0/24',
+    gateway: '10.0.2.12',
+    ranges: [{ first: '10.0.2.10', last: '10.0.2.23' }],
+    reservedAddresses: ['10.0.2.13'],
+    attachment: { kind: 'bridge' } as const,
+    dnsServers: [],
+    searchDomains: [],
+    assignPublicIp: 'refused' as const,
+    tags: [],
+    createdAt: testNow,
+    macByte: 1,
+  }
+  const free = ['10.0.2.10', '10.0.2.11', ...Array.from({ length: 10 }, (_, at) => `10.0.2.${14 + at}`)]
+  const kinds = [...Array.from({ length: 8 }, () => 'running'), 'starting', 'stopping', 'stopping', 'away']
+  const tasks = kinds.map((kind) =>
+    aTask({
+      instanceId: kind === 'away' ? away.instanceId : here.instanceId,
+      lastStatus: kind === 'starting' ? 'PENDING' : 'RUNNING',
+      desiredStatus: kind === 'stopping' ? 'STOPPED' : 'RUNNING',
+    }),
+  )
+  const address = tasks.map(({ taskId, instanceId }, at) => ({
+    subnetId: 'subnet-c',
+    address: free[at] ?? '',
+    macAddress: `0a:01:${at}`,
+    networkInterfaceId: `eni-${at}`,
+    attachmentId: `${at}`,
+    owner: 'task' as const,
+    taskId,
+    instanceId,
+    clusterName: 'default',
+    since: testNow,
+  }))
+  const state = aState({ instance: [here, away], task: tasks, subnet: [subnet], address })
+  test.equal(
+    addressesText(state, subnet),
+    'subnet subnet-c has 0 of 12 addresses free: 8 running, 1 starting, 2 stopping, 1 of a host that is cut off',
+  )
+  test.equal(nextFreeAddress(state, subnet), undefined)
+  const empty = aState({ subnet: [subnet] })
+  test.equal(nextFreeAddress(empty, subnet), '10.0.2.10')
+  test.equal(nextFreeAddress(empty, { ...subnet, lastGiven: '10.0.2.11' }), '10.0.2.14', 'neither gateway nor reserved')
+  test.equal(nextFreeAddress(empty, { ...subnet, lastGiven: '10.0.2.23' }), '10.0.2.10', 'in a circle')
+  const narrowed = { ...subnet, ranges: [{ first: '10.0.2.20', last: '10.0.2.29' }], hasNarrowed: true as const }
+  test.equal(addressesFree(state, narrowed), 6, 'what lies outside by now takes nothing')
 })

@@ -530,3 +530,21 @@ await t.test('several subnets, a default one, and an update to another', async (
   await rest('PATCH', '/v1/clusters/default', { defaultSubnetId: null })
   await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: host.instanceArn, force: true }))
 })
+
+await t.test('what was given stays given when the controller is killed', async (test) => {
+  const subnetId = await madeSubnet(test, { cidr: '10.80.0.0/28', attachment: { kind: 'macvlan', parent: 'eth9' } })
+  const host = await startHost([eni, { name: 'gantry.network-interfaces', value: 'eth9' }])
+  const { tasks } = await run(3, [subnetId])
+  await controller.kill9()
+  const again = await startController({ dataDir: controller.dataDir, port: controller.port })
+  t.teardown(() => again.stop())
+  test.same(
+    (await described(tasks)).map((task) => [task.taskArn, addressOf(task)]),
+    tasks.map((task) => [task.taskArn, addressOf(task)]),
+  )
+  await host.connect(false)
+  await waitUntilTasksRunning({ client: ecs, ...soon }, { tasks: arnsOf(tasks) })
+  const more = await run(3, [subnetId])
+  test.equal(new Set([...tasks, ...more.tasks].map(addressOf)).size, 6)
+  await waitUntilTasksRunning({ client: ecs, ...soon }, { tasks: arnsOf(more.tasks) })
+})
