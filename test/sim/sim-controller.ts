@@ -257,7 +257,7 @@ export class SimController {
     const { operations } = this.#parts
     const restCall = restCalls.get(operation)
     if (restCall !== undefined) {
-      const run = (tx: Transaction, at: number) => ({ ...restCall(tx, body, at) })
+      const run = (tx: Transaction, at: number, world: World) => ({ ...restCall(tx, body, at, world) })
       return watched(turn, this.#parts.log, 'operator').submit({ name: operation, run })
     }
     const handler: AnyHandler | undefined = operations[operation]

@@ -27,7 +27,8 @@ const deadlineMs = 20_000
 const latencyMostMs = 40
 
 /** Images that exist: on every host from the start, or in the registry. */
-const localImages = { 'busybox:1': {}, 'stubborn:1': { ignoresTerm: true } }
+export const pauseImage = 'pause:1'
+const localImages = { [pauseImage]: {}, 'busybox:1': {}, 'stubborn:1': { ignoresTerm: true } }
 const registryImages = {
   'web:1': { digest: `sha256:${'1'.repeat(64)}`, health: 'HEALTHY' },
   'sick:1': { digest: `sha256:${'5'.repeat(64)}`, health: 'UNHEALTHY' },

@@ -27,7 +27,7 @@ import type { Host } from './host.ts'
 import type { Random } from './random.ts'
 import { HostDisk, never } from './sim-disk.ts'
 import type { Life } from './sim-disk.ts'
-import { SimEngine } from './sim-engine.ts'
+import { pauseImage, SimEngine } from './sim-engine.ts'
 import type { SimLog } from './sim-log.ts'
 import type { Route } from './sim-network.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
@@ -218,6 +218,7 @@ export class SimHost implements Host {
         dynamicHostPortRange: portRange,
         reservedTcpPorts: config.reservedTcpPorts,
         reservedUdpPorts: config.reservedUdpPorts,
+        pauseImage,
         startsMax: 8,
       },
       registryAuth: () => undefined,
@@ -240,7 +241,7 @@ export class SimHost implements Host {
     return registerInstance({
       config,
       host,
-      attributes: instanceAttributes(config, host, engineInfo, portRange),
+      attributes: instanceAttributes(config, host, engineInfo, portRange, [{ name: 'ecs.capability.task-eni' }]),
       callApi: process.callApi,
       timers: process.timers,
       log: this.#parts.log.logger(this.name) as unknown as Log,

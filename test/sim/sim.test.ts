@@ -76,6 +76,8 @@ const expectedWork = [
   'DescribeTaskSets',
   'setLostAfter',
   'resumeReplacement',
+  'setDefaultSubnet',
+  'a task with an address',
   'DeregisterContainerInstance',
   'PutAttributes',
   'DeleteAttributes',

@@ -14,7 +14,7 @@ import { SimHost } from './sim-host.ts'
 import { SimLog } from './sim-log.ts'
 import { Route } from './sim-network.ts'
 import { beginning, SimTime } from './sim-time.ts'
-import { leftOver, unmended, unsettled } from './union.ts'
+import { addressesOnTheWire, leftOver, unmended, unsettled } from './union.ts'
 import { Workload } from './workload/workload.ts'
 
 /** A bug to be switched on, to see that an invariant finds it. */
@@ -63,6 +63,8 @@ class Simulation {
   readonly #hosts: readonly { readonly host: Host; readonly route: Route }[]
   readonly #workload: Workload
   readonly #nemesis: Nemesis
+  /** Those that were ever on the wire. */
+  readonly #addresses = new Set<string>()
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -99,6 +101,7 @@ class Simulation {
     for (const { host } of this.#hosts) this.#time.after(this.#chaos.random.between(0, 5000), () => host.start())
     this.#time.after(1000, () => this.#workload.begin())
     this.#nemesis.begin()
+    this.#watchAddresses()
     await this.#pass(shakenMs)
     this.#workload.end()
     this.#chaos.end()
@@ -131,6 +134,17 @@ class Simulation {
       violations: this.#log.violations,
       history: (last, about) => this.#log.lines(last, about),
     }
+  }
+
+  /** As a wire would show it: each address is one task's. */
+  #watchAddresses(): void {
+    for (const [address, holders] of addressesOnTheWire(this.#allHosts())) {
+      if (holders.length > 1) this.#log.violated('addressesAreOnTheWireOnce', `${address}: ${holders.join(', ')}`)
+      if (this.#addresses.has(address)) continue
+      this.#addresses.add(address)
+      this.#log.worked('a task with an address')
+    }
+    this.#time.after(1000, () => this.#watchAddresses())
   }
 
   #allHosts(): readonly Host[] {

@@ -6,6 +6,11 @@ const definition = (family: string, ...containerDefinitions: readonly object[]):
   { family, networkMode: 'bridge', containerDefinitions },
 ]
 
+const addressed = (family: string, ...containerDefinitions: readonly object[]): readonly [string, object] => [
+  family,
+  { family, networkMode: 'awsvpc', containerDefinitions },
+]
+
 export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntries([
   definition('plain', container()),
   definition('large', container({ cpu: 900, memory: 700 })),
@@ -30,6 +35,9 @@ export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntr
     container({ name: 'first', image: 'crash:1', essential: false }),
     container({ name: 'second', dependsOn: [{ containerName: 'first', condition: 'SUCCESS' }] }),
   ),
+  // Addresses of their own, from the cluster's default subnet.
+  addressed('addressed', container({ portMappings: [{ containerPort: 80 }] })),
+  addressed('addressed-pair', container(), container({ name: 'side', image: 'crash:1', essential: false })),
   // Ends by itself every 70 s, and goes on in place.
   definition('flaky', container({ image: 'flaky:1', restartPolicy: { enabled: true, restartAttemptPeriod: 60 } })),
   definition(

@@ -2,10 +2,12 @@
  * What must hold of the controller, the agents and the engines together once nothing fails any more and everything had its
  * time: what one says of a task is what the others know of it.
  */
+import { taskNetworkLabel } from '../../agent/decide/task-network.ts'
 import { labels } from '../../agent/engine.ts'
 import type { DeploymentRow, ServiceRow } from '../../controller/state/service-tables.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Reader } from '../../controller/state/transaction.ts'
+import type { PayloadNetworkInterface } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
 import type { FakeContainer } from '../support/fake-engine.ts'
 import type { Host } from './host.ts'
@@ -68,7 +70,10 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
         .filter((container) => isWatched(reader, container.labels[labels.instanceArn]))
         .filter((container) => {
           const task = reader.get('task', idOf(container.labels[labels.taskArn] ?? ''))
-          const row = task?.containers.find((one) => one.name === container.labels[labels.containerName])
+          const own = container.labels[labels.containerName] ?? ''
+          // What the agent adds to a task itself is in no row, and goes with the task.
+          if (own.startsWith('~internal~')) return task === undefined || task.lastStatus === 'STOPPED'
+          const row = task?.containers.find((one) => one.name === own)
           return task === undefined || task.lastStatus === 'STOPPED' || row?.lastStatus !== 'RUNNING'
         })
         .map((container) => `${container.name} runs on ${name}, and no task wants it`),
@@ -173,6 +178,26 @@ export function leftOver({ reader, hosts }: Union): readonly string[] {
     host.keptTaskArns().map((taskArn) => `the journal of ${host.name} still has ${taskArn}`),
   )
   return [...tasks, ...containers, ...kept]
+}
+
+/** The addresses that running tasks have, each with who has it: one task at any time, on whichever hosts. */
+export function addressesOnTheWire(hosts: readonly Host[]): ReadonlyMap<string, readonly string[]> {
+  const holders = new Map<string, string[]>()
+  for (const { name, engine } of hosts) {
+    for (const container of engine.raw.containers.values()) {
+      const address = container.status === 'running' ? addressOf(container) : undefined
+      if (address === undefined) continue
+      holders.set(address, [...(holders.get(address) ?? []), `${container.name} on ${name}`])
+    }
+  }
+  return holders
+}
+
+function addressOf({ labels: its }: FakeContainer): string | undefined {
+  const label = its[taskNetworkLabel]
+  if (label === undefined) return undefined
+  const { own } = JSON.parse(label) as { own: PayloadNetworkInterface }
+  return own.ipv4Addresses[0]?.privateAddress
 }
 
 function liveTasks(reader: Reader): readonly TaskRow[] {

@@ -10,6 +10,7 @@ import { InstanceActor } from './instance-actor.ts'
 import { LabelActor } from './label-actor.ts'
 import { LookActor } from './look-actor.ts'
 import { LossActor } from './loss-actor.ts'
+import { NetworkActor } from './network-actor.ts'
 import { type Actor, Operator, type OperatorParts } from './operator.ts'
 import { ProtectionActor } from './protection-actor.ts'
 import { ServiceActor, serviceNames } from './service-actor.ts'
@@ -62,6 +63,7 @@ export class Workload {
       this.#protection,
       this.#losses,
       serviceLabels,
+      new NetworkActor(operator),
     ]
     const acts = this.#actors.flatMap((actor) => Object.entries(actor.acts))
     this.#acts = new Map(acts.map(([name, doing]) => [name, () => doing.act()]))
