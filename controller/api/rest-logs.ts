@@ -48,6 +48,9 @@ const logsSchema = {
 } as const
 
 export function registerRestLogs(rest: FastifyInstance, services: ServerServices): void {
+  // A server that closes waits for its answers, and one that follows has no end.
+  const closing = new AbortController()
+  rest.addHook('preClose', async () => closing.abort())
   rest.get<{ Params: { readonly task: string }; Querystring: LogsQuery }>(
     '/tasks/:task/logs',
     {
@@ -77,17 +80,11 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       const tail = request.query.tail ?? (request.query.since === undefined ? tailDefault : undefined)
       const task = requireTask(services.turn.reader, request.params.task)
       const container = containerOf(task, request.query.container)
-      const ended = new AbortController()
-      request.raw.socket.once('close', () => ended.abort())
+      const gone = new AbortController()
+      request.raw.socket.once('close', () => gone.abort())
+      const signal = AbortSignal.any([gone.signal, closing.signal])
       const wanted = { tail, since: readSince(request.query.since), follow }
-      const logs = await openTaskLogs(
-        services,
-        task,
-        container,
-        isShipped(services, task, container),
-        wanted,
-        ended.signal,
-      )
+      const logs = await openTaskLogs(services, task, container, isShipped(services, task, container), wanted, signal)
       if (follow) return sendAsItComes(reply, logs)
       const events: { time: string; text: string }[] = []
       let characters = 0
@@ -121,6 +118,7 @@ async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): P
     'content-type': 'application/x-ndjson',
     'x-amzn-RequestId': reply.request.id,
     'cache-control': 'no-store',
+    connection: 'close',
   })
   raw.flushHeaders()
   const timer = setInterval(() => raw.write('\n'), keepAliveMs)

@@ -166,6 +166,31 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
   again.terminate()
 })
 
+await tap.test('a controller that ends does not wait for those who follow', async (t) => {
+  const mine = await startController()
+  const root = { endpoint: mine.endpoint, key: mine.credentials }
+  const agent = await startAgentPeer({ endpoint: mine.endpoint, key: mine.agentCredentials, attributes })
+  const ecs = new ECSClient({ endpoint: mine.endpoint, region, credentials: mine.credentials })
+  const logConfiguration = {
+    logDriver: 'awslogs' as const,
+    options: { 'awslogs-group': 'g', 'awslogs-region': region },
+  }
+  const containerDefinitions = [{ name: 'app', image: 'busybox', memory: 32, logConfiguration }]
+  await ecs.send(new RegisterTaskDefinitionCommand({ family: 'web', containerDefinitions }))
+  const run = await ecs.send(new RunTaskCommand({ taskDefinition: 'web' }))
+  const followed = getRest(
+    root.endpoint,
+    root.key,
+    `/v1/tasks/${run.tasks?.[0]?.taskArn?.split('/').at(-1)}/logs?follow=true`,
+  )
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  await agent.disconnect('close')
+  ecs.destroy()
+  t.equal(await mine.terminate(), 0)
+  t.equal((await followed).status, 200)
+  await mine.stop()
+})
+
 await tap.test('an agent that does not dial is told of, and one that is away', async (t) => {
   const { url, token } = await execute()
   t.match(await joinSession(url, token).ended, { reason: /did not open the channel within 10 s/ })
