@@ -1,5 +1,6 @@
 /** The installer's decisions, and what the units promise. What systemd makes of it is proven by `npm run test:vm`. */
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { variables } from '../agent/config-variables.ts'
@@ -230,6 +231,26 @@ function linesOf(unit: string): ReadonlyMap<string, readonly string[]> {
   const lines = unit.split('\n').filter((line) => /^[A-Z]\w+=/.test(line))
   return Map.groupBy(lines, (line) => line.slice(0, line.indexOf('='))) as ReadonlyMap<string, readonly string[]>
 }
+
+await test('the part in sh says why it can not go on', async (t) => {
+  const run = (machine: string, system = 'Linux') => {
+    const uname = `#!/bin/sh\ncase $1 in -s) echo ${system};; *) echo ${machine};; esac\n`
+    const bin = t.testdir({ uname, systemd: {} })
+    chmodSync(join(bin, 'uname'), 0o755)
+    copyFileSync(join(systemd, 'install.sh'), join(bin, 'systemd', 'install.sh'))
+    writeFileSync(join(bin, 'release.json'), '{\n  "architecture": "x86_64"\n}\n')
+    const env = { PATH: `${bin}:${process.env['PATH'] ?? ''}` }
+    const { status, stderr } = spawnSync('sh', [join(bin, 'systemd', 'install.sh'), 'agent'], { env, encoding: 'utf8' })
+    return { status, stderr }
+  }
+  t.match(run('x86_64', 'Darwin'), { status: 1, stderr: /runs Linux, and this one runs Darwin/ })
+  t.match(run('riscv64'), { status: 1, stderr: /x86_64 and arm64, and this machine is riscv64/ })
+  t.match(run('aarch64'), {
+    status: 1,
+    stderr: /for x86_64, and this machine is arm64: take the\n.*linux-arm64\.tar\.gz/,
+  })
+  t.match(run('x86_64'), { status: 1, stderr: /Node does not run on this machine: [^]*to mend it: / }, 'there is none')
+})
 
 await test('the units keep their promises', async (t) => {
   t.match(read('install.sh'), 'scripts/install.ts', 'the part in sh leads to the rest')

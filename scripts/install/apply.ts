@@ -67,7 +67,7 @@ export async function perform(actions: readonly Action[]): Promise<void> {
 
 async function performOne(action: Action): Promise<void> {
   if (action.do === 'makeUser') await makeUser(action.name)
-  else if (action.do === 'copyRelease') copyRelease(action.from, action.to)
+  else if (action.do === 'copyRelease') await copyRelease(action.from, action.to)
   else if (action.do === 'link') switchLink(action.path, action.target)
   else if (action.do === 'write') writeWhole(action.path, action.text, action.mode)
   else if (action.do === 'remove') rmSync(action.path, { recursive: true, force: true })
@@ -89,7 +89,7 @@ function switchLink(path: string, target: string): void {
 }
 
 /** Beside its place first: a directory of a version is whole, or it is not there. */
-function copyRelease(from: string, to: string): void {
+async function copyRelease(from: string, to: string): Promise<void> {
   const part = join(dirname(to), `.${process.pid}.part`)
   rmSync(part, { recursive: true, force: true })
   mkdirSync(dirname(to), { recursive: true, mode: 0o755 })
@@ -98,6 +98,8 @@ function copyRelease(from: string, to: string): void {
     chmodSync(part, 0o755)
     rmSync(to, { recursive: true, force: true })
     renameSync(part, to)
+    // Where SELinux is (RHEL, Fedora), systemd starts only what is labelled as a program. Elsewhere there is no restorecon.
+    await runCommand('restorecon', ['-R', to])
   } catch (error) {
     rmSync(part, { recursive: true, force: true })
     const message = error instanceof Error ? error.message : String(error)
