@@ -98,7 +98,7 @@ async function copyRelease(from: string, to: string): Promise<void> {
     chmodSync(part, 0o755)
     rmSync(to, { recursive: true, force: true })
     renameSync(part, to)
-    // Where SELinux is (RHEL, Fedora), systemd starts only what is labelled as a program. Elsewhere there is no restorecon.
+    // Where SELinux is (RHEL, Fedora), systemd starts only what is labelled as a program.
     await runCommand('restorecon', ['-R', to])
   } catch (error) {
     rmSync(part, { recursive: true, force: true })

@@ -147,7 +147,7 @@ async function checkEngine(machine: Machine, { settings }: Intent): Promise<Find
   }
   return fails(
     'Docker',
-    `Engine ${engine.version} speaks API ${engine.apiVersion}; 1.${oldestEngineMinor} (Engine 20.10) is the oldest that will do`,
+    `Engine ${engine.version} speaks API ${engine.apiVersion}; the oldest that will do is 1.${oldestEngineMinor} (20.10)`,
     `upgrade it: ${install}`,
   )
 }
