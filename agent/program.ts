@@ -46,6 +46,7 @@ import type { SdNotify } from './sd-notify.ts'
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
 import type { AgentTurn, TurnTask } from './turn.ts'
+import { startVolumeSweep } from './volume-sweep.ts'
 import { volumeDefaults } from './volumes.ts'
 import { startUpkeep } from './upkeep.ts'
 import type { Upkeep } from './upkeep.ts'
@@ -169,9 +170,23 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     turn = await startTurn(base, registered)
     closeChannels = open(registered, turn)
   }
+  const sweep = startVolumeSweep({
+    engine: base.engine,
+    containerInstanceArn: registered,
+    taskArns: () => (channel.turn?.tasks() ?? []).map(({ payload }) => payload.arn),
+    timers: realTimers,
+    log,
+  })
+  ends.unshift(() => sweep.close())
   const ofDrain = drainOptions(base, registered)
   if (config.drainOnStop) drain = async () => drainHost(ofDrain)
   await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
+  base.services.onceChanged(() => {
+    register(base).then(
+      (arn) => (arn === registered ? undefined : leaveForGood(registered, log, exit)),
+      (error: unknown) => log.warn({ err: error }, 'The host could not be registered again with what it can do now.'),
+    )
+  })
 }
 
 function leaveForGood(containerInstanceArn: string, log: Log, exit: Exit): void {
