@@ -19,7 +19,10 @@ interface Plan {
 
 const breaker = (rollback: boolean): object => ({ deploymentCircuitBreaker: { enable: true, rollback } })
 
-/** What every history has: replicas with different percentages, a daemon, health checks, slow starts, static ports. */
+/**
+ * What every history has: replicas with different percentages, addresses of their own, a daemon, health checks, slow starts,
+ * static ports.
+ */
 const plans: readonly Plan[] = [
   {
     serviceName: 'front',
@@ -29,7 +32,7 @@ const plans: readonly Plan[] = [
   },
   {
     serviceName: 'back',
-    taskDefinition: 'plain',
+    taskDefinition: 'addressed',
     desiredCount: 4,
     deploymentConfiguration: { minimumHealthyPercent: 50, maximumPercent: 100 },
     placementStrategy: [{ type: 'binpack', field: 'memory' }],
@@ -58,7 +61,7 @@ const plans: readonly Plan[] = [
 
 export const serviceNames: readonly string[] = plans.map(({ serviceName }) => serviceName)
 
-const good = ['plain', 'checked', 'slow', 'web-dynamic', 'pair', 'stubborn', 'restarting'] as const
+const good = ['plain', 'checked', 'slow', 'web-dynamic', 'pair', 'stubborn', 'restarting', 'addressed'] as const
 const broken = ['crash', 'missing-image', 'bad-entry', 'sick', 'busy-registry', 'fragile-pair', 'job'] as const
 const percentages = [
   { minimumHealthyPercent: 0, maximumPercent: 100 },
