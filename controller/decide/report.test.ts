@@ -188,6 +188,15 @@ await t.test('a container that was started again in place has a life of its own 
   )
 })
 
+await t.test('what a task says of its own end goes before the sentence that stood for it meanwhile', async (test) => {
+  const stoppedReason = 'Essential container in task exited'
+  const task = aTask({ desiredStatus: 'STOPPED', stopCode: 'EssentialContainerExited', stoppedReason, startedAt: 1 })
+  const reason = "ContainerNetworkingError: the container that holds the task's network ended."
+  test.equal(report(stateWith(task), task, { status: 'STOPPED', containers: [ended] }).stoppedReason, stoppedReason)
+  const row = report(stateWith(task), task, { status: 'STOPPED', reason, containers: [ended] })
+  test.match(row, { stopCode: 'EssentialContainerExited', stoppedReason: reason })
+})
+
 await t.test("a person's reason for the stop stays", async (test) => {
   const task = aTask({ desiredStatus: 'STOPPED', stopCode: 'UserInitiated', stoppedReason: 'enough', startedAt: 1 })
   const row = report(stateWith(task), task, { status: 'STOPPED', containers: [ended] })

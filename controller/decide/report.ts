@@ -101,7 +101,7 @@ function stopped(task: TaskRow, report: TaskReport, now: number): TaskRow {
     startedAt: task.startedAt ?? (ran ? lastStart(task.containers, now) : undefined),
     containers: task.containers.map((container) => ({ ...container, lastStatus: 'STOPPED' as const })),
     stopCode: task.stopCode ?? (ran ? 'EssentialContainerExited' : 'TaskFailedToStart'),
-    stoppedReason: task.stoppedReason ?? (ran ? exitReason(report) : startFailure(task, report)),
+    stoppedReason: stoppedReasonOf(task, report, ran),
     stoppingAt: task.stoppingAt ?? task.executionStoppedAt ?? now,
     executionStoppedAt: task.executionStoppedAt ?? now,
     stoppedAt: now,
@@ -112,8 +112,16 @@ function stopped(task: TaskRow, report: TaskReport, now: number): TaskRow {
   }
 }
 
+/** What the task itself says goes before the sentence that stood for its end while its other containers were stopping. */
+function stoppedReasonOf(task: TaskRow, report: TaskReport, ran: boolean): string {
+  if (task.stoppedReason === essentialExited) return exitReason(report)
+  return task.stoppedReason ?? (ran ? exitReason(report) : startFailure(task, report))
+}
+
+const essentialExited = 'Essential container in task exited'
+
 function exitReason(report: TaskReport): string {
-  return filled(report.reason) ?? 'Essential container in task exited'
+  return filled(report.reason) ?? essentialExited
 }
 
 /** ECS says only "Task failed to start" on EC2; the text that explains it stands with a container. */

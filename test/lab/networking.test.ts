@@ -2,7 +2,9 @@
 import { network } from './enter.ts'
 import { type Task, CreateServiceCommand, DescribeServicesCommand } from '@aws-sdk/client-ecs'
 import { StartTaskCommand, StopTaskCommand, UpdateServiceCommand } from '@aws-sdk/client-ecs'
+import { rmSync } from 'node:fs'
 import { createServer } from 'node:http'
+import { join } from 'node:path'
 import tap from 'tap'
 import { callRest } from '../support/controller.ts'
 import { askEngine } from '../support/engine.ts'
@@ -270,26 +272,38 @@ await tap.test('a mesh of hosts carries addresses of its own, and a bridge those
 })
 
 await tap.test('a task survives agent and engine, and not the end of what holds its network', async (t) => {
-  const [kept, lost] = await startOn([lab.host(1), lab.host(1)], web, subnetOf.lan)
+  const host = lab.host(1)
+  const [kept, lost] = await startOn([host, host], web, subnetOf.lan)
   if (kept === undefined || lost === undefined) throw new Error('two tasks were started')
   const before = await whatRuns(kept)
-  await lab.host(1).restartEngine()
-  await lab.host(1).killAgent()
-  await onHost(lab.host(1), 'for link in $(ls /proc/sys/net/ipv4/conf | grep gmv-); do ip link delete $link; done')
-  await lab.host(1).startAgent()
+  await host.restartEngine()
+  await host.killAgent()
+  // A new agent without a journal finds the tasks, and not what the host needs for them.
+  rmSync(join(host.machine.disk, 'agent', 'journal.db'))
+  await onHost(host, 'for link in $(ls /proc/sys/net/ipv4/conf | grep gmv-); do ip link delete $link; done')
+  await host.startAgent()
   await eventually(
-    async () => ((await onHost(lab.host(1), asking(kept.address))).includes('hello') ? true : undefined),
+    async () => ((await onHost(host, asking(kept.address))).includes('hello') ? true : undefined),
     'the host has its own interface again',
   )
   t.match(await textAt(`http://${kept.address}/`), /hello/)
   t.same(await whatRuns(kept), before, 'nothing of it was started again')
 
-  const pause = (await lab.host(1).containers(lost.arn)).find(({ name }) => name === pauseName)
-  await askEngine('POST', `/containers/${pause?.id}/kill?signal=KILL`, undefined, lab.host(1).engine.host)
+  const pause = (await host.containers(lost.arn)).find(({ name }) => name === pauseName)
+  await askEngine('POST', `/containers/${pause?.id}/kill?signal=KILL`, undefined, host.engine.host)
   const [ended] = await lab.reach([lost.arn], 'STOPPED')
   t.match(ended?.stoppedReason, /container that holds the task's network ended \(exit code 137\)/)
   t.match(await textAt(`http://${kept.address}/`), /hello/, 'the other task is as it was')
-  await stop([kept.arn])
+
+  // An engine that keeps no containers ends those that it finds, and ends its own with itself.
+  await host.restartEngine({ liveRestore: false })
+  await lab.reach([kept.arn], 'STOPPED')
+  const [brief] = await startOn([host], web, subnetOf.lan)
+  await host.restartEngine()
+  await lab.reach([brief?.arn ?? ''], 'STOPPED')
+  const [again] = await startOn([host], web, subnetOf.lan)
+  t.match(await textAt(`http://${again?.address}/`), /hello/, 'the engine that came back has its networks')
+  await stop([again?.arn ?? ''])
 })
 
 await tap.test('an address that somebody else has is not taken, and he is named', async (t) => {
