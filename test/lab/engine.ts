@@ -1,4 +1,7 @@
-/** The Docker Engine of one of the lab's machines. Containers go on while it is away, as `--live-restore` promises. */
+/**
+ * The Docker Engine of one of the lab's machines. Containers go on while it is away, as `--live-restore` promises, unless it
+ * was started without.
+ */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { basename, dirname, join } from 'node:path'
@@ -40,7 +43,7 @@ export class Engine {
     this.host = `unix://${join(machine.disk, 'docker.sock')}`
   }
 
-  async start(): Promise<void> {
+  async start(options: { readonly liveRestore?: boolean } = {}): Promise<void> {
     const { disk } = this.#machine
     const config = join(disk, 'daemon.json')
     // A registry of the lab speaks no TLS.
@@ -49,7 +52,8 @@ export class Engine {
     const places = ['--data-root', join(disk, 'data'), '--exec-root', join(disk, 'exec')]
     const files = ['--pidfile', join(disk, 'dockerd.pid'), '--config-file', config, '-H', this.host]
     const groups = ['--cgroup-parent', group, '--exec-opt', 'native.cgroupdriver=cgroupfs']
-    const command = ['dockerd', ...places, ...files, ...groups, '--bip', this.#subnet, '--live-restore']
+    const command = ['dockerd', ...places, ...files, ...groups, '--bip', this.#subnet]
+    if (options.liveRestore ?? true) command.push('--live-restore')
     const path = `${await chooseIptables(disk)}:${systemPath()}`
     const program = await this.#machine.run(command, { PATH: path })
     this.#program = program

@@ -84,9 +84,9 @@ export class Host {
   }
 
   /** As a package upgrade of the engine does: SIGTERM, and a new one on the same data. */
-  async restartEngine(): Promise<void> {
+  async restartEngine(options: { readonly liveRestore?: boolean } = {}): Promise<void> {
     await this.engine.stop()
-    await this.engine.start()
+    await this.engine.start(options)
   }
 
   async killAgent(): Promise<void> {
