@@ -38,6 +38,8 @@ export interface ContainerServices {
   settings(region: string): EndpointSettings
   /** Attributes of the instance that hang on them, as they stand now. */
   attributes(): readonly { readonly name: string }[]
+  /** Calls back when those attributes change. */
+  onceChanged(callback: () => void): void
   /** The engine as tasks are to use it, so that metadata files come and go with containers. */
   withFiles<E extends Engine>(engine: E): E
   close(): Promise<void>
@@ -80,6 +82,7 @@ export async function startContainerServices(options: ContainerServicesOptions):
     stats,
     settings: (region) => ({ region, offered: endpoints.isOffered(), metadataFiles: directory }),
     attributes: () => roleAttributes(config, endpoints.isOffered()).map((name) => ({ name })),
+    onceChanged: (callback) => endpoints.onceOffered(callback),
     withFiles: (given) => withMetadataFiles({ engine: given, directory, availabilityZone, hostAddress, log }),
     async close() {
       stats.close()

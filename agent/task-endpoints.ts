@@ -17,7 +17,7 @@ const lookMs = 5_000
 const retryMs = 30_000
 /** An agent that was killed a moment ago still has it, until the kernel has cleared its namespace away. */
 const takenRetryMs = 200
-const takenPatienceMs = 4_000
+const takenPatienceMs = 2_000
 
 export interface TaskEndpointsOptions {
   /** False where the operator wants none. */
@@ -35,6 +35,8 @@ export interface TaskEndpoints {
   isOffered(): boolean
   /** Resolves when it is up, or when it is clear that it is not for now. */
   readonly tried: Promise<void>
+  /** Calls back once, when it comes up after all. */
+  onceOffered(callback: () => void): void
   close(): Promise<void>
 }
 
@@ -43,6 +45,7 @@ export function startTaskEndpoints(options: TaskEndpointsOptions): TaskEndpoints
   return {
     isOffered: () => keeper.isOffered(),
     tried: options.isEnabled ? keeper.keep() : Promise.resolve(),
+    onceOffered: (callback) => keeper.onceOffered(callback),
     close: async () => keeper.close(),
   }
 }
@@ -54,6 +57,7 @@ class Keeper {
   #socket: EndpointSocket | undefined
   #said: string | undefined
   #isClosed = false
+  #onceOffered: (() => void) | undefined
   #cancel: () => void = () => undefined
 
   constructor(options: TaskEndpointsOptions) {
@@ -66,6 +70,10 @@ class Keeper {
 
   isOffered(): boolean {
     return this.#socket !== undefined
+  }
+
+  onceOffered(callback: () => void): void {
+    if (this.#socket === undefined) this.#onceOffered = callback
   }
 
   /** One look, and the next ones armed; resolves when the first is over that is no mere moment too early. */
@@ -99,7 +107,7 @@ class Keeper {
     } catch (error) {
       if (error instanceof EndpointTaken && now() - this.#startedAt < takenPatienceMs) return takenRetryMs
       this.#say(error)
-      return this.#socket === undefined ? retryMs : lookMs
+      return this.#socket === undefined && !(error instanceof EndpointTaken) ? retryMs : lookMs
     }
   }
 
@@ -110,6 +118,8 @@ class Keeper {
       if (this.#isClosed) return socket.close()
       this.#server.listen(socket.server)
       this.#socket = socket
+      this.#onceOffered?.()
+      this.#onceOffered = undefined
     }
     if (!this.#socket.isReachable()) await this.#socket.restore(await this.#bridge())
     if (!this.#socket.isJoined()) await this.#socket.join(await ensureTaskEndpointNetwork(engine))

@@ -4,6 +4,7 @@
  * one agent of a host has that address.
  */
 import { network } from './enter.ts'
+import { DescribeContainerInstancesCommand } from '@aws-sdk/client-ecs'
 import { CreateServiceCommand, ListTasksCommand, StopTaskCommand, TagResourceCommand } from '@aws-sdk/client-ecs'
 import { resolve } from 'node:path'
 import tap from 'tap'
@@ -434,6 +435,44 @@ await tap.test('a killed agent is back at the same address, and knows the same i
   await host.restartAgent()
   t.match(await ask(app.dockerId, app.v4), { status: 200, body: { DockerId: app.dockerId } })
   t.match(await ask(side.dockerId, `${side.v4}/task`), { status: 200, body: { TaskARN: bridgeTask } })
+})
+
+await tap.test('a second agent of the host waits for it, and has it when the first one ends', async (t) => {
+  const second = await host.machine.run([process.execPath, `${repository}/agent/main.ts`], {
+    ECS_BACKEND_HOST: lab.controller.endpoint,
+    ECS_DATADIR: `${host.machine.disk}/second`,
+    AWS_SHARED_CREDENTIALS_FILE: lab.controller.agentCredentialsFile,
+    DOCKER_HOST: host.engine.host,
+    GANTRY_AGENT_CONFIG_FILE: '/dev/null',
+    GANTRY_INTROSPECTION_PORT: '0',
+  })
+  const says = async (words: string): Promise<string> =>
+    eventually(
+      async () =>
+        second
+          .output()
+          .split('\n')
+          .find((line) => line.includes(words)),
+      words,
+      60_000,
+    )
+  const { containerInstanceArn } = JSON.parse(await says('Gantry agent ready')) as { containerInstanceArn: string }
+  t.match(await says('Containers reach no task endpoint'), /Another agent of this host.*GANTRY_TASK_ENDPOINT=false/)
+  t.match(await ask(app.dockerId, app.v4), { status: 200 }, 'the first one still answers')
+  const canGiveKeys = async (): Promise<true | undefined> => {
+    const { containerInstances } = await lab.client.send(
+      new DescribeContainerInstancesCommand({ containerInstances: [containerInstanceArn] }),
+    )
+    const names = (containerInstances?.[0]?.attributes ?? []).map(({ name }) => name)
+    return names.includes('com.amazonaws.ecs.capability.task-iam-role') ? true : undefined
+  }
+  t.equal(await canGiveKeys(), undefined)
+  await host.killAgent()
+  await eventually(canGiveKeys, 'the second agent has registered what it can do now', 60_000)
+  t.equal((await ask(app.dockerId, app.v4)).status, 404, "containers of another agent's are not its own")
+  await second.kill9()
+  await host.startAgent()
+  t.match(await ask(app.dockerId, app.v4), { status: 200 })
 })
 
 await tap.test('an engine that restarts leaves it, or it is mended', async (t) => {
