@@ -56,7 +56,7 @@ await t.test('cgroups of version 2: controllers are passed on, limits written, a
     'ecs/cgroup.controllers': 'cpu memory\n',
     'ecs/cgroup.subtree_control': '',
   })
-  const cgroups = openCgroups({ root, driver: 'cgroupfs', version: 2 }, never)
+  const cgroups = openCgroups({ root, driver: 'cgroupfs', parent: '/ecs', version: 2 }, never)
   const parent = `/ecs/${taskId}`
   const limits = { cpuQuota: { quotaUs: 25_000, periodUs: 100_000 }, memoryBytes: 64 * bytesPerMiB, pids: 100 }
   await cgroups.make(parent, limits)
@@ -75,7 +75,10 @@ await t.test('cgroups of version 2: controllers are passed on, limits written, a
 })
 
 await t.test('a cgroup that cannot be made says why and what to do', async (test) => {
-  const cgroups = openCgroups({ root: join(directory, 'nothing'), driver: 'cgroupfs', version: 2 }, never)
+  const cgroups = openCgroups(
+    { root: join(directory, 'nothing'), driver: 'cgroupfs', parent: '/ecs', version: 2 },
+    never,
+  )
   await test.rejects(cgroups.make('/ecs/x', {}), /^cgroup \/ecs\/x: ENOENT.*cgroup_enable=memory/)
   const { config } = readConfig({ ECS_CGROUP_PATH: join(directory, 'nothing') }, '')
   const warned: string[] = []
@@ -101,7 +104,7 @@ await t.test("with systemd's driver the calls are exactly these", async (test) =
     return answer(args)
   }
   const slice = `ecstasks-${taskId}.slice`
-  const cgroups = openCgroups({ root: '/sys/fs/cgroup', driver: 'systemd', version: 2 }, run)
+  const cgroups = openCgroups({ root: '/sys/fs/cgroup', driver: 'systemd', parent: '/ecs', version: 2 }, run)
   const limits = { cpuQuota: { quotaUs: 25_000, periodUs: 100_000 }, memoryBytes: 64 * bytesPerMiB, pids: 100 }
   await cgroups.make(slice, limits)
   const accounting = ['CPUAccounting', 'b', 'true', 'MemoryAccounting', 'b', 'true', 'TasksAccounting', 'b', 'true']
@@ -191,7 +194,7 @@ function shownEngine(version: 1 | 2, root: string) {
       tell = onEvent
     },
   } as Partial<Engine> as Engine
-  const host = { root, driver: 'cgroupfs', version } as const
+  const host = { root, driver: 'cgroupfs', parent: '/ecs', version } as const
   const truthful = withMemoryTruth({ engine, host, timers: time, now: () => time.now() })
   const look = async (container: ObservedContainer): Promise<ObservedContainer | undefined> => {
     shown.set(container.id, container)

@@ -29,6 +29,8 @@ export interface CgroupHost {
   /** ECS_CGROUP_PATH: where the host's cgroups are mounted. */
   readonly root: string
   readonly driver: TaskCgroupSettings['driver']
+  /** GANTRY_CGROUP_PARENT. */
+  readonly parent: string
   /** 1, where each controller is a tree of its own, or 2. */
   readonly version: 1 | 2
 }

@@ -93,6 +93,12 @@ export function readOptionalWhole(text: string): number | undefined {
   return text === '' ? undefined : readWhole(text)
 }
 
+/** A path of names such as `/ecs`, below the host's root cgroup. */
+export function readCgroupParent(text: string): string {
+  if (/^(?:\/[A-Za-z0-9][A-Za-z0-9_.-]*)+$/.test(text)) return text
+  throw new Error('a path such as /ecs is needed')
+}
+
 const pidsMax = 4_194_304
 
 /** An empty variable counts as not set. */

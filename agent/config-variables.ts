@@ -6,6 +6,7 @@ import {
   durationAtLeast,
   durationBetween,
   oneOf,
+  readCgroupParent,
   readBoolean,
   readList,
   readLogDrivers,
@@ -311,6 +312,13 @@ export const variables = {
     defaultText: '/sys/fs/cgroup',
     unit: '',
     read: readText,
+  }),
+  cgroupParent: variable({
+    name: 'GANTRY_CGROUP_PARENT',
+    meaning: "The cgroup in which tasks get theirs, with Docker's driver cgroupfs",
+    defaultText: '/ecs',
+    unit: '',
+    read: readCgroupParent,
   }),
   cgroupCpuPeriodMs: variable({
     name: 'ECS_CGROUP_CPU_PERIOD',

@@ -144,7 +144,7 @@ class MemoryKillsWatch {
   #endedOf(taskArn: string): number | undefined {
     const { host } = this.#options
     if (host === undefined || host.version !== 2) return undefined
-    const directory = directoryOf(host, 'memory', cgroupParent(taskArn, host.driver))
+    const directory = directoryOf(host, 'memory', cgroupParent(taskArn, host))
     const all = killsIn(directory, host.version)
     if (all === undefined) return undefined
     return all - directoriesIn(directory).reduce((sum, below) => sum + (killsIn(below, host.version) ?? 0), 0)
@@ -153,7 +153,7 @@ class MemoryKillsWatch {
   #countOf(taskArn: string, containerId: string): number | undefined {
     const { host } = this.#options
     if (host === undefined) return undefined
-    const directory = directoryOf(host, 'memory', cgroupParent(taskArn, host.driver))
+    const directory = directoryOf(host, 'memory', cgroupParent(taskArn, host))
     const own = host.driver === 'systemd' ? `docker-${containerId}.scope` : containerId
     return killsIn(join(directory, own), host.version)
   }
@@ -162,7 +162,7 @@ class MemoryKillsWatch {
     const { host } = this.#options
     const own = memoryLimitBytes === 0 ? undefined : memoryLimitBytes
     if (host === undefined) return { containerLimitBytes: own }
-    const directory = directoryOf(host, 'memory', cgroupParent(its[labels.taskArn] ?? '', host.driver))
+    const directory = directoryOf(host, 'memory', cgroupParent(its[labels.taskArn] ?? '', host))
     const [limit, peak] =
       host.version === 2 ? ['memory.max', 'memory.peak'] : ['memory.limit_in_bytes', 'memory.max_usage_in_bytes']
     const taskLimitBytes = readNumber(join(directory, limit))

@@ -37,10 +37,11 @@ export async function keepTaskCgroups(
     log.warn({ driver }, `${without} Docker Engine uses the cgroup driver "${driver}"; cgroupfs or systemd is needed.`)
     return undefined
   }
-  const host: CgroupHost = { root: config.cgroupPath, driver, version: engine.cgroupVersion === '2' ? 2 : 1 }
+  const parent = config.cgroupParent
+  const host: CgroupHost = { root: config.cgroupPath, driver, parent, version: engine.cgroupVersion === '2' ? 2 : 1 }
   const cgroups = openCgroups(host, run)
   const pids = config.taskPidsLimit === undefined ? {} : { pids: config.taskPidsLimit }
-  const probe = cgroupParent(`probe${randomBytes(8).toString('hex')}`, driver)
+  const probe = cgroupParent(`probe${randomBytes(8).toString('hex')}`, host)
   try {
     if (driver === 'systemd') await askSystemd(run)
     // Each kind of limit is tried: a kernel may lack a controller.
@@ -52,6 +53,7 @@ export async function keepTaskCgroups(
   }
   const settings: TaskCgroupSettings = {
     driver,
+    parent,
     cpuPeriodUs: config.cgroupCpuPeriodMs * 1000,
     ...(config.taskPidsLimit === undefined ? {} : { pidsLimit: config.taskPidsLimit }),
     epoch: randomBytes(8).toString('hex'),

@@ -8,7 +8,7 @@ import { internalKindOf, internalNames } from './internal-containers.ts'
 import { foldObservation } from './observation.ts'
 import { refusalOf } from './payload.ts'
 import { networkFromLabel, taskNetworkLabel } from './task-network.ts'
-import { cgroupParent } from './task-cgroup.ts'
+import { isCgroupOf } from './task-cgroup.ts'
 import { freshContainer } from './view.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
 import { freshVolumes } from './volume-mounts.ts'
@@ -101,8 +101,7 @@ export function adoptTask(containers: readonly ObservedContainer[], now: number)
 /** The cgroup around them, where it is the task's own: it goes with them. */
 function adoptedCgroup(taskArn: string, containers: readonly ObservedContainer[]): Pick<TaskFacts, 'cgroup'> {
   const parent = containers[0]?.details?.cgroupParent
-  const isOwn = (['cgroupfs', 'systemd'] as const).some((driver) => cgroupParent(taskArn, driver) === parent)
-  return parent !== undefined && isOwn ? { cgroup: { parent } } : {}
+  return parent !== undefined && isCgroupOf(taskArn, parent) ? { cgroup: { parent } } : {}
 }
 
 /**

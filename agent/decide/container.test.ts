@@ -144,7 +144,10 @@ await test('what belongs to the whole task is laid over all: its cgroup, shared 
   if (pause === undefined || first === undefined) throw new Error('the containers are gone')
   const admitted = admitTask(task, undefined, 0)
   const facts = withContainer(admitted, pause.name, { ...factsOf(admitted, pause.name), dockerId: 'cafe' })
-  const keeping = { ...host, taskCgroups: { driver: 'systemd', cpuPeriodUs: 100_000, epoch: '1' } } as const
+  const keeping = {
+    ...host,
+    taskCgroups: { driver: 'systemd', parent: '/ecs', cpuPeriodUs: 100_000, epoch: '1' },
+  } as const
   const of = (container: PayloadContainer) => createBody(task, container, facts, keeping)['HostConfig']
   const taskId = task.arn.slice(task.arn.lastIndexOf('/') + 1)
   t.match(of(first), {
@@ -167,7 +170,7 @@ await test('what belongs to the whole task is laid over all: its cgroup, shared 
 })
 
 await test("a task's limits are those of its size; without one its containers' weight", (t) => {
-  const settings = { driver: 'cgroupfs', cpuPeriodUs: 20_000, pidsLimit: 7, epoch: '1' } as const
+  const settings = { driver: 'cgroupfs', parent: '/ecs', cpuPeriodUs: 20_000, pidsLimit: 7, epoch: '1' } as const
   const containers = [aPayloadContainer({ cpu: 0 }), aPayloadContainer({ name: 'b', cpu: 100 })]
   t.same(cgroupLimits(aPayloadTask({ cpu: 1.5, memory: 64, containers }), settings), {
     cpuQuota: { quotaUs: 30_000, periodUs: 20_000 },

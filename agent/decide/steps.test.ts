@@ -102,7 +102,9 @@ await test('what dependsOn asks for, condition by condition', (t) => {
   const db = aPayloadContainer({ name: 'db', essential: false, dockerConfig: healthCheck, startTimeout: 60 })
   for (const [condition, facts, expected] of cases) {
     const web = aPayloadContainer({ dependsOn: [{ containerName: 'db', condition: condition as 'START' }] })
-    const ready = withFacts(aView(aPayloadTask({ containers: [web, db] })), 'web', { imageReady: true })
+    const fresh = withFacts(aView(aPayloadTask({ containers: [web, db] })), 'web', { imageReady: true })
+    t.ok(namesOf(stepsOf(fresh)).includes('prepareContainer'), 'it is made whatever it waits for')
+    const ready = withFacts(fresh, 'web', { dockerName: 'web', dockerId: 'web' })
     const view = withFacts(ready, 'db', {
       imageReady: true,
       lastLogLines: [],
@@ -111,9 +113,9 @@ await test('what dependsOn asks for, condition by condition', (t) => {
       ...facts,
     })
     const settled = factsOf(settle(view, start, 'default'), 'web')
-    const prepares = namesOf(stepsOf(view)).includes('prepareContainer')
+    const starts = stepsOf(view).some((step) => step.step === 'startContainer' && step.args.container === 'web')
     const label = `${condition} with ${JSON.stringify(facts)} ${expected}`
-    t.equal(prepares, expected === 'starts', label)
+    t.equal(starts, expected === 'starts', label)
     t.equal(settled.knownStatus, expected === 'fails' ? 'STOPPED' : 'PENDING', label)
     if (expected === 'fails') t.match(settled, { exitCode: 143, reason: /dependency graph/ }, label)
   }
@@ -159,11 +161,11 @@ await test('desire only moves forward, and a task that ran is not started withou
 })
 
 await test("a task's cgroup comes before its containers, anew in each life of the agent, and goes after them", (t) => {
-  const taskCgroups = { driver: 'cgroupfs', cpuPeriodUs: 100_000, epoch: 'first' } as const
+  const taskCgroups = { driver: 'cgroupfs', parent: '/ecs', cpuPeriodUs: 100_000, epoch: 'first' } as const
   const task = aPayloadTask({ cpu: 0.25 })
   const fresh = withFacts(aView(task), 'web', { imageReady: true })
   const make = stepsOf(fresh, start, { taskCgroups }).find(({ step }) => step === 'createCgroup')
-  const parent = cgroupParent(task.arn, 'cgroupfs')
+  const parent = cgroupParent(task.arn, taskCgroups)
   t.match(make, { args: { cgroup: parent, limits: { cpuQuota: { quotaUs: 25_000 } }, epoch: 'first' } })
   if (make?.step !== 'createCgroup') throw new Error('no cgroup is to be made')
   t.notOk(namesOf(stepsOf(fresh, start, { taskCgroups })).includes('prepareContainer'), 'the container waits')

@@ -15,6 +15,8 @@ import type { HostView, TaskView } from './view.ts'
 export interface TaskCgroupSettings {
   /** Docker's own driver: who makes cgroups decides how they are named. */
   readonly driver: 'cgroupfs' | 'systemd'
+  /** GANTRY_CGROUP_PARENT: below which they are, with the driver cgroupfs. */
+  readonly parent: string
   /** ECS_CGROUP_CPU_PERIOD. */
   readonly cpuPeriodUs: number
   /** ECS_TASK_PIDS_LIMIT. */
@@ -49,9 +51,18 @@ export function cgroupLimits(task: PayloadTask, settings: TaskCgroupSettings): C
 }
 
 /** Docker's `CgroupParent` of the task's containers: `/ecs/<task id>`, or the slice `ecstasks-<task id>.slice`. */
-export function cgroupParent(taskArn: string, driver: TaskCgroupSettings['driver']): string {
+export function cgroupParent(
+  taskArn: string,
+  { driver, parent }: Pick<TaskCgroupSettings, 'driver' | 'parent'>,
+): string {
   const taskId = taskArn.slice(taskArn.lastIndexOf('/') + 1)
-  return driver === 'systemd' ? `ecstasks-${taskId}.slice` : `/ecs/${taskId}`
+  return driver === 'systemd' ? `ecstasks-${taskId}.slice` : `${parent}/${taskId}`
+}
+
+/** True for what is such a name, whatever the settings are now. */
+export function isCgroupOf(taskArn: string, parent: string): boolean {
+  const taskId = taskArn.slice(taskArn.lastIndexOf('/') + 1)
+  return parent === `ecstasks-${taskId}.slice` || (parent.startsWith('/') && parent.endsWith(`/${taskId}`))
 }
 
 export const taskCgroup: TaskResource = {
@@ -61,7 +72,7 @@ export const taskCgroup: TaskResource = {
     if (taskCgroups === undefined || isReady(view, taskCgroups)) return []
     const again = retryWait(view.facts.cgroup?.retry, now, "the task's cgroup to be made")
     if (again !== undefined) return [again]
-    const cgroup = cgroupParent(view.payload.arn, taskCgroups.driver)
+    const cgroup = cgroupParent(view.payload.arn, taskCgroups)
     const args = { cgroup, limits: cgroupLimits(view.payload, taskCgroups), epoch: taskCgroups.epoch }
     return orWait(view, { step: 'createCgroup', args }, "waits for the task's cgroup to be made")
   },

@@ -20,7 +20,7 @@ export function taskHostConfig(
   const gpuIds = gpuIdsOf(task, container)
   const sizeGiB = task.gantry?.ephemeralStorageGiB
   return {
-    ...(taskCgroups === undefined ? {} : { CgroupParent: cgroupParent(task.arn, taskCgroups.driver) }),
+    ...(taskCgroups === undefined ? {} : { CgroupParent: cgroupParent(task.arn, taskCgroups) }),
     ...namespaceModes(task, container, facts),
     ...(sizeGiB === undefined || container.internal !== undefined ? {} : { StorageOpt: { size: `${sizeGiB}G` } }),
     ...(gpuIds.length === 0 ? {} : { DeviceRequests: [deviceRequest(gpuIds)] }),

@@ -10,6 +10,7 @@ import type { ContainerDefinition, Task } from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.ts'
 import { eventually, startLab } from '../support/lab.ts'
+import { cgroupOfTests } from '../support/task-cgroups.ts'
 
 tap.setTimeout(180_000)
 const bytesPerMiB = 1024 * 1024
@@ -70,11 +71,11 @@ interface HostConfig {
 const hostConfigOf = async (taskArn: string, name: string): Promise<HostConfig> =>
   (await lab.inspect(taskArn, name)).HostConfig
 
-const idOf = (taskArn: string): string => taskArn.slice(taskArn.lastIndexOf('/') + 1)
+const parentOf = (taskArn: string): string => `${cgroupOfTests}/${taskArn.slice(taskArn.lastIndexOf('/') + 1)}`
 
 /** A file of the task's own cgroup; `v1` is of the tree `controller`. */
 const cgroupFile = (taskArn: string, controller: string, v1: string, v2: string): string =>
-  isUnified ? `/sys/fs/cgroup/ecs/${idOf(taskArn)}/${v2}` : `/sys/fs/cgroup/${controller}/ecs/${idOf(taskArn)}/${v1}`
+  isUnified ? `/sys/fs/cgroup${parentOf(taskArn)}/${v2}` : `/sys/fs/cgroup/${controller}${parentOf(taskArn)}/${v1}`
 const inCgroup = (...file: Parameters<typeof cgroupFile>): string => readFileSync(cgroupFile(...file), 'utf8').trim()
 
 const reasonsOf = (task: Task): Readonly<Record<string, string | undefined>> =>
@@ -103,9 +104,9 @@ await tap.test("a task's cpu and memory hold all its containers, and are seen to
     isUnified ? '5' : '130',
     'the sum of its containers, each 2 at least',
   )
-  t.match(await hostConfigOf(sized, 'a'), { CgroupParent: `/ecs/${idOf(sized)}`, Memory: 64 * bytesPerMiB })
+  t.match(await hostConfigOf(sized, 'a'), { CgroupParent: parentOf(sized), Memory: 64 * bytesPerMiB })
   t.match(await hostConfigOf(sized, 'b'), {
-    CgroupParent: `/ecs/${idOf(sized)}`,
+    CgroupParent: parentOf(sized),
     Memory: 24 * bytesPerMiB,
     CpuShares: 64,
   })

@@ -4,12 +4,12 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { labels } from '../../agent/engine.ts'
 import { chooseIptables } from '../../scripts/engine-network.ts'
 import { askEngine, busyboxImage } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
-import { controlGroupOfLabs } from './leftovers.ts'
+import { controlGroupOf } from './leftovers.ts'
 import { labNetwork, type Machine, type Program, systemPath } from './machine.ts'
 
 /** A container as its engine tells it. */
@@ -48,7 +48,7 @@ export class Engine {
     const config = join(disk, 'daemon.json')
     // A registry of the lab speaks no TLS.
     writeFileSync(config, JSON.stringify({ 'insecure-registries': [labNetwork] }))
-    const group = `/${controlGroupOfLabs}/${basename(dirname(disk))}/${basename(disk)}`
+    const group = controlGroupOf(disk)
     const places = ['--data-root', join(disk, 'data'), '--exec-root', join(disk, 'exec')]
     const files = ['--pidfile', join(disk, 'dockerd.pid'), '--config-file', config, '-H', this.host]
     const groups = ['--cgroup-parent', group, '--exec-opt', 'native.cgroupdriver=cgroupfs']

@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import { join, resolve } from 'node:path'
 import { eventually } from '../support/lab.ts'
 import { Engine, type LabContainer } from './engine.ts'
+import { controlGroupOf } from './leftovers.ts'
 import { Machine, type Program } from './machine.ts'
 
 const repository = resolve(import.meta.dirname, '../..')
@@ -134,6 +135,8 @@ export class Host {
       ECS_BACKEND_HOST: endpoint,
       ECS_DATADIR: join(this.machine.disk, 'agent'),
       ECS_LOGLEVEL: 'debug',
+      // With what the engine makes: both go with the lab.
+      GANTRY_CGROUP_PARENT: `${controlGroupOf(this.machine.disk)}/ecs`,
       ECS_CONTAINER_STOP_TIMEOUT: '1s',
       AWS_SHARED_CREDENTIALS_FILE: credentialsFile,
       DOCKER_HOST: this.engine.host,

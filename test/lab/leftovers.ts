@@ -4,13 +4,18 @@
  */
 import { existsSync, readFileSync, readdirSync, rmSync, rmdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type ProcessIdentity, endProcess, identify, isSameProcess } from '../../scripts/processes.ts'
 
 const prefix = 'gl-'
 const controlGroups = '/sys/fs/cgroup'
 /** The parent of all control groups of all labs. */
-export const controlGroupOfLabs = 'gantry-lab'
+const controlGroupOfLabs = 'gantry-lab'
+
+/** That of one host of a lab, by the directory that stands for its disk. */
+export function controlGroupOf(disk: string): string {
+  return `/${controlGroupOfLabs}/${basename(dirname(disk))}/${basename(disk)}`
+}
 
 export const labDirectoryPrefix = join(tmpdir(), prefix)
 

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { engineHost } from './engine.ts'
+import { cgroupOfTests } from './task-cgroups.ts'
 
 const program = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
 const readyTimeoutMs = 30_000
@@ -58,6 +59,7 @@ export function launchAgent(options: AgentOptions): Start {
       AWS_SHARED_CREDENTIALS_FILE: options.credentialsFile,
       DOCKER_HOST: options.dockerHost ?? engineHost(),
       GANTRY_INTROSPECTION_PORT: '0',
+      GANTRY_CGROUP_PARENT: cgroupOfTests,
       // One agent of a host can have it; tests of it turn it on.
       GANTRY_TASK_ENDPOINT: 'false',
       GANTRY_AGENT_CONFIG_FILE: '/dev/null',

@@ -14,7 +14,6 @@ import { startAgent } from './agent.ts'
 import type { AgentOptions, AgentProcess } from './agent.ts'
 import { startController } from './controller.ts'
 import { askEngine, containersWithLabel, engineHost, inspectRaw } from './engine.ts'
-import { removeTaskCgroups, taskIdsOn } from './task-cgroups.ts'
 
 const region = 'us-east-1'
 
@@ -125,13 +124,10 @@ export class Lab {
   async close(): Promise<void> {
     await this.agent.kill9()
     await this.controller.stop()
-    const ours = `${labels.instanceArn}=${this.agent.containerInstanceArn}`
-    const ids = await containersWithLabel(ours, this.dockerHost)
-    const taskIds = await taskIdsOn(this.dockerHost, ours)
+    const ids = await containersWithLabel(`${labels.instanceArn}=${this.agent.containerInstanceArn}`, this.dockerHost)
     await Promise.all(
       ids.map(async (id) => askEngine('DELETE', `/containers/${id}?force=1&v=1`, undefined, this.dockerHost)),
     )
-    removeTaskCgroups(taskIds)
     this.client.destroy()
     rmSync(this.agent.dataDirectory, { recursive: true, force: true })
   }

@@ -1,30 +1,39 @@
 /**
  * The cgroups that agents keep around tasks, on the kernel that all engines of a machine share. An agent removes them with
- * its tasks; one that a test killed does not, and its test takes them back.
+ * its tasks; one that a test killed does not. So the agents of a test process keep theirs in one place, which goes with it.
  */
 import { readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { labels } from '../../agent/engine.ts'
-import { askEngine } from './engine.ts'
 
 const root = '/sys/fs/cgroup'
+const parentOfTests = 'gantry-test'
 
-/** Ids of the tasks that have containers on this engine, with this label where one is given (`name=value`). */
-export async function taskIdsOn(host: string, label: string = labels.taskArn): Promise<readonly string[]> {
-  const filters = encodeURIComponent(JSON.stringify({ label: [label] }))
-  const { text } = await askEngine('GET', `/containers/json?all=1&filters=${filters}`, undefined, host)
-  const listed = JSON.parse(text) as readonly { readonly Labels: Readonly<Record<string, string>> }[]
-  const arns = listed.map(({ Labels }) => Labels[labels.taskArn] ?? '')
-  return [...new Set(arns.map((arn) => arn.slice(arn.lastIndexOf('/') + 1)))].filter((id) => /^[0-9a-f]{32}$/.test(id))
+/** GANTRY_CGROUP_PARENT of the agents that this process starts. */
+export const cgroupOfTests = `/${parentOfTests}/${process.pid}`
+
+process.once('exit', () => {
+  // In version 1 each tree has its own; in version 2 there is one.
+  for (const tree of ['', ...namesIn(root)]) {
+    const parent = join(root, tree, parentOfTests)
+    for (const pid of namesIn(parent)) if (!isOther(Number(pid))) removeTree(join(parent, pid))
+    removeEmpty(parent)
+  }
+})
+
+/** A test that was killed leaves its own to those that come after it. */
+function isOther(pid: number): boolean {
+  if (pid === process.pid) return false
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
 }
 
-/** To be called when their containers are gone: a cgroup that still holds any stays. */
-export function removeTaskCgroups(taskIds: readonly string[]): void {
-  // In version 1 each tree has its own; in version 2 there is one.
-  const parents = ['.', ...entriesOf(root)].map((tree) => join(root, tree, 'ecs'))
-  for (const parent of parents) {
-    for (const id of taskIds) removeEmpty(join(parent, id))
-  }
+/** The innermost first; one that still holds a process stays. */
+function removeTree(directory: string): void {
+  for (const name of namesIn(directory)) removeTree(join(directory, name))
+  removeEmpty(directory)
 }
 
 function removeEmpty(directory: string): void {
@@ -35,9 +44,11 @@ function removeEmpty(directory: string): void {
   }
 }
 
-function entriesOf(directory: string): readonly string[] {
+function namesIn(directory: string): readonly string[] {
   try {
-    return readdirSync(directory)
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name)
   } catch {
     return []
   }
