@@ -97,6 +97,22 @@ function macAddressOf({ macByte }: SubnetRow, address: string): string {
     .join(':')
 }
 
+/** The host's own interfaces in the subnets of its tasks, as ECS shows those of an instance. CREATED: whether they are up is the agent's to know. */
+export function hostAttachments(reader: Reader, instanceId: string): readonly Attachment[] {
+  const own = reader.find('address', 'byInstance', instanceId).filter(({ owner }) => owner === 'host')
+  return own.map((row) => ({
+    id: row.attachmentId,
+    type: interfaceAttachmentType,
+    status: 'CREATED',
+    details: [
+      { name: 'subnetId', value: row.subnetId },
+      { name: 'networkInterfaceId', value: row.networkInterfaceId },
+      { name: 'macAddress', value: row.macAddress },
+      { name: 'privateIPv4Address', value: row.address },
+    ],
+  }))
+}
+
 /** As ECS shows a task's network interface. */
 function attachmentOf(row: AddressRow, subnet: SubnetRow): Attachment {
   return {

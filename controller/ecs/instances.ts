@@ -6,6 +6,7 @@ import { invalidParameter } from '../../proto/errors.ts'
 import type { ContainerInstance, Failure, Input, Output, Resource } from '../../proto/model/types.ts'
 import { type InstanceStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import type { World } from '../../proto/world.ts'
+import { hostAttachments } from '../decide/address-allocation.ts'
 import { attributesOf, tagsOf } from '../decide/operator-changes.ts'
 import { compileQuery } from '../decide/query/evaluate.ts'
 import { instanceResources } from '../decide/resources.ts'
@@ -68,7 +69,7 @@ export function describeInstance(
     agentUpdateStatus: row.agentUpdateStatus,
     attributes: attributesOf(row),
     registeredAt: row.registeredAt,
-    attachments: row.attachments ?? [],
+    attachments: hostAttachments(reader, row.instanceId),
     ...(include.includes('TAGS') && { tags: tagsOf(row) }),
     ...(include.includes('CONTAINER_INSTANCE_HEALTH') && {
       healthStatus: row.healthStatus ?? { overallStatus: 'INSUFFICIENT_DATA', details: [] },

@@ -6,6 +6,7 @@ import {
   CreateServiceCommand,
   DeleteServiceCommand,
   DeregisterContainerInstanceCommand,
+  DescribeContainerInstancesCommand,
   DescribeServicesCommand,
   DescribeTasksCommand,
   ECSClient,
@@ -342,6 +343,16 @@ await t.test('a task is shown with its interface, and its agent is told all of i
     ],
     usage: { total: 11, free: 9, tasks: 1, hosts: 1 },
   })
+  const { containerInstances } = await ecs.send(
+    new DescribeContainerInstancesCommand({ containerInstances: [host.instanceArn] }),
+  )
+  test.match(containerInstances?.[0]?.attachments, [
+    {
+      type: 'ElasticNetworkInterface',
+      status: 'CREATED',
+      details: [{}, {}, {}, { name: 'privateIPv4Address', value: '10.40.0.10' }],
+    },
+  ])
   const refused = await rest('DELETE', `/v1/subnets/${subnetId}`)
   test.match(refused.json, {
     code: 'ResourceInUseException',
