@@ -170,14 +170,7 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     turn = await startTurn(base, registered)
     closeChannels = open(registered, turn)
   }
-  const sweep = startVolumeSweep({
-    engine: base.engine,
-    containerInstanceArn: registered,
-    taskArns: () => (channel.turn?.tasks() ?? []).map(({ payload }) => payload.arn),
-    timers: realTimers,
-    log,
-  })
-  ends.unshift(() => sweep.close())
+  ends.unshift(sweepVolumes(base, registered))
   const ofDrain = drainOptions(base, registered)
   if (config.drainOnStop) drain = async () => drainHost(ofDrain)
   await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
@@ -187,6 +180,11 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
       (error: unknown) => log.warn({ err: error }, 'The host could not be registered again with what it can do now.'),
     )
   })
+}
+
+function sweepVolumes({ engine, channel, log }: Base, containerInstanceArn: string): () => void {
+  const taskArns = (): string[] => (channel.turn?.tasks() ?? []).map(({ payload }) => payload.arn)
+  return startVolumeSweep({ engine, containerInstanceArn, taskArns, timers: realTimers, log }).close
 }
 
 function leaveForGood(containerInstanceArn: string, log: Log, exit: Exit): void {
