@@ -32,6 +32,25 @@ export function shouldStop(payload: PayloadTask, facts: TaskFacts, pullBehavior:
   })
 }
 
+/**
+ * What has to be there before a container can so much as be made: Docker looks for what it links to, takes volumes from
+ * or shares namespaces with.
+ */
+export function createGate(view: TaskView, container: PayloadContainer): Gate {
+  const linked = container.links.map((link) => link.split(':')[0] ?? '')
+  const sources = container.volumesFrom.map(({ sourceContainer }) => sourceContainer)
+  for (const name of [...linked, ...sources]) {
+    if (factsOf(view.facts, name).dockerId !== undefined) continue
+    return { gate: 'waiting', cause: `waits for container ${name} to be created` }
+  }
+  for (const { name } of view.payload.containers.filter(({ internal }) => internal !== undefined)) {
+    const isNeeded = container.dependsOn?.some(({ containerName }) => containerName === name) === true
+    if (!isNeeded || factsOf(view.facts, name).knownStatus !== 'PENDING') continue
+    return { gate: 'waiting', cause: `waits for container ${name} to start` }
+  }
+  return open
+}
+
 /** What dependsOn, links and volumesFrom of a container allow right now; its restart policy asks none of them again. */
 export function startGate(view: TaskView, container: PayloadContainer, now: number): Gate {
   if (factsOf(view.facts, container.name).started) return open

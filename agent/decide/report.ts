@@ -58,7 +58,8 @@ function containerChangeOf(view: TaskView, container: PayloadContainer): GantryC
   return withoutUndefined({
     containerName: container.name,
     status: statusTold(facts),
-    runtimeId: facts.dockerId,
+    // One that is made ahead of its start is no news.
+    runtimeId: facts.knownStatus === 'PENDING' && !facts.started ? undefined : facts.dockerId,
     imageDigest: facts.imageDigest,
     exitCode: stopped ? facts.exitCode : undefined,
     reason: facts.reason?.slice(0, reasonCharactersMax),

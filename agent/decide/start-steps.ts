@@ -1,7 +1,8 @@
 /** Brings a task up: first what it needs beside its containers, then each container as far as its gate is open. */
 import type { PayloadContainer } from '../../proto/acs.ts'
 import { createBody } from './container.ts'
-import { awaitsLook, factsOf, startGate } from './lifecycle.ts'
+import { awaitsLook, createGate, factsOf, startGate } from './lifecycle.ts'
+import type { Gate } from './lifecycle.ts'
 import { orWait, retryWait, wait } from './step-forms.ts'
 import { startSlotCause, takesStartSlot } from './steps.ts'
 import type { Step } from './steps.ts'
@@ -44,19 +45,29 @@ function containerSteps(
     const remove = { step: 'removeContainer', args: { container: name, dockerId: facts.dockerId } } as const
     return orWait(view, remove, `waits for container ${name} to be made anew`)
   }
-  const gate = startGate(view, container, now)
-  if (gate.gate !== 'open') return gate.gate === 'waiting' ? [wait(gate.cause, view.facts.acceptedAt, gate.until)] : []
+  const makeable = createGate(view, container)
+  if (makeable.gate !== 'open') return gateWait(view, makeable)
   const held = heldByResource(view, container, host, now)
   if (held !== undefined) return [wait(held, view.facts.acceptedAt)]
   const isMoving = view.underway.has(`createContainer:${name}`) || view.underway.has(`startContainer:${name}`)
-  if (startSlotsFree <= 0 && !isMoving) return [wait(startSlotCause, view.facts.acceptedAt)]
+  const hasNoSlot = startSlotsFree <= 0 && !isMoving
+  if (facts.dockerId === undefined && hasNoSlot) return [wait(startSlotCause, view.facts.acceptedAt)]
   if (facts.dockerName === undefined) return [{ step: 'prepareContainer', args: { container: name } }]
   if (facts.dockerId === undefined) {
     const body = createBody(view.payload, container, view.facts, host)
     const create = { step: 'createContainer', args: { container: name, dockerName: facts.dockerName, body } } as const
     return orWait(view, create, `waits for container ${name} to be created`)
   }
+  // What it depends on may take its time: the container is made by then.
+  const gate = startGate(view, container, now)
+  if (gate.gate !== 'open') return gateWait(view, gate)
+  if (hasNoSlot) return [wait(startSlotCause, view.facts.acceptedAt)]
   const joins = container.internal === 'CNI_PAUSE' ? { joinsEndpoints: true as const } : {}
   const start = { step: 'startContainer', args: { container: name, dockerId: facts.dockerId, ...joins } } as const
   return orWait(view, start, `waits for container ${name} to start`)
+}
+
+/** One that failed is concluded elsewhere. */
+function gateWait({ facts }: TaskView, gate: Gate): Step[] {
+  return gate.gate === 'waiting' ? [wait(gate.cause, facts.acceptedAt, gate.until)] : []
 }
