@@ -46,5 +46,9 @@ export async function defaultBridge(engine: Networks): Promise<HostBridge | unde
 }
 
 function bridgeOf({ id, cidr, options }: ObservedNetwork): HostBridge {
-  return { name: options['com.docker.network.bridge.name'] ?? `br-${id.slice(0, 12)}`, cidr }
+  return {
+    name: options['com.docker.network.bridge.name'] ?? `br-${id.slice(0, 12)}`,
+    cidr,
+    isSplit: options['com.docker.network.bridge.enable_icc'] === 'false',
+  }
 }

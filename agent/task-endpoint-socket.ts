@@ -33,6 +33,8 @@ export interface HostBridge {
   readonly name: string
   /** `172.17.0.0/16` */
   readonly cidr: string
+  /** True where the engine drops what its containers send to each other (`icc=false`). */
+  readonly isSplit?: boolean | undefined
 }
 
 export interface EndpointSocket {

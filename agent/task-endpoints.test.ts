@@ -7,15 +7,17 @@ import { instanceArn, aPayloadContainer, aPayloadTask, taskArnOf } from '../test
 import { createBody } from './decide/container.ts'
 import { credentialsIdOf } from './decide/endpoint-environment.ts'
 import { internalNames } from './decide/internal-containers.ts'
+import { foldObservation } from './decide/observation.ts'
 import { freshContainer } from './decide/view.ts'
 import type { ContainerFacts } from './decide/view.ts'
 import { ApiCallError } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
-import { labels } from './engine.ts'
-import type { ContainerDetails, ObservedContainer } from './engine.ts'
+import { EngineError, labels } from './engine.ts'
+import type { ContainerDetails, NetworkSpec, ObservedContainer } from './engine.ts'
 import { createRateLimit } from './rate-limit.ts'
 import { createResourceTags } from './resource-tags.ts'
 import { statsTargets } from './stats-targets.ts'
+import { defaultBridge, ensureTaskEndpointNetwork } from './task-endpoint-network.ts'
 import { cleanPath } from './task-endpoint-answers.ts'
 import { endpointAnswer } from './task-endpoint-routes.ts'
 import type { EndpointRequest, EndpointSources } from './task-endpoint-routes.ts'
@@ -237,6 +239,43 @@ await tap.test('who asks from elsewhere learns nothing, by whichever path', asyn
   const hosts = sourcesOf([aTask({}, { networkMode: 'host' })])
   t.equal((await ask(hosts, `/v4/${endpointId}`, { address: '127.0.0.1' })).status, 200, "an address of the host's")
   t.equal((await ask(hosts, `/v4/${endpointId}`, { address })).status, 404)
+})
+
+await tap.test('an agent that lost its journal knows the ids by the labels', async (t) => {
+  t.equal(foldObservation(freshContainer, shown()).endpointId, endpointId)
+  t.equal(foldObservation({ ...freshContainer, endpointId: siblingId }, shown()).endpointId, siblingId)
+  const health = { status: 'HEALTHY', output: '' } as const
+  const healthy = foldObservation(runs, shown({ health }, { healthCheckedAt: 5 }))
+  t.equal(healthy.healthSince, 5)
+  t.equal(foldObservation(healthy, shown({ health }, { healthCheckedAt: 9 })).healthSince, 5, 'since it became so')
+})
+
+await tap.test('networks: who has what, and what is said of a bridge that keeps its containers apart', async (t) => {
+  const made: NetworkSpec[] = []
+  const bridge = {
+    id: 'b'.repeat(64),
+    driver: 'bridge',
+    internal: false,
+    gateway: undefined,
+    labels: {},
+    containerIds: [],
+  }
+  const networks = {
+    async createNetwork(network: NetworkSpec) {
+      made.push(network)
+      throw new EngineError('conflict', 'somebody was quicker')
+    },
+    async inspectNetwork(name: string) {
+      if (name === 'bridge') {
+        const options = { 'com.docker.network.bridge.name': 'docker9', 'com.docker.network.bridge.enable_icc': 'false' }
+        return { ...bridge, name, cidr: '172.30.0.0/16', options }
+      }
+      return made.length === 0 ? undefined : { ...bridge, name, cidr: '169.254.170.0/23', options: {} }
+    },
+  }
+  t.same(await defaultBridge(networks), { name: 'docker9', cidr: '172.30.0.0/16', isSplit: true })
+  t.match(await ensureTaskEndpointNetwork(networks), { name: `br-${'b'.repeat(12)}`, cidr: '169.254.170.0/23' })
+  t.match(made, [{ internal: true, reserved: { endpoint: '169.254.170.2' } }], 'no container is given the address')
 })
 
 await tap.test('a container that has not been looked at yet is looked at first', async (t) => {

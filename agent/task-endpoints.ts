@@ -58,6 +58,7 @@ class Keeper {
   #said: string | undefined
   #isClosed = false
   #onceOffered: (() => void) | undefined
+  #hasSaidSplit = false
   #cancel: () => void = () => undefined
 
   constructor(options: TaskEndpointsOptions) {
@@ -127,6 +128,14 @@ class Keeper {
 
   async #bridge() {
     const bridge = await defaultBridge(this.#options.engine)
+    if (bridge?.isSplit === true && !this.#hasSaidSplit) {
+      this.#hasSaidSplit = true
+      this.#options.log.warn(
+        { bridge: bridge.name },
+        'Docker Engine drops what bridge-mode containers send to each other (icc=false), and so what they send to the ' +
+          'task endpoint. Tasks in network mode host or awsvpc reach it; others do once dockerd runs without icc=false.',
+      )
+    }
     if (bridge !== undefined) return bridge
     throw new Error('Docker Engine has no default bridge (it runs with --bridge=none); give it one')
   }
