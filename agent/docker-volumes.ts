@@ -50,13 +50,20 @@ export function volumeCalls(call: Call, limits: EngineLimits): Pick<Engine, Volu
       )
     },
 
-    pathInContainer: async (id, path) =>
-      absent(
+    async pathInContainer(id, path) {
+      const kind = await absent(
         call(`look at ${path} in container ${id}`, limits.archiveMs, async (docker, abortSignal) => {
           const answer = await dial(docker, 'HEAD', id, path, abortSignal)
           return pathKindOf(answer.headers?.['x-docker-container-path-stat'])
         }),
-      ),
+      )
+      // An answer to HEAD has no words: whether it is the container that is not there has to be asked.
+      if (kind !== undefined) return kind
+      await call(`inspect container ${id}`, limits.inspectMs, (docker, abortSignal) =>
+        docker.getContainer(id).inspect({ abortSignal } as object),
+      )
+      return undefined
+    },
 
     async unpackInContainer(id, path, tar) {
       await call(`write to ${path} in container ${id}`, limits.archiveMs, (docker, abortSignal) =>

@@ -184,7 +184,8 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
 
 function sweepVolumes({ engine, channel, log }: Base, containerInstanceArn: string): () => void {
   const taskArns = (): string[] => (channel.turn?.tasks() ?? []).map(({ payload }) => payload.arn)
-  return startVolumeSweep({ engine, containerInstanceArn, taskArns, timers: realTimers, log }).close
+  const sweep = startVolumeSweep({ engine, containerInstanceArn, taskArns, timers: realTimers, log })
+  return () => sweep.close()
 }
 
 function leaveForGood(containerInstanceArn: string, log: Log, exit: Exit): void {

@@ -62,6 +62,7 @@ await t.test('a file system is looked at, mounted, and given back with its task'
 
 await t.test('a path is bound as it is, and never made', async (test) => {
   const agent = anAgent()
+  agent.engine.paths.set('/fs/b', 'directory')
   agent.payload([aTaskWith(path)])
   await reaches(agent, 'RUNNING')
   test.match(agent.engine.find('web').body['HostConfig'], {
@@ -69,7 +70,6 @@ await t.test('a path is bound as it is, and never made', async (test) => {
     Mounts: [{ Type: 'bind', Source: '/mnt/a/b', Target: '/data', ReadOnly: true }],
   })
   const missing = anAgent()
-  missing.engine.paths.set('/fs/b', undefined)
   missing.payload([aTaskWith(path)])
   await reaches(missing, 'STOPPED')
   test.equal(
@@ -78,6 +78,12 @@ await t.test('a path is bound as it is, and never made', async (test) => {
       'directory /b does not exist. Make the directory, or use an access point with creationInfo, which makes it.',
   )
   test.equal(named(missing, 'web'), 0)
+
+  const made = anAgent()
+  const creation = { ownerUid: 1, ownerGid: 2, permissions: '0750' }
+  made.payload([aTaskWith({ ...path, rootDirectory: '/b/c', creation })])
+  await reaches(made, 'RUNNING')
+  test.same([...made.engine.paths.keys()], ['/fs/b', '/fs/b/c'])
 })
 
 await t.test('what does not answer ends its task within the time for it, and holds up no other', async (test) => {

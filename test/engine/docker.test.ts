@@ -10,6 +10,7 @@ import { openDocker } from '../../agent/docker.ts'
 import { defaultEngineLimits } from '../../agent/docker-limits.ts'
 import { EngineError, labels } from '../../agent/engine.ts'
 import type { Engine, EngineErrorKind, EngineEvent } from '../../agent/engine.ts'
+import { tarOf } from '../../agent/tar.ts'
 import { realTimers } from '../../agent/timers.ts'
 import { fakeEngine } from '../support/fake-engine.ts'
 import { fakeTime } from '../support/fake-time.ts'
@@ -321,6 +322,27 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
     await engine.removeVolume(`${mark}-volume`)
     await engine.removeVolume(`${mark}-volume`)
     t.equal(await engine.inspectVolume(`${mark}-volume`), undefined)
+    t.same(await engine.listVolumes(`${labels.taskArn}=${mark}`), [])
+  })
+
+  await suite.test('what lies in a volume is seen and made by a container that never runs', async (t) => {
+    const name = `${mark}-looked-at`
+    await engine.createVolume(name, 'local', {}, { [labels.taskArn]: mark, [labels.probeOf]: 'x' })
+    t.match(await engine.listVolumes(`${labels.probeOf}=x`), [{ name, labels: { [labels.taskArn]: mark } }])
+    const Mounts = [{ Type: 'volume', Source: name, Target: '/fs' }]
+    const id = await engine.createContainer(`${mark}-look`, {
+      ...given.sleeper,
+      HostConfig: { NetworkMode: 'none', Mounts },
+    })
+    await engine.unpackInContainer(id, '/fs', tarOf([]))
+    t.equal(await engine.pathInContainer(id, '/fs'), 'directory')
+    t.equal(await engine.pathInContainer(id, '/fs/made'), undefined)
+    await engine.unpackInContainer(id, '/fs', tarOf([{ path: 'made', mode: 0o700, uid: 5, gid: 3_000_000_000 }]))
+    t.equal(await engine.pathInContainer(id, '/fs/made'), 'directory')
+    t.equal((await engine.inspectContainer(id))?.status, 'created')
+    t.equal((await failure(engine.pathInContainer('f'.repeat(64), '/fs'))).kind, 'notFound')
+    await engine.removeContainer(id)
+    await engine.removeVolume(name)
   })
 }
 

@@ -51,8 +51,8 @@ export interface FakeEngine extends Engine {
   readonly registry: Map<string, FakeImage>
   readonly containers: Map<string, FakeContainer>
   readonly volumes: Map<string, ObservedVolume>
-  /** What lies at paths of containers; elsewhere there are directories. */
-  readonly paths: Map<string, PathKind | undefined>
+  /** What lies at paths of containers, beside the directories on which their volumes are mounted. */
+  readonly paths: Map<string, PathKind>
   readonly networks: Map<string, NetworkSpec>
   /** Names of all containers ever created, in order; and ids of all starts that went through. */
   readonly created: string[]
@@ -162,10 +162,16 @@ export function fakeEngine(time: Clock & Timers): FakeEngine {
     removeVolume: async (name) => call('removeVolume', () => void volumes.delete(name)),
     pathInContainer: async (id, path) =>
       call('pathInContainer', () => {
-        present(containers, id)
-        return engine.paths.has(path) ? engine.paths.get(path) : 'directory'
+        const { Mounts = [] } = present(containers, id).body['HostConfig'] as { Mounts?: { Target: string }[] }
+        return engine.paths.get(path) ?? (Mounts.some(({ Target }) => Target === path) ? 'directory' : undefined)
       }),
-    unpackInContainer: async (id) => call('unpackInContainer', () => void present(containers, id)),
+    unpackInContainer: async (id, path, tar) =>
+      call('unpackInContainer', () => {
+        present(containers, id)
+        // The name of the one entry that the agent ever puts into an archive; none in an empty one.
+        const name = tar.subarray(0, 100).toString().replaceAll('\0', '')
+        if (name !== '') engine.paths.set(`${path}/${name}`, 'directory')
+      }),
     createNetwork: async (network) => call('createNetwork', () => createNetwork(state, network)),
     inspectNetwork: async (name) => call('inspectNetwork', () => shownNetwork(state, name)),
     listNetworks: async (label) =>
