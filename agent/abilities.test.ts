@@ -200,7 +200,10 @@ function shownEngine(version: 1 | 2, root: string) {
     shown.set(container.id, container)
     return truthful.inspectContainer(container.id)
   }
-  return { time, look, truthful, kill: (containerId: string) => tell?.({ containerId, action: 'oom' }) }
+  const show = (...containers: readonly ObservedContainer[]): void => {
+    for (const container of containers) shown.set(container.id, container)
+  }
+  return { time, look, show, truthful, kill: (containerId: string) => tell?.({ containerId, action: 'oom' }) }
 }
 
 const events = (kills: number): string => `low 0\nhigh 0\nmax 7\noom 1\noom_kill ${kills}\n`
@@ -235,6 +238,21 @@ await t.test('version 2: what the kernel counted tells whose end was a want of m
   // y is killed from outside, and Docker's flag is still that of its child.
   gone('y1')
   test.match(await look({ ...anEnd, id: 'y1', name: 'y' }), { oomKilled: false })
+})
+
+await t.test('an agent that was away takes what it finds ended before what lives', async (test) => {
+  const root = files('away', {
+    [`ecs/${taskId}/memory.events`]: 'oom_kill 1\n',
+    [`ecs/${taskId}/y1/memory.events`]: 'oom_kill 0\n',
+  })
+  const living = { ...aLife, id: 'y1', name: 'y' }
+  const peer = shownEngine(2, root)
+  peer.show(living, anEnd)
+  const { shown } = await peer.truthful.listContainers()
+  test.same(
+    shown.map(({ id, oomKilled }) => `${id} ${oomKilled}`),
+    ['y1 false', 'x1 true'],
+  )
 })
 
 await t.test('where only events tell: what was outlived is not what it died of', async (test) => {

@@ -49,6 +49,8 @@ export function withMemoryTruth(options: MemoryKillsOptions): Engine {
     async listContainers() {
       const { shown, unshown } = await engine.listContainers()
       kills.keepOnly(new Set([...shown, ...unshown].map(({ id }) => id)))
+      // Ends that nobody saw come first: what is counted for a task is news only from its living containers on.
+      for (const one of shown) if (hasEnded(one)) kills.truthOf(one)
       return { shown: shown.map((one) => kills.truthOf(one)), unshown }
     },
     async watch(onEvent, signal) {
@@ -58,6 +60,10 @@ export function withMemoryTruth(options: MemoryKillsOptions): Engine {
       }, signal)
     },
   }
+}
+
+function hasEnded({ status }: ObservedContainer): boolean {
+  return status === 'exited' || status === 'dead'
 }
 
 class MemoryKillsWatch {
@@ -73,7 +79,7 @@ class MemoryKillsWatch {
   truthOf(shown: ObservedContainer): ObservedContainer {
     if (shown.status === 'created') return shown
     const life = this.#lifeOf(shown)
-    if (shown.status !== 'exited' && shown.status !== 'dead') return { ...shown, oomKilled: false }
+    if (!hasEnded(shown)) return { ...shown, oomKilled: false }
     life.killed ??= this.#isKilled(shown, life)
     return life.killed ? { ...shown, oomKilled: true, memoryUse: this.#useOf(shown) } : { ...shown, oomKilled: false }
   }
