@@ -19,8 +19,12 @@ const lab = await startLab({ network, hosts: 3 })
 tap.teardown(async () => lab.close())
 
 const pauseName = '~internal~ecs~pause'
+/** Does that, and then waits until it is told to end. */
+const waiting = (script: string): string[] => {
+  return ['sh', '-c', `trap 'exit 0' TERM; ${script}; while :; do sleep 600 & wait $!; done`]
+}
 /** Answers with its own words, on port 80 of whatever network it is in. */
-const serving = (words: string): string[] => ['sh', '-c', `echo ${words} > /www/index.html; httpd -f -p 80 -h /www`]
+const serving = (words: string): string[] => waiting(`echo ${words} > /www/index.html; httpd -p 80 -h /www`)
 const subnetOf = {
   lan: await makeSubnet({
     cidr: '10.77.0.0/24',
@@ -46,7 +50,7 @@ const web = await lab.define({
       portMappings: [{ containerPort: 80 }],
       systemControls: [{ namespace: 'net.core.somaxconn', value: '777' }],
     },
-    { name: 'sidecar', command: ['sleep', '3600'] },
+    { name: 'sidecar', command: waiting('true') },
   ],
 })
 
@@ -196,6 +200,10 @@ await tap.test('bridge, host and none are what they are in ECS', async (t) => {
 await tap.test('tasks with addresses of the LAN are reached from everywhere', async (t) => {
   const hosts = [lab.host(1), lab.host(1), lab.host(2)]
   const [one, two, other] = three(await startOn(hosts, web, subnetOf.lan))
+  const [first] = await lab.describe(one.arn)
+  t.comment(
+    `RUNNING ${(first?.startedAt?.getTime() ?? 0) - (first?.createdAt?.getTime() ?? 0)} ms after it was asked for`,
+  )
   t.equal(new Set([one.address, two.address, other.address]).size, 3)
   t.match(await textAt(`http://${one.address}/`), /hello/, 'from the LAN')
   t.match(await textAt(`http://${two.address}/`), /hello/, 'the same port, on the same host')
@@ -327,7 +335,7 @@ await tap.test('twice as many starts as addresses: none is used twice, and the r
   })
   const quiet = await lab.define({
     networkMode: 'awsvpc',
-    containers: [{ name: 'app', memory: 16, command: ['sleep', '3600'] }],
+    containers: [{ name: 'app', memory: 16, command: waiting('true') }],
   })
   const networkConfiguration = { awsvpcConfiguration: { subnets: [subnet] } }
   const service = { serviceName: 'crowd', taskDefinition: quiet, desiredCount: 18, networkConfiguration }
