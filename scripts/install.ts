@@ -96,7 +96,7 @@ async function install(machine: Machine, found: Found, wish: Wish): Promise<numb
   if (wish.isDry) return showDry(actions.map(describe))
   if (actions.length === 0) say(`nothing to do: ${source.id} is installed, and all is as it should be`)
   await perform(actions)
-  for (const intent of intents) await tellOutcome(found, intent)
+  for (const intent of intents) await tellOutcome(intent)
   return 0
 }
 
@@ -125,7 +125,7 @@ async function requireAll(machine: Machine, intents: readonly Intent[], wish: Wi
   )
 }
 
-async function tellOutcome(found: Found, { role, settings }: Intent): Promise<void> {
+async function tellOutcome({ role, settings }: Intent): Promise<void> {
   if (role === 'controller') return tellOfController(settings)
   const port = settings['GANTRY_INTROSPECTION_PORT'] ?? '51678'
   const giveUpAt = Date.now() + registrationTimeoutMs
@@ -134,8 +134,6 @@ async function tellOutcome(found: Found, { role, settings }: Intent): Promise<vo
     if (arn !== undefined) {
       say(`the agent runs: this host is ${arn}`)
       say(`its log: journalctl -u ${unitOf(role)}; its settings: ${envFileOf(role)}`)
-      if (!found.exists('/usr/bin/busctl'))
-        say('note: without busctl (package systemd) tasks get no cgroups of their own')
       return
     }
     await sleep(500)

@@ -21,13 +21,15 @@ export interface ControllerAnswer {
   readonly aheadMs: number | undefined
 }
 
+export type Program = 'dockerd' | 'ip' | 'unshare' | 'nsenter' | 'busctl' | 'useradd'
+
 export interface Machine {
   readonly isRoot: boolean
   readonly runsSystemd: boolean
   /** Undefined where there is no systemctl. */
   readonly systemdVersion: number | undefined
   readonly hasControlGroups: boolean
-  readonly programs: Readonly<Record<'dockerd' | 'ip' | 'busctl' | 'useradd', boolean>>
+  readonly programs: Readonly<Record<Program, boolean>>
   /** Free bytes where the versions and the data go. */
   readonly freeBytes: Readonly<Record<'versions' | 'data', number>>
   askEngine(dockerHost: string): Promise<EngineVersion | undefined>
@@ -44,7 +46,14 @@ export async function lookAtMachine(): Promise<Machine> {
     runsSystemd: existsSync('/run/systemd/system'),
     systemdVersion: await systemdVersion(),
     hasControlGroups: / \/sys\/fs\/cgroup\S* cgroup2? /.test(readText('/proc/self/mounts') ?? ''),
-    programs: { dockerd: has('dockerd'), ip: has('ip'), busctl: has('busctl'), useradd: has('useradd') },
+    programs: {
+      dockerd: has('dockerd'),
+      ip: has('ip'),
+      unshare: has('unshare'),
+      nsenter: has('nsenter'),
+      busctl: has('busctl'),
+      useradd: has('useradd'),
+    },
     freeBytes: { versions: freeBytesAt('/opt/gantry/versions'), data: freeBytesAt('/var/lib/gantry') },
     askEngine: askVersion,
     holderOf,

@@ -39,7 +39,7 @@ export async function findPreconditions(machine: Machine, intent: Intent): Promi
   return [
     ...general,
     checkControlGroups(machine),
-    checkIp(machine),
+    ...checkPrograms(machine),
     await checkEngine(machine, intent),
     checkIntrospectionPort(machine, intent),
     checkCredentials(intent),
@@ -121,9 +121,17 @@ function checkControlGroups({ hasControlGroups }: Machine): Finding {
   )
 }
 
-function checkIp({ programs }: Machine): Finding {
-  if (programs.ip) return fine('ip', 'is there')
-  return warns('ip', 'is missing', 'tasks with addresses of their own (awsvpc) need it: apt-get install iproute2')
+function checkPrograms({ programs }: Machine): readonly Finding[] {
+  const packages = { ip: 'iproute2', unshare: 'util-linux', nsenter: 'util-linux', busctl: 'systemd' } as const
+  const uses = {
+    ip: 'tasks with addresses of their own (awsvpc), and the task endpoint, need it',
+    unshare: 'the task endpoint (metadata, credentials) needs it',
+    nsenter: 'the task endpoint (metadata, credentials) needs it',
+    busctl: "cgroups of tasks need it under Docker's systemd driver",
+  } as const
+  return (['ip', 'unshare', 'nsenter', 'busctl'] as const).map((name) =>
+    programs[name] ? fine(name, 'is there') : warns(name, 'is missing', `${uses[name]}: install ${packages[name]}`),
+  )
 }
 
 async function checkEngine(machine: Machine, { settings }: Intent): Promise<Finding> {
