@@ -5,6 +5,7 @@ import { ExecuteCommandCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { signRequest } from '../../proto/sigv4.ts'
 import { startController } from '../support/controller.ts'
+import { startDockerd } from '../support/dockerd.ts'
 import { startLink } from '../support/cut-link.ts'
 import { openDataChannel } from '../support/data-channel.ts'
 import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.ts'
@@ -105,6 +106,41 @@ await tap.test(
     })
   },
 )
+
+await tap.test('Docker Engine stopped and started again: what it has of the output is stored, once', async (t) => {
+  const dockerd = await startDockerd({ liveRestore: true })
+  const its = await startLab({ dockerHost: dockerd.host })
+  try {
+    await busyboxImage(dockerd.host)
+    const script =
+      'i=0; while [ $i -lt 60 ]; do seq $((i*200+1)) $((i*200+200)); i=$((i+1)); sleep 0.1; done; sleep 600'
+    const app = { name: 'app', image, command: sh(script), logConfiguration: awslogs() }
+    const arn = await its.run({ networkMode: 'none', containers: [app] })
+    await its.reaches(arn, 'RUNNING')
+    await sleep(2000)
+    await dockerd.terminate()
+    await sleep(1000)
+    await dockerd.start()
+    const { Id } = await its.inspect(arn, 'app')
+    const docker = async (): Promise<readonly string[]> => {
+      const { text } = await askEngine('GET', `/containers/${Id}/logs?stdout=1`, undefined, dockerd.host)
+      return text.match(/\d+(?=\n)/g) ?? []
+    }
+    const stored = async (): Promise<readonly string[]> => {
+      const answer = await its.rest(`/v1/tasks/${idOf(arn)}/logs?since=0`)
+      return (answer as unknown as Answer).events.map(({ text }) => text)
+    }
+    await eventually(
+      async () => ((await docker()).at(-1) === '12000' && (await stored()).at(-1) === '12000' ? true : undefined),
+      'the last line, on both sides',
+      90_000,
+    )
+    t.same(await stored(), await docker())
+  } finally {
+    await its.close()
+    await dockerd.remove()
+  }
+})
 
 await tap.test('a flood: memory stays bounded, and what Docker dropped is told in its place', async (t) => {
   const lines = 1_500_000
