@@ -142,6 +142,34 @@ await test('a task that is adopted after the manifest, which does not list it, i
   t.not(agent.engine.find('web').status, 'running')
 })
 
+await test("a task's cgroup is there whenever the agent died, also where the host forgot it, and goes with the task", async (t) => {
+  const taskCgroups = { driver: 'cgroupfs', parent: '/ecs', cpuPeriodUs: 100_000, epoch: '' } as const
+  const parent = `/ecs/${one.slice(one.lastIndexOf('/') + 1)}`
+  for (let killAfterMs = 0; killAfterMs < 60; killAfterMs += 3) {
+    for (const isForgotten of [false, true]) {
+      const agent = anAgent({ taskCgroups, cleanupWaitMs: 60_000 })
+      const task = aPayloadTask({ memory: 64 })
+      agent.payload([task])
+      await agent.time.pass(killAfterMs)
+      const acknowledged = agent.sent.some(({ type }) => type === 'AckRequest')
+      agent.kill()
+      if (isForgotten) agent.cgroups.clear()
+      agent.start()
+      if (!acknowledged) agent.payload([task])
+      await running(agent)
+      await agent.time.pass(1000)
+      const { body } = agent.engine.find('web')
+      t.match(body, { HostConfig: { CgroupParent: parent } })
+      t.match(agent.cgroups.get(parent), { memoryBytes: 67_108_864 }, `with its limits, killed after ${killAfterMs} ms`)
+      t.equal(agent.engine.started.length, 1, 'and the container was started once')
+      agent.engine.exit('web', 1)
+      await agent.time.until('the task is forgotten', () => agent.turn.tasks().length === 0, 120_000)
+      t.equal(agent.cgroups.size, 0)
+      t.same(agent.errors, [])
+    }
+  }
+})
+
 await test('a container that Docker creates after its task was cleaned up is asked about, and removed', async (t) => {
   const agent = anAgent({ cleanupWaitMs: 60_000 })
   agent.payload([aPayloadTask()])

@@ -1,6 +1,7 @@
 /** An agent's turn between a fake engine, a journal in memory and a scripted controller. */
 import type { GantryTaskStateChange } from '../../proto/acs.ts'
 import type { Journal, JournalChanges, JournalContents } from '../../agent/decide/journal-records.ts'
+import type { CgroupLimits } from '../../agent/decide/task-cgroup.ts'
 import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn, AgentTurnConfig, TurnLog } from '../../agent/turn.ts'
 import { fakeEngine } from './fake-engine.ts'
@@ -84,6 +85,8 @@ export interface Agent {
   changes(taskArn?: string): readonly GantryTaskStateChange[]
   last(taskArn: string): GantryTaskStateChange | undefined
   statuses(taskArn: string): readonly string[]
+  /** Of the host's kernel: cgroups of tasks with their limits, where the configuration has `taskCgroups`. */
+  readonly cgroups: Map<string, CgroupLimits>
   /** The process is killed: nothing of it goes on, and nothing more of it reaches the journal or the link. */
   kill(): void
   start(journal?: FakeJournal): void
@@ -94,11 +97,13 @@ export function anAgent(over: Partial<AgentTurnConfig> = {}, busyTcp: readonly n
   const engine = fakeEngine(time)
   let life = 0
   let ids = 0
+  const cgroups = new Map<string, CgroupLimits>()
   const agent: Agent = {
     time,
     engine,
     sent: [],
     errors: [],
+    cgroups,
     journal: memoryJournal(),
     acknowledges: true,
     // Replaced by start() below, before anybody can ask.
@@ -138,7 +143,11 @@ export function anAgent(over: Partial<AgentTurnConfig> = {}, busyTcp: readonly n
           uuid: () => `id-${++ids}`,
         },
         log: logTo(agent.errors),
-        config: { ...turnConfig, ...over },
+        config: { ...turnConfig, ...over, taskCgroups: over.taskCgroups && { ...over.taskCgroups, epoch: `${life}` } },
+        cgroups: {
+          make: async (parent, limits) => void cgroups.set(parent, limits),
+          remove: async (parent) => void cgroups.delete(parent),
+        },
         registryAuth: () => undefined,
         busyPorts: () => ({ tcp: busyTcp, udp: [] }),
         send(type, message) {
