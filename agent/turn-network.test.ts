@@ -47,6 +47,12 @@ async function reaches(agent: Agent, status: string, arn = one): Promise<void> {
   await agent.time.until(`${arn} is ${status}`, () => agent.last(arn)?.status === status)
 }
 
+async function shownOf(agent: Agent, name: string) {
+  const shown = agent.engine.inspectNetwork(name)
+  await agent.time.pass(100)
+  return shown
+}
+
 function bodyOf(agent: Agent, name: string): Record<string, Record<string, unknown>> {
   return agent.engine.find(name).body as Record<string, Record<string, unknown>>
 }
@@ -179,6 +185,31 @@ await test('an agent without its journal knows from the container what it finds'
   t.equal(agent.engine.created.length, 2, 'nothing was made a second time')
   agent.payload([addressed({ desiredStatus: 'STOPPED' })], { seqNum: 3 })
   await reaches(agent, 'STOPPED')
+})
+
+await test('a host that boots without its controller starts the task again in a network that is looked at anew', async (t) => {
+  const agent = anAgent({ pauseImage })
+  agent.payload([addressed({ gantry: { knownStatus: 'PENDING', network: subnet, restartAlone: true } })])
+  await reaches(agent, 'RUNNING')
+  await agent.time.pass(1000)
+  const pause = agent.engine.find(pauseName)
+  agent.turn.linkDown()
+  agent.engine.restart()
+  agent.engine.networks.delete(network)
+  agent.engine.networks.delete('gantry-task-endpoints')
+  await agent.time.until('it runs again', () => {
+    const [held, app] = [pauseName, 'web'].map((name) => agent.engine.find(name))
+    return (held?.starts ?? 0) > 1 && (app?.starts ?? 0) > 1 && held?.status === 'running' && app?.status === 'running'
+  })
+  t.ok(agent.engine.networks.has(network), 'the network was made again')
+  t.same(
+    (await shownOf(agent, 'gantry-task-endpoints'))?.containerIds,
+    [pause.id],
+    'and the endpoints were joined again',
+  )
+  t.ok((agent.engine.find('web').startedAt ?? 0) >= (pause.startedAt ?? 0), 'what holds the network came first')
+  await agent.time.pass(10_000)
+  t.equal(agent.turn.tasks()[0]?.facts.reason, undefined, 'its own second start is nobody else’s')
 })
 
 await test('what a payload lacks is said, and nothing is started for it', async (t) => {
