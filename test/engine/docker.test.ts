@@ -327,8 +327,8 @@ async function engineContract(suite: Test, engine: Engine, given: Subjects): Pro
 
   await suite.test('what lies in a volume is seen and made by a container that never runs', async (t) => {
     const name = `${mark}-looked-at`
-    await engine.createVolume(name, 'local', {}, { [labels.taskArn]: mark, [labels.probeOf]: 'x' })
-    t.match(await engine.listVolumes(`${labels.probeOf}=x`), [{ name, labels: { [labels.taskArn]: mark } }])
+    await engine.createVolume(name, 'local', {}, { [labels.taskArn]: mark, [labels.probeOf]: mark })
+    t.match(await engine.listVolumes(`${labels.probeOf}=${mark}`), [{ name, labels: { [labels.taskArn]: mark } }])
     const Mounts = [{ Type: 'volume', Source: name, Target: '/fs' }]
     const id = await engine.createContainer(`${mark}-look`, {
       ...given.sleeper,
