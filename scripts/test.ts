@@ -15,7 +15,7 @@ import { runCommand } from './run-command.ts'
 import { type TestRun, type TestRunResult, runTestFiles } from './run-tests.ts'
 
 const testFiles = {
-  unit: ['proto/**/*.test.ts', 'controller/**/*.test.ts', 'agent/**/*.test.ts', 'test/*.test.ts'],
+  unit: ['proto/**/*.test.ts', 'controller/**/*.test.ts', 'agent/**/*.test.ts', 'cli/**/*.test.ts', 'test/*.test.ts'],
   sim: ['test/sim/*.test.ts'],
   api: ['test/api/*.test.ts'],
   engine: ['test/engine/*.test.ts'],
