@@ -1,0 +1,108 @@
+/** What the command reads, where it finds the controller and the keys, and what it prints. */
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import tap from 'tap'
+import { readArguments, readSince } from './arguments.ts'
+import { openController } from './controller.ts'
+import { showLogs } from './logs.ts'
+
+await tap.test('the command line', async (t) => {
+  t.match(readArguments(['logs', 'abc', '-f', '--tail=5', '-c', 'app', '--since', '10m']), {
+    name: 'logs',
+    task: 'abc',
+    follow: true,
+    tail: 5,
+    container: 'app',
+    since: '10m',
+  })
+  t.match(readArguments(['exec', 'abc', '--no-tty', '--', 'ls', '-la', '--']), {
+    name: 'exec',
+    task: 'abc',
+    tty: false,
+    words: ['ls', '-la', '--'],
+  })
+  const cases: readonly [readonly string[], RegExp][] = [
+    [['run', 'abc'], /there is no command "run"/],
+    [['logs'], /the task is missing/],
+    [['logs', 'abc', 'def'], /"def" is one too many/],
+    [['exec', 'abc', 'ls'], /"ls" is one too many: the command to run comes after --/],
+    [['exec', 'abc'], /the command to run is missing/],
+    [['logs', 'abc', '--', 'x'], /logs takes nothing after --/],
+    [['logs', 'abc', '--tty'], /logs has no option --tty/],
+    [['exec', 'abc', '--follow', '--', 'x'], /exec has no option --follow/],
+    [['logs', 'abc', '--tail', 'many'], /--tail takes a number/],
+    [['logs', 'abc', '--container'], /--container needs a value/],
+  ]
+  for (const [given, message] of cases) t.throws(() => readArguments(given), { message })
+  const now = Date.parse('2026-01-31T12:00:00Z')
+  t.equal(readSince('10m', now), now - 600_000)
+  t.equal(readSince('2026-01-31T11:00:00Z', now), now - 3_600_000)
+  t.throws(() => readSince('yesterday', now), { message: /give 10m, 2h, 1d/ })
+})
+
+await tap.test('keys and address: as the aws command, or in the directory of npm start', async (t) => {
+  const home = t.testdir({
+    controller: { 'root-credentials': '[default]\naws_access_key_id = HOME\naws_secret_access_key = s\n' },
+    shared:
+      '[default]\naws_access_key_id = SHARED\naws_secret_access_key = s\n[lab]\naws_access_key_id = LAB\naws_secret_access_key = s\n',
+  })
+  const seen: string[] = []
+  const server = createServer((request, response) => {
+    seen.push(/Credential=([A-Z]+)\//.exec(String(request.headers.authorization))?.[1] ?? 'none')
+    response.end('{}')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const keys = { AWS_ACCESS_KEY_ID: 'ENV', AWS_SECRET_ACCESS_KEY: 's' }
+  const shared = { AWS_SHARED_CREDENTIALS_FILE: join(home, 'shared') }
+  const none = { endpointUrl: undefined, region: undefined, profile: undefined }
+  const ask = async (given: Partial<typeof none> | { profile?: string; endpointUrl?: string }, env: object) =>
+    openController({ ...none, ...given }, { AWS_ENDPOINT_URL: url, ...env }).get('/')
+  await ask({}, { ...keys, ...shared, GANTRY_HOME: home })
+  await ask({}, { ...shared, GANTRY_HOME: home })
+  await ask({ profile: 'lab' }, { ...keys, ...shared })
+  await ask({}, { ...shared, AWS_PROFILE: 'lab' })
+  await ask({}, { GANTRY_HOME: home })
+  await ask({ endpointUrl: `${url}/` }, { ...keys, AWS_ENDPOINT_URL_ECS: 'http://127.0.0.1:9' })
+  t.same(seen, ['ENV', 'SHARED', 'LAB', 'LAB', 'HOME', 'ENV'])
+  await t.rejects(ask({ endpointUrl: 'http://127.0.0.1:9' }, keys), { message: /can't be reached: .*Is it running/ })
+  t.throws(() => openController({ ...none, profile: 'nope' }, { ...shared }), {
+    message: /No keys were found for the profile nope/,
+  })
+})
+
+await tap.test('lines are printed plain, with times, as JSON, and as they come', async (t) => {
+  const one = { time: '2026-01-31T12:00:00.000Z', text: 'eins' }
+  const asked: string[] = []
+  const controller = {
+    endpoint: '',
+    call: async () => ({}),
+    async get(path: string) {
+      asked.push(path)
+      return { events: [one], note: 'and that is all' }
+    },
+    async open() {
+      const bytes = new TextEncoder().encode(`${JSON.stringify({ ...one, text: 'zwölf' })}\n\n{"note":"over"}\n`)
+      return new ReadableStream<Uint8Array>({
+        start(stream) {
+          for (const byte of bytes) stream.enqueue(Uint8Array.of(byte))
+          stream.close()
+        },
+      })
+    },
+  }
+  const shown = async (...options: string[]): Promise<string> => {
+    let text = ''
+    const write = async (part: string): Promise<void> => void (text += part)
+    const note = async (part: string): Promise<void> => void (text += `note: ${part}`)
+    await showLogs(readArguments(['logs', 'a/b', ...options]), controller, write, note)
+    return text
+  }
+  t.equal(await shown('--container', 'app'), 'eins\nnote: and that is all\n')
+  t.same(asked, ['/v1/tasks/a%2Fb/logs?container=app'])
+  t.match(await shown('--timestamps'), /^2026-01-31T12:00:00.000Z eins\n/)
+  t.match(await shown('--json'), /^\{"time":"2026-01-31T12:00:00.000Z","text":"eins"\}\n/)
+  t.equal(await shown('--follow'), 'zwölf\nnote: over\n')
+})
