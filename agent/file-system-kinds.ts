@@ -5,17 +5,17 @@ import { release } from 'node:os'
 const kinds = { nfs: ['nfs', 'nfs4', 'nfsv4'], cifs: ['cifs', 'smb3'] } as const
 
 export async function fileSystemAttributes(): Promise<readonly string[]> {
-  const modules = `/lib/modules/${release()}`
-  const [known, loadable, builtin] = await Promise.all(
-    ['/proc/filesystems', `${modules}/modules.dep`, `${modules}/modules.builtin`].map(async (path) =>
-      readFile(path, 'utf8').catch(() => ''),
-    ),
+  const lists = ['modules.dep', 'modules.builtin'].map((name) => `/lib/modules/${release()}/${name}`)
+  // A service may be kept from the modules, and a container has none; what the machine's first process sees is there then.
+  const paths = [...lists, ...lists.map((path) => `/proc/1/root${path}`)]
+  const [known, ...modules] = await Promise.all(
+    ['/proc/filesystems', ...paths].map(async (path) => readFile(path, 'utf8').catch(() => '')),
   )
   return [
     'ecs.capability.efs',
     'ecs.capability.efsAuth',
     'gantry.capability.file-system',
-    ...mountableKinds(known ?? '', `${loadable}\n${builtin}`).map((kind) => `gantry.capability.file-system.${kind}`),
+    ...mountableKinds(known ?? '', modules.join('\n')).map((kind) => `gantry.capability.file-system.${kind}`),
   ]
 }
 
