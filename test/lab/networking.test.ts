@@ -166,8 +166,8 @@ function three<T>([one, two, other]: readonly T[]): readonly [T, T, T] {
   return [one, two, other]
 }
 
-const asking = (address: string, port = 80): string =>
-  `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | /bin/busybox nc -w 3 ${address} ${port}`
+const asking = (address: string, port = 80, path = '/'): string =>
+  `printf "GET ${path} HTTP/1.0\\r\\nHost: ${address}\\r\\n\\r\\n" | /bin/busybox nc -w 3 ${address} ${port}`
 
 await tap.test('bridge, host and none are what they are in ECS', async (t) => {
   const of = async (networkMode: 'bridge' | 'host' | 'none', ports: object): Promise<string> => {
@@ -236,6 +236,9 @@ await tap.test('tasks with addresses of the LAN are reached from everywhere', as
   t.match(interfaces, new RegExp(`inet ${one.address}/24`))
   t.match(interfaces, /default via 10\.77\.0\.1/)
   t.match(interfaces, /^777\s*$/m, 'a setting of the network that one container asked for')
+  const own = '${ECS_CONTAINER_METADATA_URI_V4#http://169.254.170.2}/task'
+  const metadata = await inContainer(one, 'app', `uri=${own}; ${asking('169.254.170.2', 80, '$uri')}`)
+  t.match(metadata, new RegExp(`"TaskARN":\\s*"${one.arn}"`), 'it reads its own metadata')
   const hostname = `ip-${one.address.replaceAll('.', '-')}.home.lan`
   t.match(names, /^search home\.lan/m)
   t.match(names, new RegExp(`^${hostname}\\s*$`, 'm'))
