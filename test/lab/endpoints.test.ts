@@ -484,6 +484,19 @@ await tap.test('an engine that restarts leaves it, or it is mended', async (t) =
   t.match(answer, { body: { DockerId: app.dockerId } })
 })
 
+await tap.test('a way to it that somebody takes away is laid anew', async (t) => {
+  const removal = await host.machine.run(
+    ['sh', '-c', 'sleep 1; ip route del 169.254.170.2/32; ip route show 169.254.170.2'],
+    {},
+  )
+  await removal.ended
+  t.equal(removal.output(), '', 'the route is gone')
+  await eventually(async () => ((await ask(app.dockerId, app.v4)).status === 200 ? true : undefined), 'it is mended')
+  const routes = await host.machine.run(['sh', '-c', 'sleep 1; ip route show 169.254.170.2'], {})
+  await routes.ended
+  t.match(routes.output(), /^169\.254\.170\.2 dev docker0/)
+})
+
 interface Shown {
   readonly Containers: readonly object[]
 }
