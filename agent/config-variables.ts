@@ -181,7 +181,8 @@ export const variables = {
   }),
   loggingDrivers: variable({
     name: 'ECS_AVAILABLE_LOGGING_DRIVERS',
-    meaning: 'Log drivers that tasks may use, of those that the engine has',
+    meaning:
+      'Log drivers that tasks may use, of those that the engine has; awslogs, which the agent does itself, always is one',
     defaultText: '["json-file","none"]',
     unit: '',
     read: readLogDrivers,
