@@ -24,6 +24,9 @@ const weights = {
 
 type Fault = keyof typeof weights
 
+/** None of these may keep anything from being started again. */
+const harmless: readonly string[] = ['diskFull', 'credentialsExpired'] satisfies readonly Fault[]
+
 export interface AloneFaultsParts {
   readonly host: SimHost
   readonly random: Random
@@ -35,7 +38,9 @@ export class AloneFaults {
   readonly host: SimHost
   /** Something is the matter with the host now. */
   isAfoot = false
+  /** When something ended there last. */
   quietSince: number
+  #fault: Fault | undefined
   readonly #parts: AloneFaultsParts
   #count = 0
   #mend: () => void = () => undefined
@@ -46,9 +51,16 @@ export class AloneFaults {
     this.quietSince = parts.time.now()
   }
 
+  /** True where everything that is to run has had this much time to do so. */
+  isQuietFor(durationMs: number): boolean {
+    const mayLook = !this.isAfoot || harmless.includes(this.#fault ?? '')
+    return mayLook && this.quietSince + durationMs <= this.#parts.time.now()
+  }
+
   strike(): void {
     const { random, log, host } = this.#parts
     const fault = random.weighted(weights)
+    this.#fault = fault
     log.fault(host.name, fault)
     const { lastsMs, mend } = this.#begin(fault)
     this.#lasts(lastsMs, mend)
@@ -60,6 +72,7 @@ export class AloneFaults {
   switchOff(lastsMs: number): void {
     const { log, host } = this.#parts
     this.end()
+    this.#fault = undefined
     log.fault(host.name, 'switchedOff')
     host.powerCut()
     this.#lasts(lastsMs, () => host.powerOn())
@@ -86,6 +99,7 @@ export class AloneFaults {
     const { random, time, host, log } = this.#parts
     time.after(random.between(0, lastsMs), () => {
       if (!this.isAfoot || !host.powered) return
+      this.quietSince = time.now()
       if (random.chance(0.5)) this.#dies()
       else {
         log.fault(host.name, 'agentKilledMeanwhile')
@@ -167,6 +181,7 @@ export class AloneFaults {
     const { raw } = this.host.engine
     const containers = this.#running()
     if (containers.length === 0 || raw.down) return
+    this.quietSince = this.#parts.time.now()
     const { id } = this.#parts.random.pick(containers)
     // The engine itself may end meanwhile.
     void raw.stopContainer(id, 0).catch(nothing)

@@ -37,6 +37,8 @@ export interface AloneResult {
 
 const dayMs = 86_400_000
 const minuteMs = 60_000
+/** Of one container within half an hour: the pauses of a crash loop leave room for about fifteen. */
+const startsMax = 25
 /** The longest pause of a crash loop, and then some. */
 const quietMs = 8 * minuteMs
 
@@ -168,12 +170,13 @@ export class AloneStory {
     // The second host is without power for most of the time, and then has everything to start again by itself.
     await this.#pass(dayMs / 2)
     if (this.#days > 4) faults[1]?.switchOff((this.#days - 3) * dayMs)
+    let starts = this.#startsByContainer()
     while (this.#time.now() < end && !this.#isBroken()) {
       await this.#pass(30 * minuteMs)
+      starts = this.#checkPauses(starts)
       for (const fault of faults) {
-        if (fault.isAfoot) continue
-        if (fault.quietSince + quietMs <= this.#time.now()) this.#check(kept, fault.host)
-        if (this.#random.chance(0.15)) fault.strike()
+        if (fault.isQuietFor(quietMs)) this.#check(kept, fault.host)
+        if (!fault.isAfoot && this.#random.chance(0.15)) fault.strike()
       }
     }
     for (const fault of faults) fault.end()
@@ -196,6 +199,16 @@ export class AloneStory {
     }
     const told = host.unreported()
     if (told.length > 2 * mine.length) this.#found(host, `${told.length} reports wait for the controller`)
+  }
+
+  /** What ends again and again is not started again and again. */
+  #checkPauses(before: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+    const starts = this.#startsByContainer()
+    for (const [id, count] of starts) {
+      const lately = count - (before.get(id) ?? 0)
+      if (lately > startsMax) this.#findings.push(`${id} was started ${lately} times within half an hour`)
+    }
+    return starts
   }
 
   async #return(kept: readonly Kept[]): Promise<number> {
