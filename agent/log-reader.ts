@@ -49,6 +49,8 @@ const liveFindMs = 2000
 /** A reading that brought more than this is followed by another one, not by a live one. */
 const caughtUpBytes = 512 * 1024
 const retryMinMs = 500
+/** A reading that ended within this time and brought nothing is not repeated at once. */
+const briefMs = 250
 const retryMaxMs = 30_000
 
 /** How a reading ended. */
@@ -64,6 +66,7 @@ class Reader implements LogReader {
   readonly #options: LogReaderOptions
   #position: LogPosition | undefined
   #closed = false
+  #lines = 0
   #hasRoom = true
   #abort: ((ending: Ending) => void) | undefined
   #onRoom: (() => void) | undefined
@@ -98,15 +101,22 @@ class Reader implements LogReader {
     while (!this.#closed) {
       try {
         this.#woken = false
+        const begun = { at: this.#options.now(), lines: this.#lines }
         const pass = await this.#read(live)
         retryMs = retryMinMs
         if (pass.ending === 'closed') return
         await this.#room()
         if (live) {
           // Of a container that had ended before, a tail that holds the position is all there is.
-          if (pass.ending === 'end' && !pass.wasRunning) await this.#settle()
-          else live = false
+          if (pass.ending === 'end' && !pass.wasRunning) {
+            await this.#settle()
+            continue
+          }
+          live = false
         } else if (pass.bytes <= caughtUpBytes) live = true
+        // A container that is just ending may have no more to follow, and still count as running for a moment.
+        const wasBrief = this.#options.now() - begun.at < briefMs && this.#lines === begun.lines
+        if (wasBrief) await this.#pause(retryMinMs)
       } catch (error) {
         if (!(error instanceof EngineError) || !error.retryable) {
           if (!this.#closed) this.#options.onGone(asEngineError(error))
@@ -192,6 +202,7 @@ class Reader implements LogReader {
   #emit(lines: readonly LogLine[]): void {
     for (const line of lines) {
       this.#position = positionOf(line.last)
+      this.#lines += 1
       this.#hasRoom = this.#options.onLine(line)
     }
   }
