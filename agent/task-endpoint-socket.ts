@@ -81,14 +81,18 @@ export async function openEndpointSocket(bridge: HostBridge): Promise<EndpointSo
 }
 
 function endpointSocket(server: Server, namespace: number): EndpointSocket {
+  let joinedTo: string | undefined
   return {
     server,
     isReachable: () => hasInterface(bridgeSide) && hasRoute(),
     async restore({ name }) {
       await ip([`link set ${bridgeSide} master ${name} up`, `route replace ${taskEndpointAddress}/32 dev ${name}`])
     },
-    isJoined: () => hasInterface(taskNetworkSide),
+    // A network that was removed, as `docker network prune` does, took its bridge along.
+    isJoined: () => joinedTo !== undefined && hasInterface(joinedTo) && hasInterface(taskNetworkSide),
     async join({ name, cidr }) {
+      joinedTo = name
+      if (hasInterface(taskNetworkSide)) return ip([`link set ${taskNetworkSide} master ${name} up`])
       await ip(
         [
           `link add ${taskNetworkSide} type veth peer name eth1 address ${hardwareAddress} netns /proc/self/fd/3`,

@@ -4,7 +4,7 @@
  * one agent of a host has that address.
  */
 import { network } from './enter.ts'
-import { DescribeContainerInstancesCommand } from '@aws-sdk/client-ecs'
+import { DeregisterContainerInstanceCommand, DescribeContainerInstancesCommand } from '@aws-sdk/client-ecs'
 import { CreateServiceCommand, ListTasksCommand, StopTaskCommand, TagResourceCommand } from '@aws-sdk/client-ecs'
 import { resolve } from 'node:path'
 import tap from 'tap'
@@ -471,6 +471,10 @@ await tap.test('a second agent of the host waits for it, and has it when the fir
   await eventually(canGiveKeys, 'the second agent has registered what it can do now', 60_000)
   t.equal((await ask(app.dockerId, app.v4)).status, 404, "containers of another agent's are not its own")
   await second.kill9()
+  // No task is to be placed on it.
+  await lab.client.send(
+    new DeregisterContainerInstanceCommand({ containerInstance: containerInstanceArn, force: true }),
+  )
   await host.startAgent()
   t.match(await ask(app.dockerId, app.v4), { status: 200 })
 })
@@ -495,6 +499,15 @@ await tap.test('a way to it that somebody takes away is laid anew', async (t) =>
   const routes = await host.machine.run(['sh', '-c', 'sleep 1; ip route show 169.254.170.2'], {})
   await routes.ended
   t.match(routes.output(), /^169\.254\.170\.2 dev docker0/)
+
+  // As `docker network prune` does where no task has an address of its own.
+  const pruned = await askEngine('DELETE', '/networks/gantry-task-endpoints', undefined, host.engine.host)
+  t.equal(pruned.status, 204, pruned.text)
+  const one = await inSubnet({ cidr: '10.98.0.0/24', gateway: '10.98.0.1', attachment: { kind: 'bridge' } })
+  await eventually(
+    async () => ((await ask(one.dockerId, one.v4)).status === 200 ? true : undefined),
+    'it is joined again',
+  )
 })
 
 interface Shown {
