@@ -50,7 +50,7 @@ const interfaceDigits = 8
 /** A neighbour in a LAN answers within a few milliseconds, one on Wi-Fi within some tens. */
 const answerTimeMs = 200
 const discardPort = 9
-/** For so long what was seen of a subnet's interface is believed, so that a burst of starts costs one look. */
+/** For so long what was seen of a macvlan interface is believed, so that a burst of starts costs one look. */
 const seenForMs = 5_000
 
 /** Names of at most 15 characters, the same for a subnet on every host. */
@@ -108,7 +108,7 @@ class OwnInterfaces implements HostInterfaces {
     if (attachment.kind === 'bridge') return
     await this.#inTurn(async () => {
       if (attachment.kind === 'vxlan') await this.#joinVxlan(subnet)
-      else await this.#attachMacvlan(subnet, [address], false)
+      else await this.#attachQuickly(subnet, address)
     })
   }
 
@@ -116,9 +116,8 @@ class OwnInterfaces implements HostInterfaces {
     const { attachment } = subnet
     if (attachment.kind === 'bridge') return
     await this.#inTurn(async () => {
-      this.#seenAt.delete(vxlanNameOf(subnet.subnetId))
       if (attachment.kind === 'vxlan') await this.#joinVxlan(subnet)
-      else await this.#attachMacvlan(subnet, addresses(), true)
+      else await this.#keepMacvlan(subnet, addresses())
     })
   }
 
@@ -145,21 +144,34 @@ class OwnInterfaces implements HostInterfaces {
     })
   }
 
-  async #attachMacvlan(subnet: PayloadNetwork, addresses: readonly string[], isWhole: boolean): Promise<void> {
-    const { hostAddress } = subnet
+  async #attachQuickly(subnet: PayloadNetwork, address: string): Promise<void> {
+    const { hostAddress, subnetId } = subnet
     if (hostAddress === undefined) return
-    const name = hostInterfaceNameOf(subnet.subnetId)
-    const isSeen = !isWhole && Date.now() - (this.#seenAt.get(name) ?? 0) < seenForMs
-    if (!isSeen) await this.#makeMacvlan(name, subnet, hostAddress)
-    const routed = isSeen ? new Set<string>() : new Set(await showRoutes(this.#ip, name))
-    for (const address of addresses) {
-      if (!routed.has(address)) {
-        await this.#ip(['route', 'replace', `${address}/32`, 'dev', name, 'scope', 'link', 'src', hostAddress])
-      }
-      routed.delete(address)
+    const name = hostInterfaceNameOf(subnetId)
+    if (Date.now() - (this.#seenAt.get(name) ?? 0) < seenForMs) {
+      const isRouted = await this.#route(name, address, hostAddress).then(
+        () => true,
+        () => false,
+      )
+      // It went away with its parent, or by hand, since it was seen.
+      if (isRouted) return
     }
-    if (!isWhole) return
+    await this.#makeMacvlan(name, subnet, hostAddress)
+    await this.#route(name, address, hostAddress)
+  }
+
+  async #keepMacvlan(subnet: PayloadNetwork, addresses: readonly string[]): Promise<void> {
+    const { hostAddress, subnetId } = subnet
+    if (hostAddress === undefined) return
+    const name = hostInterfaceNameOf(subnetId)
+    await this.#makeMacvlan(name, subnet, hostAddress)
+    const routed = new Set(await showRoutes(this.#ip, name))
+    for (const address of addresses) if (!routed.delete(address)) await this.#route(name, address, hostAddress)
     for (const stale of routed) await this.#ip(['route', 'delete', stale, 'dev', name])
+  }
+
+  async #route(name: string, address: string, hostAddress: string): Promise<void> {
+    await this.#ip(['route', 'replace', `${address}/32`, 'dev', name, 'scope', 'link', 'src', hostAddress])
   }
 
   async #makeMacvlan(name: string, subnet: PayloadNetwork, hostAddress: string): Promise<void> {
@@ -190,7 +202,6 @@ class OwnInterfaces implements HostInterfaces {
     const { attachment, subnetId } = subnet
     if (attachment.kind !== 'vxlan') return
     const name = vxlanNameOf(subnetId)
-    if (Date.now() - (this.#seenAt.get(name) ?? 0) < seenForMs) return
     const bridge = bridgeNameOf(subnetId)
     const { networkId, multicastGroup } = attachment
     const parent = attachment.parent ?? defaultRouteInterface() ?? ''
@@ -210,7 +221,6 @@ class OwnInterfaces implements HostInterfaces {
       ...(isRight && found?.flags.includes('UP') ? [] : ['up']),
     ]
     if (settings.length > 0) await this.#ip(['link', 'set', 'dev', name, ...settings])
-    this.#seenAt.set(name, Date.now())
   }
 
   #setKernel(name: string, setting: string, value: string): void {

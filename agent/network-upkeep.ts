@@ -18,6 +18,8 @@ import type { TurnTask } from './turn-options.ts'
 /** A look at what the tasks are; it costs nothing where they are as they were. */
 const glanceMs = 5_000
 const wholeMs = 60_000
+/** Docker has shown its containers by then, or has not answered: then the tasks are those of the journal. */
+const settlingMs = 20_000
 
 export interface NetworkUpkeepOptions {
   readonly engine: Engine
@@ -53,6 +55,7 @@ class NetworkUpkeep {
   #cancel: (() => void) | undefined
   #kept: string | undefined
   #wholeAt = 0
+  #removesFrom = 0
   #closed = false
   #lastProblem: string | undefined
 
@@ -63,6 +66,7 @@ class NetworkUpkeep {
   }
 
   start(): void {
+    this.#removesFrom = this.#options.now() + settlingMs
     this.#arm(0)
   }
 
@@ -85,8 +89,8 @@ class NetworkUpkeep {
     const isWhole = now() - this.#wholeAt >= wholeMs || now() < this.#wholeAt
     if (!isWhole && needed === this.#kept) return
     try {
-      await this.#keep(isWhole)
-      this.#kept = needed
+      const isAllDone = await this.#keep(isWhole)
+      this.#kept = isAllDone ? needed : undefined
       if (isWhole) this.#wholeAt = now()
       this.#lastProblem = undefined
     } catch (error) {
@@ -97,28 +101,31 @@ class NetworkUpkeep {
     }
   }
 
-  async #keep(isWhole: boolean): Promise<void> {
+  /** False where what is not needed any more may still be there. */
+  async #keep(isWhole: boolean): Promise<boolean> {
     const running = this.#live().filter(({ isUp }) => isUp)
     const subnets = new Map(running.map(({ network }) => [network.subnet.subnetId, network.subnet]))
     const problems: unknown[] = []
     if (isWhole) {
       // Between a container's start and its second network an agent may have been killed.
-      for (const { pauseId } of running) {
-        if (pauseId !== undefined) await this.#networks.joinEndpoints(pauseId).catch((error) => problems.push(error))
-      }
+      const pauseIds = running.flatMap(({ pauseId }) => pauseId ?? [])
+      if (pauseIds.length > 0) await this.#networks.joinMissing(pauseIds).catch((error) => problems.push(error))
     }
     for (const [subnetId, subnet] of subnets) {
       const addresses = (): readonly string[] =>
         this.#live().flatMap(({ network }) => (network.subnet.subnetId === subnetId ? [network.address] : []))
       await this.#host.keep(subnet, addresses).catch((error: unknown) => problems.push(error))
     }
-    // Of a task that was found without its description nobody knows what it needs.
-    if (!this.#hasStrangers()) {
+    // An agent that has just started may not have met all of its tasks; and of one that was found without its description
+    // nobody knows what it needs.
+    const mayRemove = this.#options.now() >= this.#removesFrom && !this.#hasStrangers()
+    if (mayRemove) {
       const needed = (): ReadonlySet<string> => new Set(this.#live().map(({ network }) => network.subnet.subnetId))
       await this.#host.retain(needed)
       if (isWhole) await this.#networks.removeIdle(needed)
     }
     if (problems.length > 0) throw problems[0]
+    return mayRemove
   }
 
   #live(): readonly LiveNetwork[] {

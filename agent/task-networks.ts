@@ -29,6 +29,8 @@ export interface TaskNetworks {
 }
 
 export interface KeptTaskNetworks extends TaskNetworks {
+  /** Does so for those of these containers, which run, that are not there. */
+  joinMissing(containerIds: readonly string[]): Promise<void>
   /** Removes the Docker networks of other subnets than these, as far as nothing runs in them and this agent made them. */
   removeIdle(subnetIds: () => ReadonlySet<string>): Promise<void>
 }
@@ -73,6 +75,11 @@ export function createTaskNetworks(engine: NetworkEngine, host: HostInterfaces, 
     async joinEndpoints(containerId) {
       await ensureTaskEndpointNetwork(engine)
       await engine.connectNetwork(taskEndpointNetworkName, containerId)
+    },
+
+    async joinMissing(containerIds) {
+      const joined = new Set((await engine.inspectNetwork(taskEndpointNetworkName))?.containerIds ?? [])
+      for (const id of containerIds) if (!joined.has(id)) await this.joinEndpoints(id)
     },
 
     leaveEndpoints: async (containerId) => engine.disconnectNetwork(taskEndpointNetworkName, containerId),
