@@ -91,6 +91,7 @@ const expectedWork = [
   'PublishMetricsRequest',
   'PublishHealthRequest',
   'PublishInstanceStatusRequest',
+  'a container is started again in place',
 ]
 
 function told(result: SimulationResult): string {
