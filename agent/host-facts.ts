@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { PortRange } from './config-values.ts'
 
-const readTimeoutMs = 30_000
+/** It starts a Node and a dozen shells: on an emulated machine under load that took more than half a minute. */
+const readTimeoutMs = 180_000
 const errorsShown = 2000
 
 export interface HostFacts {
@@ -35,7 +36,7 @@ export interface HostFacts {
 
 /**
  * Runs `host.ts` as a child and reads the line that it prints; the child is ended then, whatever it still waits for.
- * Fails where the machine can't be read within half a minute.
+ * Fails where the machine can't be read within three minutes.
  */
 export async function hostFacts(): Promise<HostFacts> {
   const program = fileURLToPath(new URL('host.ts', import.meta.url))
