@@ -15,7 +15,7 @@ import { type Finding, type Intent, findPreconditions } from './install/precondi
 import { ScriptError, runScript, say } from './report.ts'
 
 /** How long the agent may take to register: a cold start on a slow machine takes some time. */
-const registrationTimeoutMs = 120_000
+const registrationTimeoutMs = 240_000
 const directory = resolve(import.meta.dirname, '..')
 
 async function main(): Promise<number> {

@@ -174,13 +174,9 @@ await step('one command each installs controller and agent, and a second run fin
   const install = '/root/gantry/release/systemd/install.sh'
   const settings = `--set ECS_IMAGE_PULL_BEHAVIOR=prefer-cached --set 'ECS_INSTANCE_ATTRIBUTES={"rack":"r 1"}'`
   const agentCommand = `${install} agent ${settings}`
-  const dry = await machine.ok(`${install} controller --listen 0.0.0.0:51700 --dry-run`)
-  t.match(dry, /would make the system user gantry/)
-  t.not((await machine.run('ls -d /opt/gantry')).code, 0, 'a dry run makes nothing')
-
   await timed('install of the controller', () => machine.ok(`${install} controller --listen 0.0.0.0:51700`))
-  await timed('install of the agent', () => machine.ok(agentCommand))
-  t.match(await machine.ok(`${install} controller`), /nothing to do/)
+  const said = await timed('install of the agent', () => machine.ok(agentCommand))
+  t.match(said, /the agent runs: this host is arn:/)
   t.match(await machine.ok('gantry --help'), /gantry logs/)
   t.match(await machine.ok(agentCommand), /nothing to do/)
 
@@ -340,8 +336,6 @@ await step('uninstalled: services go, data and containers stay; with --purge not
   t.not((await machine.run('ls -d /opt/gantry')).code, 0)
   t.equal(await containersNow(), containers)
   const uninstall = '/root/gantry/release/systemd/install.sh uninstall'
-  t.match(await machine.ok(`${uninstall} 2>&1`), /nothing to do/)
-
   await machine.ok(`${uninstall} --purge`)
   const left = await machine.run(
     'ls -d /opt/gantry /etc/gantry /var/lib/gantry /usr/local/bin/gantry; id gantry; docker ps -aq',
