@@ -298,7 +298,7 @@ function checkMacvlanParent({ ifname, master }: HostLink, links: readonly HostLi
 
 /** Names of the interfaces that macvlan children can hang on, of all that are up or may come up. */
 export function parentCandidates(links: readonly HostLink[]): readonly string[] {
-  const unfit = new Set(['veth-port', 'macvlan', 'macvtap', 'ipvlan', 'vxlan', 'tun', 'wireguard', 'dummy', 'ifb'])
+  const unfit = new Set(['macvlan', 'macvtap', 'ipvlan', 'vxlan', 'tun', 'wireguard', 'dummy', 'ifb'])
   return links
     .filter(({ link_type: type, master }) => type === 'ether' && master === undefined)
     .filter(({ linkinfo }) => !unfit.has(linkinfo?.info_kind ?? ''))
