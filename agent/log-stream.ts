@@ -108,17 +108,19 @@ export class LogStream {
   }
 
   #take(line: LogLine): boolean {
-    this.#add(line.time, line.text, line.last)
+    this.#add(line.time, line.text, line.last, line.isJoined)
     return !this.#blocked
   }
 
-  #add(time: number, text: string, last: LogMessage): void {
+  /** A batch is stored whole, so what is joined goes into one. */
+  #add(time: number, text: string, last: LogMessage, isJoined = false): void {
     const event = writeLogEvent(time, text)
     if (this.#events.length === 0) this.#firstTime = time
     this.#lastTime = time
     this.#last = last
     this.#events.push(event)
     this.#bytes += event.length
+    if (isJoined) return
     if (this.#bytes >= logBatchBytes) this.#flush()
     else this.#cancelLinger ??= this.#options.timers.after(lingerMs, () => this.#flush())
     if (this.#bytes >= logBatchBytes) this.#blocked = true

@@ -58,12 +58,29 @@ await test('messages are read however the stream is cut', (t) => {
   t.end()
 })
 
-await test('parts are joined; the other source between them ends the line, so that no position goes back', (t) => {
+await test('parts are joined; what the other source says between them comes after, and is stored with it', (t) => {
   const assembler = new EventAssembler(undefined)
   t.same(assembler.take(message(0, 'be', { isWhole: false }), 0), [])
   t.match(assembler.take(message(1, 'gun'), 0), [{ text: 'begun', last: { text: 'gun' } }])
   assembler.take(message(2, 'half', { isWhole: false }), 0)
-  t.match(assembler.take(message(3, 'err', { source: 2 }), 0), [{ text: 'half' }, { text: 'err' }])
+  t.same(assembler.take(message(3, 'err', { source: 2 }), 0), [])
+  t.same(assembler.take(message(4, 'long', { source: 2, isWhole: false }), 0), [])
+  const joined = assembler.take(message(5, ' and whole'), 0)
+  t.match(joined, [
+    { text: 'half and whole', isJoined: true, last: { text: ' and whole' } },
+    { text: 'err', isJoined: true, last: { text: ' and whole' } },
+    { text: 'long', last: { text: ' and whole' } },
+  ])
+  t.equal(joined.at(-1)?.isJoined, undefined)
+  assembler.take(message(6, 'open', { isWhole: false }), 0)
+  assembler.take(message(7, 'err', { source: 2 }), 0)
+  t.match(assembler.flush(), [
+    { text: 'open', isJoined: true },
+    { text: 'err', last: { text: 'err' } },
+  ])
+  const several = new EventAssembler((line) => line.startsWith('>'))
+  several.take(message(0, '>half', { isWhole: false }), 0)
+  t.match(several.take(message(1, '>err', { source: 2 }), 0), [{ text: '>half' }])
   t.end()
 })
 

@@ -19,18 +19,23 @@ export interface LogLine {
   /** Epoch milliseconds, of its first message. */
   readonly time: number
   readonly text: string
-  /** The message that completed it. */
+  /** The message up to which Docker's log is done with it. */
   readonly last: LogMessage
+  /** True where the next line has to be stored with it: their messages are interleaved in Docker's log. */
+  readonly isJoined?: boolean | undefined
 }
 
 /** An event is whole once the next one starts; one that nothing follows is taken as whole after this. Docker's own figure. */
 export const eventAgeMaxMs = 5000
 /** Three bytes of UTF-8 for each character at most, so that no counting is needed. */
 const eventCharactersMax = Math.floor(logEventBytesMax / 3)
+/** Lines that wait for the end of a line of the other source. */
+const heldLinesMax = 1000
 
 /**
- * Joins messages to events, in their order. Where the other source speaks between two parts of a line, the line ends
- * there: so an event's last message is never behind that of an event before it.
+ * Joins messages to events, in their order. What the other source says between two parts of a line comes after that line,
+ * and is joined to it. (With events of several lines the line ends there instead.) So an event's last message is never
+ * behind that of an event before it.
  */
 export class EventAssembler {
   readonly #starts: ((line: string) => boolean) | undefined
@@ -39,6 +44,11 @@ export class EventAssembler {
   #first: LogMessage | undefined
   #last: LogMessage | undefined
   #beganAt = 0
+  /** The newest message that was taken. */
+  #latest: LogMessage | undefined
+  /** Of the other source, while a line is open. */
+  #held: LogMessage[] = []
+  #heldCharacters = 0
 
   constructor(starts: ((line: string) => boolean) | undefined) {
     this.#starts = starts
@@ -46,6 +56,7 @@ export class EventAssembler {
 
   /** The events that are whole with this message. `now` is epoch milliseconds. */
   take(message: LogMessage, now: number): LogLine[] {
+    if (this.#isBetweenParts(message)) return this.#hold(message)
     const lines: LogLine[] = []
     const isPart = this.#last !== undefined && !this.#last.isWhole
     const goesOn = isPart
@@ -53,6 +64,7 @@ export class EventAssembler {
       : this.#last !== undefined && this.#starts !== undefined && !this.#starts(message.text)
     const isTooLong = this.#characters + message.text.length > eventCharactersMax
     if (!goesOn || isTooLong) lines.push(...this.flush())
+    this.#latest = message
     if (this.#first === undefined) this.#beganAt = now
     this.#first ??= message
     this.#last = message
@@ -77,9 +89,44 @@ export class EventAssembler {
     this.#characters = 0
     this.#first = undefined
     this.#last = undefined
-    const time = Date.parse(first.time)
-    return [{ time: Number.isNaN(time) ? 0 : Math.max(0, time), text, last }]
+    const latest = this.#latest ?? last
+    const lines = [{ time: timeOf(first), text }, ...linesOf(this.#held.splice(0))]
+    this.#heldCharacters = 0
+    return lines.map((line, index) => ({
+      ...line,
+      last: latest,
+      ...(index < lines.length - 1 && { isJoined: true }),
+    }))
   }
+
+  #isBetweenParts({ source }: LogMessage): boolean {
+    return this.#starts === undefined && this.#last?.isWhole === false && this.#last.source !== source
+  }
+
+  #hold(message: LogMessage): LogLine[] {
+    this.#latest = message
+    this.#held.push(message)
+    this.#heldCharacters += message.text.length
+    const isFull = this.#held.length >= heldLinesMax || this.#heldCharacters > eventCharactersMax
+    return isFull ? this.flush() : []
+  }
+}
+
+function linesOf(messages: readonly LogMessage[]): { readonly time: number; readonly text: string }[] {
+  const lines: { time: number; text: string }[] = []
+  let isOpen = false
+  for (const message of messages) {
+    const open = isOpen ? lines.at(-1) : undefined
+    if (open === undefined) lines.push({ time: timeOf(message), text: message.text })
+    else open.text += message.text
+    isOpen = !message.isWhole
+  }
+  return lines
+}
+
+function timeOf({ time }: LogMessage): number {
+  const epochMs = Date.parse(time)
+  return Number.isNaN(epochMs) ? 0 : Math.max(0, epochMs)
 }
 
 /** How far apart the times of neighbours may be out of order: two sources are written by two threads. */

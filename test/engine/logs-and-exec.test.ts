@@ -228,8 +228,11 @@ await tap.test(
       multi.map(({ text }) => text),
       ['2026-01-31 12:00:00 one\n  at a\n  at b', '2026-01-31 12:00:01 two'],
     )
-    const texts = (await logsOf(arn, '?container=long')).events.map(({ text }) => text)
-    t.same(texts.toSorted(), ['err', 'y'.repeat(40_000)])
+    const both = await eventually(async () => {
+      const { events } = await logsOf(arn, '?container=long')
+      return events.length >= 2 ? events : undefined
+    }, 'the long line, and the one on stderr')
+    t.same(both.map(({ text }) => text).toSorted(), ['err', 'y'.repeat(40_000)], 'whole, also with the other between')
     t.same(
       (await logsOf(arn, '?container=tty')).events.map(({ text }) => text),
       ['in a terminal'],
