@@ -4,8 +4,9 @@
  */
 import { fastifySwagger } from '@fastify/swagger'
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
-import { ApiError, isApiError } from '../../proto/errors.ts'
+import { ApiError, invalidParameter, isApiError } from '../../proto/errors.ts'
 import { authorize } from './auth.ts'
+import { wrongType } from './body-types.ts'
 import { asApiError } from './rpc.ts'
 import { registerRestAddresses } from './rest-addresses.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
@@ -49,7 +50,8 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       rest.addHook('preValidation', async (request) => {
         checkCaller(services, request)
         // Only once the signature over its very bytes is checked, a body is read.
-        if (request.routeOptions.schema?.body !== undefined) request.body = readBody(request.body)
+        const schema = request.routeOptions.schema?.body
+        if (typeof schema === 'object' && schema !== null) request.body = readBody(request.body, schema)
       })
       rest.setErrorHandler((error: FastifyError, request, reply) => {
         const refusal = restError(error, request.id)
@@ -100,7 +102,14 @@ function checkCaller(services: ServerServices, request: FastifyRequest): void {
   }
 }
 
-function readBody(body: unknown): unknown {
+function readBody(body: unknown, schema: object): unknown {
+  const given = parseBody(body)
+  const problem = wrongType(given, schema)
+  if (problem !== undefined) throw invalidParameter(`${problem}: /v1/openapi.json says what is expected.`)
+  return given
+}
+
+function parseBody(body: unknown): unknown {
   try {
     return JSON.parse(Buffer.isBuffer(body) ? body.toString('utf8') : '')
   } catch (error) {
