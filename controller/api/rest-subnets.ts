@@ -1,6 +1,6 @@
 /** `/v1/subnets`: the networks that tasks with an address of their own (network mode awsvpc) are attached to. */
 import type { FastifyInstance } from 'fastify'
-import { addressesFree, addressesTotal, isAllocatable } from '../decide/subnet-addresses.ts'
+import { addressesFree, addressesTotal, allocatableIn } from '../decide/subnet-addresses.ts'
 import { page } from '../ecs/paging.ts'
 import { attachmentLimits } from '../ecs/subnet-attachment-rules.ts'
 import type { SubnetInput } from '../ecs/subnet-rules.ts'
@@ -53,8 +53,11 @@ const tagsSchema = {
 
 const shapes = {
   cidr: { ...text, description: 'The block of its addresses in canonical form, 10.0.0.0/24; /16 to /28' },
-  ranges: { ...texts, description: 'What may be given out: 10.0.0.100-10.0.0.150 or one address. Absent: all of cidr' },
-  reservedAddresses: { ...texts, description: 'Addresses inside the ranges that are never given out' },
+  ranges: {
+    ...texts,
+    description: 'What may be given out: 10.0.0.100-10.0.0.150 or one address, at most 100. Absent: all of cidr',
+  },
+  reservedAddresses: { ...texts, description: 'At most 100 addresses inside the ranges that are never given out' },
   attachment: attachmentSchema,
   dnsServers: { ...texts, description: 'IPv4 addresses, at most 3; none: those of the host' },
   searchDomains: { ...texts, description: 'At most 6; the first is the domain of the tasks' },
@@ -219,7 +222,8 @@ export function showSubnet(reader: Reader, row: SubnetRow) {
 export function usageOf(reader: Reader, subnet: SubnetRow) {
   const rows = reader.find('address', 'bySubnet', subnet.subnetId)
   const held = rows.filter(({ quarantine }) => quarantine === undefined)
-  const outside = rows.filter(({ address }) => !isAllocatable(subnet, address)).length
+  const isAllocatable = allocatableIn(subnet)
+  const outside = rows.filter(({ address }) => !isAllocatable(address)).length
   return {
     total: addressesTotal(subnet),
     free: addressesFree(reader, subnet),

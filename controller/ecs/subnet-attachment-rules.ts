@@ -82,6 +82,7 @@ export function checkNames(
   if (typeof name === 'string' && (name === '' || name.length > nameLengthMax)) {
     throw invalidParameter(`name takes 1 to ${nameLengthMax} characters, and has ${name.length}.`)
   }
+  if (typeof name === 'string' && /\p{Cc}/u.test(name)) throw invalidParameter('name takes no control characters.')
   if (typeof availabilityZone === 'string' && !zonePattern.test(availabilityZone)) {
     throw invalidParameter(
       'availabilityZone takes 1 to 128 letters, digits and . _ - / @: the value of ecs.availability-zone of the hosts.',

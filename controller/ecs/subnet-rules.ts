@@ -58,6 +58,8 @@ const members: ReadonlySet<string> = new Set([
 /** AWS's own bounds of a subnet's size. Source: Amazon VPC user guide, "Subnet CIDR blocks". */
 const prefixMin = 16
 const prefixMax = 28
+/** Each of `ranges` and `reservedAddresses`: all are looked at for every task that is placed. */
+const listedMax = 100
 
 export function refuseUnknownMembers(input: object): void {
   const unknown = Object.keys(input).filter((name) => !members.has(name))
@@ -69,6 +71,8 @@ export function checkSubnet(input: SubnetInput): CheckedSubnet {
   const attachment = checkAttachment(input.attachment)
   const block = checkCidr(input.cidr)
   const gateway = checkGateway(input.gateway ?? undefined, block, attachment)
+  checkLength('ranges', input.ranges)
+  checkLength('reservedAddresses', input.reservedAddresses)
   const ranges = checkRanges(input.ranges, block)
   const reservedAddresses = (input.reservedAddresses ?? []).map((text) =>
     formatIpv4(addressIn(block, text, 'reservedAddresses')),
@@ -214,6 +218,13 @@ function addressIn(block: Ipv4Block, text: string, member: string): number {
     throw invalidParameter(`${member} ${text} is the ${what} address of ${formatCidr(block)}, which nobody can have.`)
   }
   return address
+}
+
+function checkLength(member: string, texts: readonly string[] = []): void {
+  if (texts.length <= listedMax) return
+  throw invalidParameter(
+    `${member} can have at most ${listedMax} items, and has ${texts.length}. Write neighbours as one range of ranges, first-last.`,
+  )
 }
 
 /** In order. Without any, everything between the network's own two addresses. */

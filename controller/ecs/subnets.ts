@@ -4,7 +4,7 @@ import { sha256Hex } from '../../proto/hash.ts'
 import type { World } from '../../proto/world.ts'
 import { freeAddress } from '../decide/address.ts'
 import { listed } from '../decide/placement-filter.ts'
-import { addressKey, isAllocatable } from '../decide/subnet-addresses.ts'
+import { addressKey, allocatableIn } from '../decide/subnet-addresses.ts'
 import type { AddressRow, SubnetRow } from '../state/subnet-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -44,7 +44,7 @@ export function updateSubnet(tx: Transaction, subnetId: string, input: Partial<S
   const checked = checkSubnet({ ...asInput(before, input), ...input })
   const others = tx.all('subnet').filter((other) => other.subnetId !== subnetId)
   checkNeighbours(checked, subnetId, others)
-  const held = tx.find('address', 'bySubnet', subnetId)
+  const held = heldAddresses(tx, subnetId)
   const fixed = (['cidr', 'gateway', 'attachment', 'mtu'] as const).find(
     (member) => JSON.stringify(before[member]) !== JSON.stringify(checked[member]),
   )
@@ -55,7 +55,9 @@ export function updateSubnet(tx: Transaction, subnetId: string, input: Partial<S
         'Make another subnet and move the services there, or stop the tasks first.',
     )
   }
-  const isNarrowed = held.some(({ address }) => !isAllocatable(checked, address))
+  if (fixed !== undefined) freeIdleHosts(tx, subnetId)
+  const isAllocatable = allocatableIn(checked)
+  const isNarrowed = tx.find('address', 'bySubnet', subnetId).some(({ address }) => !isAllocatable(address))
   const row: SubnetRow = {
     subnetId,
     ...checked,
@@ -68,10 +70,10 @@ export function updateSubnet(tx: Transaction, subnetId: string, input: Partial<S
   return row
 }
 
-/** ResourceInUseException while an address is in use, or a service or a cluster names the subnet. */
+/** ResourceInUseException while a task or a host has an address of it, or a service or a cluster names the subnet. */
 export function deleteSubnet(tx: Transaction, subnetId: string): void {
   const row = requireSubnet(tx, subnetId)
-  const held = tx.find('address', 'bySubnet', subnetId)
+  const held = heldAddresses(tx, subnetId)
   if (held.length > 0) {
     throw inUse(
       row,
@@ -86,6 +88,7 @@ export function deleteSubnet(tx: Transaction, subnetId: string): void {
   }
   const users = servicesOn(tx, subnetId)
   if (users.length > 0) throw inUse(row, `it is named by ${listed(users)}`)
+  freeIdleHosts(tx, subnetId)
   tx.delete('subnet', subnetId)
 }
 
@@ -178,6 +181,26 @@ function requireQuarantined(reader: Reader, subnetId: string, address: string): 
     `Address ${address} of subnet ${subnetId} is in use: ${holderText(reader, row)}. It is free once the task's agent says ` +
       'that the task is gone. If the host is gone for good, deregister its container instance with force first.',
   )
+}
+
+/** All but those of idle hosts, which nobody could give back otherwise while the hosts are there. */
+function heldAddresses(reader: Reader, subnetId: string): readonly AddressRow[] {
+  return reader.find('address', 'bySubnet', subnetId).filter((row) => !isIdleHost(reader, row))
+}
+
+function freeIdleHosts(tx: Transaction, subnetId: string): void {
+  for (const row of tx.find('address', 'bySubnet', subnetId)) if (isIdleHost(tx, row)) freeAddress(tx, row)
+}
+
+/**
+ * A host whose agent is there takes its own interface down once the last task of the subnet is gone; of one that is cut off
+ * nobody knows.
+ */
+function isIdleHost(reader: Reader, { subnetId, instanceId, owner, quarantine }: AddressRow): boolean {
+  if (owner !== 'host' || quarantine !== undefined) return false
+  if (reader.get('instance', instanceId)?.agentConnected !== true) return false
+  const onHost = reader.find('address', 'byInstance', instanceId)
+  return !onHost.some((other) => other.subnetId === subnetId && other.owner === 'task')
 }
 
 const holdersShown = 5

@@ -163,6 +163,7 @@ await t.test('subnets: made, shown, changed, deleted; and what is refused', asyn
 
   const lan = { cidr: '10.21.0.0/24', attachment: { kind: 'macvlan', parent: 'eth1' } }
   const vxlan = { kind: 'vxlan', networkId: 7, multicastGroup: '239.1.1.7' }
+  const manyAddresses = Array.from({ length: 101 }, (_, index) => `10.21.0.${index + 2}`)
   const cases: readonly (readonly [object, RegExp])[] = [
     [{ ...lan, cidr: '10.21.0.5/24' }, /canonical.*10\.21\.0\.0\/24/],
     [{ ...lan, cidr: '10.21.0' }, /no block of IPv4 addresses/],
@@ -195,6 +196,12 @@ await t.test('subnets: made, shown, changed, deleted; and what is refused', asyn
     [{ ...lan, searchDomains: ['no domain'] }, /searchDomains/],
     [{ ...lan, subnetId: 'my-subnet' }, /not of the form subnet-/],
     [{ ...lan, gatway: '10.21.0.1' }, /no member gatway/],
+    [{ ...lan, ranges: manyAddresses }, /ranges can have at most 100 items, and has 101/],
+    [{ ...lan, reservedAddresses: manyAddresses }, /reservedAddresses can have at most 100 items/],
+    [{ ...lan, name: 'red\u001b[31m' }, /name takes no control characters/],
+    [{ ...lan, attachment: { ...eth0, vlan: true } }, /body\/attachment\/vlan must be integer/],
+    [{ ...lan, mtu: '1500' }, /body\/mtu must be integer,null/],
+    [{ ...lan, ranges: '10.21.0.9' }, /body\/ranges must be array/],
   ]
   for (const [subnet, message] of cases) {
     const answer = await rest('POST', '/v1/subnets', subnet)
@@ -370,6 +377,11 @@ await t.test('a task is shown with its interface, and its agent is told all of i
   const [end] = await described(started.tasks ?? [])
   test.match(end?.attachments, [{ status: 'DELETED' }], 'the interface is gone with the task')
   test.match(await addressesIn(subnetId), { addresses: [{ owner: 'host' }], usage: { free: 10 } })
+  const rehung = await rest('PATCH', `/v1/subnets/${subnetId}`, { gateway: '10.40.0.3' })
+  test.match(rehung.json, { gateway: '10.40.0.3', addresses: { free: 11 } }, 'an idle host holds nothing up')
+  const again = await run(1, [subnetId])
+  await stopped(again.tasks)
+  test.match(await addressesIn(subnetId), { addresses: [{ owner: 'host' }], usage: { free: 10 } })
   for (const peer of [official, wireless, host]) {
     await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: peer.instanceArn }))
   }
@@ -539,6 +551,12 @@ await t.test('several subnets, a default one, and an update to another', async (
   await ecs.send(new DeleteServiceCommand({ service: 'by-default', force: true }))
   await stopped([...tasks, ...capped.tasks])
   await rest('PATCH', '/v1/clusters/default', { defaultSubnetId: null })
+  const emptied = await eventually('the tasks of the service to end', async () => {
+    const { addresses } = await addressesIn(large)
+    return addresses.every(({ owner }) => owner === 'host') ? addresses : undefined
+  })
+  test.equal(emptied.length, 1)
+  test.equal((await rest('DELETE', `/v1/subnets/${large}`)).status, 204, 'while its host is there')
   await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: host.instanceArn, force: true }))
 })
 
