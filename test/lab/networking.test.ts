@@ -324,7 +324,8 @@ await tap.test('an address that somebody else has is not taken, and he is named'
   ip('address', 'add', `${contested}/24`, 'dev', bridge)
   const networkConfiguration = { awsvpcConfiguration: { subnets: [subnetOf.lan] } }
   const start = { taskDefinition: web, containerInstances: [lab.host(3).instanceArn], networkConfiguration }
-  const { tasks = [] } = await lab.client.send(new StartTaskCommand(start))
+  const { tasks = [], failures } = await lab.client.send(new StartTaskCommand(start))
+  t.same(failures ?? [], [])
   const [stopped] = await lab.reach([tasks[0]?.taskArn ?? ''], 'STOPPED')
   t.match(stopped?.stoppedReason, /address 10\.77\.0\.130 is in use on eth0 by [0-9a-f:]{17}/)
   ip('address', 'delete', `${contested}/24`, 'dev', bridge)
