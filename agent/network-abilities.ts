@@ -43,9 +43,7 @@ export async function networkAttributes(options: NetworkAbilityOptions): Promise
 async function checkIp(ip: RunIp): Promise<void> {
   const version = await ip(['-Version'])
   if (/iproute2/.test(version)) return
-  throw new Error(
-    `The command \`ip\` of this host is not iproute2 (${version.trim().slice(0, 80)}). Install iproute2.`,
-  )
+  throw new Error(`The command \`ip\` of this host is not iproute2 (${version.trim().slice(0, 80)}). Install iproute2.`)
 }
 
 /** An engine elsewhere, or behind another network namespace, has other interfaces than those that `ip` shows. */

@@ -140,8 +140,7 @@ export interface PayloadFileSystem {
   readonly fileSystemId: string
   /** `nfs 10.0.0.5:/export`: for messages. */
   readonly described: string
-  readonly mount:
-    /** A directory of the host. With `mustBeMounted` nothing is written unless a file system is mounted on it. */
+  readonly mount: /** A directory of the host. With `mustBeMounted` nothing is written unless a file system is mounted on it. */
     | { readonly kind: 'path'; readonly path: string; readonly mustBeMounted?: true | undefined }
     /** A Docker volume; `rootDirectory` is among its options already. */
     | {
@@ -156,9 +155,7 @@ export interface PayloadFileSystem {
   /** Below the file system's own root; `/` is all of it. */
   readonly rootDirectory: string
   /** An access point's: `rootDirectory` is made so where it is missing. */
-  readonly creation?:
-    | { readonly ownerUid: number; readonly ownerGid: number; readonly permissions: string }
-    | undefined
+  readonly creation?: { readonly ownerUid: number; readonly ownerGid: number; readonly permissions: string } | undefined
   /** With `creation`, for a Docker volume: the options that mount all of it. */
   readonly rootOpts?: Readonly<Record<string, string>> | undefined
 }

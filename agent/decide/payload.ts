@@ -104,7 +104,7 @@ function volumeProblem(task: PayloadTask, volume: PayloadVolume): string | undef
   const type = volume.type ?? 'host'
   if (type === 'host' || type === 'docker') return undefined
   if (type !== 'efs') {
-    return `Volume ${volume.name} is of type ${type}, which is not supported by this agent; use host, docker or efs.`
+    return `Volume ${volume.name} is of type ${String(type)}, which is not supported by this agent; use host, docker or efs.`
   }
   if (task.gantry?.fileSystems?.[volume.name] !== undefined) return undefined
   return (

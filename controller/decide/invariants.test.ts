@@ -30,12 +30,13 @@ const moved = (before: Partial<InstanceRow>, row: Partial<InstanceRow>): readonl
   return namesOf(findingsOfChanges([{ table: 'instance', key: instance.instanceId, ...rows }], stateWith([])))
 }
 
+const withGpu = (row: TaskRow): TaskRow => ({
+  ...row,
+  containers: row.containers.map((container) => ({ ...container, gpuIds: ['GPU-1'] })),
+})
+
 await test('a state is judged by each invariant', (t) => {
   t.same(findingsOfState(stateWith([task])), [])
-  const withGpu = (row: TaskRow): TaskRow => ({
-    ...row,
-    containers: row.containers.map((container) => ({ ...container, gpuIds: ['GPU-1'] })),
-  })
   const other = (over: Partial<TaskRow>): TaskRow =>
     aTask({ ...base, seqNum: 6, acknowledgedSeqNum: 6, reserved: { ...reserved, tcpPorts: [] }, ...over })
   t.same(findingsOfState(stateWith([task, other({})])), [])

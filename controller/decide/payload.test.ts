@@ -360,11 +360,12 @@ await t.test('ports, volumes, order and restarts', async (test) => {
   test.equal(told(unlimited, { memory: '512' }).container.memory, 512, 'no more than its task reserved')
 })
 
+const label = (value: string) => ({ dockerLabels: { 'gantry.restart-alone': value } })
+
 await t.test(
   "what a service runs may be started again by an agent that is alone, unless it's opted out",
   async (test) => {
     const ofService = { group: 'service:web', serviceKey: 'default/web' }
-    const label = (value: string) => ({ dockerLabels: { 'gantry.restart-alone': value } })
     test.equal(told({}, {}, ofService).payload.gantry?.restartAlone, true)
     test.equal(told(label('true'), {}, ofService).payload.gantry?.restartAlone, true)
     test.equal(told(label('false'), {}, ofService).payload.gantry?.restartAlone, undefined)
@@ -411,10 +412,11 @@ await t.test('what has to be fetched is told, so that no agent starts a containe
   })
 })
 
+const content = (value: string) => ({ encoding: 'identity', value })
+
 await t.test('GPUs and the size of the disks are told as they were given', async (test) => {
   const containers = [aContainer({ name: 'app', gpuIds: ['GPU-1', 'GPU-2'] })]
   const { payload } = told({}, { ephemeralStorage: { sizeInGiB: 30 } }, { containers })
-  const content = (value: string) => ({ encoding: 'identity', value })
   test.same(payload.associations, [
     { name: 'GPU-1', type: 'gpu', content: content('GPU-1'), containers: ['app'] },
     { name: 'GPU-2', type: 'gpu', content: content('GPU-2'), containers: ['app'] },

@@ -316,15 +316,16 @@ await t.test('a clientToken makes RunTask idempotent for a day', async (test) =>
   test.equal(runTask(full, { clientToken: 'retry' }).tasks?.length, 1, 'a call that started nothing can be made again')
 })
 
+const wants = (name: string, value: string) => ({
+  name,
+  image: 'busybox',
+  memory: 8,
+  resourceRequirements: [{ type: 'GPU' as const, value }],
+})
+
 await t.test('each GPU is given to one container, until its task has stopped', async (test) => {
   const gpus = { name: 'GPU', type: 'STRINGSET', stringSetValue: ['GPU-a', 'GPU-b', 'GPU-c'] }
   const registeredResources = [...anInstance().registeredResources, gpus]
-  const wants = (name: string, value: string) => ({
-    name,
-    image: 'busybox',
-    memory: 8,
-    resourceRequirements: [{ type: 'GPU' as const, value }],
-  })
   const definition = aTaskDefinition({ containerDefinitions: [wants('train', '1'), wants('serve', '1')] })
   const state = aState({ instance: [host('1'), host('2', { registeredResources })], taskDefinition: [definition] })
 

@@ -265,5 +265,9 @@ await t.test('every table holds rows, and builders fill them', async (test) => {
     'serviceRevision',
     'serviceEvent',
     'taskSet',
+    'subnet',
+    'address',
+    'fileSystem',
+    'accessPoint',
   ])
 })

@@ -102,5 +102,5 @@ await tap.test(
     lab.agent = await startAgent({ ...agentOptions(lab.controller), dataDirectory, environment })
     await eventually(async () => ((await running()) === 2 ? true : undefined), 'the service is back')
     t.equal((await instanceOf(lab))?.status, 'ACTIVE')
-    },
+  },
 )
