@@ -13,14 +13,15 @@ import { eventually, startLab } from '../support/lab.ts'
 
 tap.setTimeout(400_000)
 const image = await busyboxImage()
-const lab = await startLab({ environment: { ECS_CONTAINER_STOP_TIMEOUT: '1s' } })
+const environment = { ECS_CONTAINER_STOP_TIMEOUT: '1s' }
+const lab = await startLab({ environment })
 const link = await startLink(lab.controller.port)
 tap.teardown(async () => {
   link.close()
   await lab.close()
   await removeBusyboxImage()
 })
-await lab.restartAgent({ options: { endpoint: link.endpoint } })
+await lab.restartAgent({ options: { endpoint: link.endpoint, environment } })
 
 const awslogs = (options: Record<string, string> = {}) => ({
   logDriver: 'awslogs' as const,
@@ -77,7 +78,7 @@ await tap.test(
     await sleep(1500)
     link.mend()
     await sleep(1500)
-    await lab.restartAgent({ options: { endpoint: link.endpoint } })
+    await lab.restartAgent({ options: { endpoint: link.endpoint, environment } })
     await sleep(1500)
     const { port, dataDir } = lab.controller
     await lab.controller.kill9()
@@ -109,7 +110,7 @@ await tap.test(
 
 await tap.test('Docker Engine stopped and started again: what it has of the output is stored, once', async (t) => {
   const dockerd = await startDockerd({ liveRestore: true })
-  const its = await startLab({ dockerHost: dockerd.host })
+  const its = await startLab({ dockerHost: dockerd.host, environment })
   try {
     await busyboxImage(dockerd.host)
     const script =
@@ -365,7 +366,7 @@ await tap.test('commands', async (suite) => {
   await suite.test('a session that loses its agent says so, and the next agent ends its command', async (t) => {
     const channel = await openDataChannel(client, { task: arn, command: 'sleep 61' })
     await channel.started
-    await lab.restartAgent({ options: { endpoint: link.endpoint } })
+    await lab.restartAgent({ options: { endpoint: link.endpoint, environment } })
     t.match(await channel.ended, { reason: /connection to the container's host was lost/ })
     await eventually(
       async () => ((await processesIn(arn)).includes('sleep 61') ? undefined : true),
