@@ -10,7 +10,7 @@ import { networkAttributes } from './network-abilities.ts'
 import { findGpus } from './gpus.ts'
 import type { HostGpus } from './gpus.ts'
 import type { Log } from './log.ts'
-import { ensurePauseImage } from './pause-image.ts'
+import { ensurePauseImage, pauseImageName } from './pause-image.ts'
 import { keepTaskCgroups } from './task-cgroups.ts'
 import type { TaskCgroupKeeping } from './task-cgroups.ts'
 
@@ -18,7 +18,10 @@ export interface HostAbilities {
   /** Absent where tasks get no cgroup of their own. */
   readonly taskCgroups: TaskCgroupKeeping | undefined
   readonly gpus: HostGpus
-  /** The image of the containers that the agent adds to tasks; absent where it can't be made. */
+  /**
+   * The image of the containers that the agent adds to tasks; absent where there is none for this machine. An engine that
+   * did not take it just now gets no new tasks that need it, and the containers of those that it has are known by it.
+   */
   readonly pauseImage: string | undefined
   readonly attributes: readonly Attribute[]
 }
@@ -31,12 +34,12 @@ export interface AbilitiesOptions {
 }
 
 export async function findAbilities({ config, engine, engineInfo, log }: AbilitiesOptions): Promise<HostAbilities> {
-  const [taskCgroups, gpus, pauseImage] = await Promise.all([
+  const [taskCgroups, gpus, loaded] = await Promise.all([
     keepTaskCgroups(config, engineInfo, log),
     findGpus(config, log),
     loadPauseImage(engine, log),
   ])
-  const networking = await networkAttributes({ config, engine, ip: openIp(), pauseImage, log })
+  const networking = await networkAttributes({ config, engine, ip: openIp(), pauseImage: loaded, log })
   const storage = storageLimits(engineInfo)
   if (!storage.canLimit) log.info({ why: storage.why }, 'tasks that ask for ephemeralStorage are not placed here')
   const { driverVersion } = gpus
@@ -45,13 +48,14 @@ export async function findAbilities({ config, engine, engineInfo, log }: Abiliti
     ...(taskCgroups === undefined
       ? []
       : ['ecs.capability.task-cpu-mem-limit', 'ecs.capability.increased-task-cpu-limit']),
-    ...(pauseImage === undefined ? [] : ['ecs.capability.pid-ipc-namespace-sharing']),
+    ...(loaded === undefined ? [] : ['ecs.capability.pid-ipc-namespace-sharing']),
     ...(storage.canLimit ? [ephemeralStorageAttribute] : []),
     ...(driverVersion === undefined ? [] : [`ecs.capability.nvidia-driver-version.${driverVersion}`]),
   ]
   const versions =
     driverVersion === undefined ? [] : [{ name: 'ecs.capability.gpu-driver-version', value: driverVersion }]
-  return { taskCgroups, gpus, pauseImage, attributes: [...names.map((name) => ({ name })), ...versions, ...networking] }
+  const attributes = [...names.map((name) => ({ name })), ...versions, ...networking]
+  return { taskCgroups, gpus, pauseImage: pauseImageName(), attributes }
 }
 
 /** Made again whenever a task needs it and it is gone; that it can be made at all is what counts here. */

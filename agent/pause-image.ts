@@ -37,6 +37,12 @@ export async function ensurePauseImage(engine: Pick<Engine, 'inspectImage' | 'lo
   return name
 }
 
+/** The name that it has on this host, whether or not the engine has it yet; undefined where there is no program for it. */
+export function pauseImageName(): string | undefined {
+  const machine = arch()
+  return machine === 'x64' || machine === 'arm64' ? pauseImage(hostArchitecture()).name : undefined
+}
+
 /** The names that stay whatever is cleaned up. */
 export function pauseImageNames(): readonly string[] {
   return [pauseImage('x86_64').name, pauseImage('arm64').name]

@@ -111,6 +111,52 @@ await test('a lost journal: what runs is adopted, and what ran is not run again'
   t.equal(agent.last(one)?.containers[0]?.exitCode, 4)
 })
 
+await test('what runs and is found again is not held against what its payload or its host lacks by now', async (t) => {
+  const data = { name: 'data', type: 'docker', dockerVolumeConfiguration: { scope: 'shared', driver: 'gone' } } as const
+  const mountPoints = [{ sourceVolume: 'data', containerPath: '/data', readOnly: false }]
+  const taskCgroups = { driver: 'cgroupfs', parent: '/ecs', cpuPeriodUs: 100_000, epoch: '' } as const
+  const fileSystem = {
+    fileSystemId: 'fs-1',
+    described: 'path /mnt/a',
+    mount: { kind: 'path', path: '/mnt/a' },
+    rootDirectory: '/',
+  } as const
+  const gantry = { knownStatus: 'RUNNING', fileSystems: { data: fileSystem } }
+  for (const [what, volumes, now] of [
+    ['a volume whose plugin is gone', [data], gantry],
+    ['a file system whose server is away', [{ name: 'data', type: 'efs' }], gantry],
+    ['a file system that is not registered any more', [{ name: 'data', type: 'efs' }], { knownStatus: 'RUNNING' }],
+  ] as const) {
+    for (const isPayloadFirst of [false, true]) {
+      const agent = anAgent({ taskCgroups, cleanupWaitMs: 60_000 })
+      agent.engine.volumes.set('data', { name: 'data', driver: 'gone', options: {}, labels: {} })
+      const containers = [aPayloadContainer({ mountPoints })]
+      agent.payload([aPayloadTask({ containers, volumes, gantry: { ...gantry, knownStatus: 'PENDING' } })])
+      await running(agent)
+      agent.kill()
+      agent.sent.length = 0
+      agent.engine.volumes.clear()
+      agent.engine.fail('createVolume', 'refused', { times: 100 })
+      agent.engine.fail('unpackInContainer', 'refused', { times: 100 })
+      agent.engine.down = isPayloadFirst
+      agent.start(memoryJournal())
+      if (!isPayloadFirst) await agent.time.until('it is adopted', () => agent.turn.tasks().length === 1)
+      agent.payload([aPayloadTask({ containers, volumes, gantry: now })])
+      await agent.time.pass(100)
+      agent.engine.down = false
+      await running(agent)
+      await agent.time.pass(10 * 60_000)
+      t.equal(agent.last(one)?.status, 'RUNNING', what)
+      t.equal(agent.engine.find('web').status, 'running')
+      agent.engine.exit('web', 0)
+      await stopped(agent)
+      await agent.time.until('the task is forgotten', () => agent.turn.tasks().length === 0, 600_000)
+      t.equal(agent.cgroups.size, 0, 'its cgroup goes with it')
+      t.same(agent.errors, [])
+    }
+  }
+})
+
 await test('a task that is adopted after the manifest, which does not list it, is asked about and stops', async (t) => {
   const agent = anAgent()
   agent.payload([aPayloadTask()])

@@ -23,9 +23,10 @@ const ranAlready = new Set(['RUNNING', 'DEACTIVATING', 'STOPPING', 'DEPROVISIONI
  * time: its containers are expected to be here, and those that Docker doesn't show have vanished. `malformed` is what is wrong with its very structure.
  */
 export function admitTask(payload: PayloadTask, malformed: string | undefined, now: number): TaskFacts {
-  const reason =
-    malformed === undefined ? refusalOf(payload) : `UnrecogniedTaskError: Error loading task - ${malformed}`
   const lost = ranAlready.has(payload.gantry?.knownStatus ?? '')
+  // What ran here was not refused, so it is not now: it is found, and runs on, or has vanished.
+  const refusal = lost ? undefined : refusalOf(payload)
+  const reason = malformed === undefined ? refusal : `UnrecogniedTaskError: Error loading task - ${malformed}`
   const container: ContainerFacts = lost ? { ...freshContainer, expected: true } : freshContainer
   return {
     taskArn: payload.arn,
@@ -55,7 +56,11 @@ export function readmitTask(facts: TaskFacts, payload: PayloadTask, now: number)
     name,
     facts.containers[name] ?? fresh.containers[name] ?? freshContainer,
   ])
-  return { ...fresh, desiredStatus, acceptedAt: facts.acceptedAt, containers: Object.fromEntries(containers) }
+  // What an agent before this one took, and still runs, is not refused now; and it goes with the cgroup that it is in.
+  const runs = Object.values(facts.containers).some(({ knownStatus }) => knownStatus === 'RUNNING')
+  const { acceptedAt, cgroup } = facts
+  const kept = { desiredStatus, acceptedAt, ...(runs ? { reason: undefined } : {}), ...(cgroup && { cgroup }) }
+  return { ...fresh, ...kept, containers: Object.fromEntries(containers) }
 }
 
 export interface AdoptedTask {

@@ -99,6 +99,8 @@ const folds: Folds = {
     if (attempts < callAttemptsMax) {
       return { facts: { ...facts, cgroup: { parent: cgroup, retry: retryAfter(attempts, now) } } }
     }
+    // What runs is in its cgroup already: the next life of the agent sees to it again.
+    if (isUp(facts)) return { facts: { ...facts, cgroup: { parent: cgroup, epoch } } }
     const reason = `CgroupError: Agent could not create task's platform resources: ${outcome.failure.message}`
     return { facts: { ...facts, cgroup: { parent: cgroup }, reason: facts.reason ?? reason } }
   },
@@ -140,8 +142,8 @@ const folds: Folds = {
     }
     const { kind, message } = outcome.failure
     const attempts = (before.retry?.attempts ?? 0) + 1
-    // After a reboot a host may have its tasks back before its mounts.
-    const attemptsMax = before.created ? engineAttemptsMax : 1
+    // After a reboot a host may have its tasks back before its mounts; and one that was found running had it mounted.
+    const attemptsMax = before.created || isUp(facts) ? engineAttemptsMax : 1
     if (kind === 'unreachable' || attempts < attemptsMax) {
       return { facts: withVolume(facts, volume, { ...before, retry: retryAfter(attempts, now) }) }
     }
@@ -311,6 +313,10 @@ function later(
   attempts: number = (facts.retry?.attempts ?? 0) + 1,
 ): ContainerFacts {
   return { ...facts, retry: retryAfter(attempts, now) }
+}
+
+function isUp(facts: TaskFacts): boolean {
+  return Object.values(facts.containers).some(({ knownStatus }) => knownStatus === 'RUNNING')
 }
 
 function retryAfter(attempts: number, now: number) {

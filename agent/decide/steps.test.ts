@@ -190,6 +190,18 @@ await test("a task's cgroup comes before its containers, anew in each life of th
   }
   t.match(failing.reason, /^CgroupError: Agent could not create task's platform resources: cgroup .* Run as root\.$/)
 
+  let upgraded = withFacts(ready, 'web', { knownStatus: 'RUNNING', started: true })
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    const after = afterStep(upgraded.facts, { step: make, outcome: refused, ...times })
+    upgraded = { ...upgraded, facts: after.facts }
+  }
+  t.equal(upgraded.facts.reason, undefined, 'what runs is not ended for it')
+  t.same(
+    stepsOf(upgraded, start, { taskCgroups }).filter(({ step }) => step !== 'report'),
+    [],
+    'nor asked for again',
+  )
+
   const ended = {
     ...made,
     reported: { content: '', status: 'STOPPED', at: start },

@@ -17,7 +17,13 @@ const checkedForMs = 60_000
 export const volumes: TaskResource = {
   name: 'volumes',
 
-  prepare: (view, now, host) => view.payload.volumes.flatMap((volume) => volumeSteps(view, volume, now, host)),
+  prepare(view, now, host) {
+    // A task that was found running has what it needs, whatever has become of the server meanwhile.
+    const isToCome = Object.values(view.facts.containers).some(
+      ({ knownStatus, expected }) => knownStatus === 'PENDING' && expected !== true,
+    )
+    return isToCome ? view.payload.volumes.flatMap((volume) => volumeSteps(view, volume, now, host)) : []
+  },
 
   holds(view, container, _host, now) {
     for (const { sourceVolume } of container.mountPoints) {
