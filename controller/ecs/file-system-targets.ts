@@ -2,6 +2,7 @@
 import { invalidParameter } from '../../proto/errors.ts'
 import { mountSetsUser, rootPlaceholder, takesRootDirectory } from '../decide/file-system-mount.ts'
 import type { AccessPointRow, FileSystemTarget } from '../state/file-system-tables.ts'
+import { refuseUnknownMembers } from './known-members.ts'
 
 /** A target as it comes over the wire: of which kind its members are is checked here. */
 export interface FileSystemTargetInput {
@@ -31,13 +32,23 @@ const membersOfKind: Readonly<Record<FileSystemTarget['kind'], readonly (keyof F
 const uidMost = 4_294_967_294
 const secondaryGidsMost = 16
 const pathCharactersMost = 1024
+/** Of all members of a target together, as JSON: every payload of a task that uses it carries them. */
+const targetCharactersMax = 8192
+const secretKeys = '(?:access|account|api|encryption|license|private|secret|shared)[_-]?key'
+const secretWords = `(?:pass(?:word|wd|phrase)?\\d?|secret|token|${secretKeys})`
 /** Options of these names are secrets, or name the user that belongs to one. */
-const secretOption = /^(?:user(?:name)?|pass(?:word|wd|phrase)?|cred(?:entials)?|dom(?:ain)?|secret|token)$/i
-const secretDriverOption = /(?:pass(?:word|wd|phrase)?|secret|token|access_?key)$/i
+const secretOption = new RegExp(`^(?:user(?:name|id)?|cred(?:entials)?|dom(?:ain)?|${secretWords})$`, 'i')
+const secretDriverOption = new RegExp(`${secretWords}$`, 'i')
+const secretDriverValue = new RegExp(`(?:^|[,;&?\\s])${secretWords}=`, 'i')
+/** `user:password@host`, also behind `//`. */
+const userinfo = /(?:^|\/\/|\s)[^/@:\s]+:[^/@\s]+@/
 
 /** Reads a target; InvalidParameterException says which member is wrong and what to give in its place. */
 export function readTarget(input: FileSystemTargetInput): FileSystemTarget {
   const { kind } = input
+  if (JSON.stringify(input).length > targetCharactersMax) {
+    throw invalidParameter(`target can have at most ${targetCharactersMax} characters, all its members together.`)
+  }
   if (!isKind(kind)) {
     throw invalidParameter(`kind must be one of ${Object.keys(membersOfKind).join(', ')}, and is '${kind}'.`)
   }
@@ -61,7 +72,7 @@ export function readTarget(input: FileSystemTargetInput): FileSystemTarget {
 }
 
 function isKind(kind: string): kind is FileSystemTarget['kind'] {
-  return kind in membersOfKind
+  return Object.hasOwn(membersOfKind, kind)
 }
 
 function readNfs(input: FileSystemTargetInput): FileSystemTarget {
@@ -73,7 +84,7 @@ function readNfs(input: FileSystemTargetInput): FileSystemTarget {
 
 function readCifs(input: FileSystemTargetInput): FileSystemTarget {
   const { share } = input
-  if (share === undefined || !/^[^/\\,\s][^\\,]*$/.test(share) || share.split('/').includes('..')) {
+  if (share === undefined || !/^[^/\\,\s\p{Cc}][^\\,\p{Cc}]*$/u.test(share) || share.split('/').includes('..')) {
     throw invalidParameter(`share must be the share's name, as in //server/share, and is '${share ?? ''}'.`)
   }
   const options = readOptions(input.options)
@@ -98,7 +109,7 @@ function readGlusterfs({ servers = [], volume, driver = 'glusterfs' }: FileSyste
 
 function readVolume({ driver, driverOpts = {}, volumeName }: FileSystemTargetInput): FileSystemTarget {
   for (const [name, value] of Object.entries(driverOpts)) {
-    if (secretDriverOption.test(name) || /(?:^|[,;\s])(?:pass(?:word|wd)?)=/i.test(value)) {
+    if (secretDriverOption.test(name) || secretDriverValue.test(value) || userinfo.test(value)) {
       throw invalidParameter(
         `driverOpts.${name} looks like a secret, and everybody who may read file systems would see it: give it to ` +
           'the driver on the hosts (its own settings, or a key file there), or use kind cifs with credentialsFile.',
@@ -143,7 +154,9 @@ function readOptions(options: string | undefined): string | undefined {
           'domain into a file on each host, readable for root alone, and give its path as credentialsFile.',
       )
     }
-    if (name === 'addr') throw invalidParameter("options must not hold 'addr': server says it.")
+    if (name === 'addr' || name === 'ip') {
+      throw invalidParameter(`options must not hold '${name}': server says it.`)
+    }
     if (!/^[\w.=:/@+-]+$/.test(option)) throw invalidParameter(`options holds '${option}', which is no mount option.`)
   }
   return options
@@ -154,7 +167,7 @@ function readPath(member: string, path: string | undefined): string {
   const isPlain =
     path !== undefined &&
     path.length <= pathCharactersMost &&
-    /^\/[^:\0\n]+$/.test(path) &&
+    /^\/[^:\p{Cc}]+$/u.test(path) &&
     !path.split('/').some((part, at) => at > 0 && (part === '' || part === '.' || part === '..'))
   if (!isPlain) {
     throw invalidParameter(
@@ -183,6 +196,13 @@ export function rootDirectoryProblem(target: FileSystemTarget, directory: string
 }
 
 export type AccessPointInput = Omit<AccessPointRow, 'accessPointId' | 'fileSystemId' | 'createdAt'>
+
+/** A misspelt `posixUser` would be an access point for everybody. */
+export function refuseUnknownAccess(input: AccessPointInput): void {
+  refuseUnknownMembers('An access point', input, ['name', 'path', 'posixUser', 'creationInfo'])
+  refuseUnknownMembers('posixUser', input.posixUser ?? {}, ['uid', 'gid', 'secondaryGids'])
+  refuseUnknownMembers('creationInfo', input.creationInfo ?? {}, ['ownerUid', 'ownerGid', 'permissions'])
+}
 
 /** Checks an access point of this target; InvalidParameterException. */
 export function checkAccessPoint(target: FileSystemTarget, { path, posixUser, creationInfo }: AccessPointInput): void {

@@ -10,7 +10,9 @@ import {
   checkAccessPoint,
   type FileSystemTargetInput,
   readTarget,
+  refuseUnknownAccess,
 } from './file-system-targets.ts'
+import { refuseUnknownMembers } from './known-members.ts'
 
 const idHexDigits = 17
 const nameCharactersMax = 256
@@ -22,7 +24,10 @@ export interface FileSystemInput {
   readonly encryptedInTransit?: boolean | undefined
 }
 
+const members = ['name', 'target', 'encryptedInTransit'] as const
+
 export function createFileSystem(tx: Transaction, input: FileSystemInput, now: number, world: World): FileSystemRow {
+  refuseUnknownMembers('A file system', input, members)
   const row: FileSystemRow = {
     fileSystemId: `fs-${world.hex(idHexDigits)}`,
     ...readName(input.name),
@@ -44,6 +49,7 @@ export function updateFileSystem(
   input: Partial<FileSystemInput>,
 ): FileSystemRow {
   const before = requireFileSystem(tx, fileSystemId)
+  refuseUnknownMembers('A file system', input, members)
   const target = input.target === undefined ? before.target : readTarget(input.target)
   if (driverOf(target) !== driverOf(before.target)) {
     throw invalidParameter(
@@ -91,6 +97,7 @@ export function createAccessPoint(
   world: World,
 ): AccessPointRow {
   const { target } = requireFileSystem(tx, fileSystemId)
+  refuseUnknownAccess(input)
   checkAccessPoint(target, input)
   const row: AccessPointRow = {
     accessPointId: `fsap-${world.hex(idHexDigits)}`,
@@ -178,5 +185,6 @@ function driverOf(target: FileSystemRow['target']): string {
 function readName(name: string | undefined): { readonly name?: string } {
   if (name === undefined || name === '') return {}
   if (name.length > nameCharactersMax) throw invalidParameter(`name takes ${nameCharactersMax} characters at most.`)
+  if (/\p{Cc}/u.test(name)) throw invalidParameter('name takes no control characters.')
   return { name }
 }

@@ -39,7 +39,7 @@ export interface SubnetInput {
 /** What follows from the members alone; the rest of a row is the controller's. */
 export type CheckedSubnet = Omit<SubnetRow, 'subnetId' | 'createdAt' | 'macByte' | 'lastGiven' | 'hasNarrowed'>
 
-const members: ReadonlySet<string> = new Set([
+export const subnetMembers = [
   'subnetId',
   'name',
   'cidr',
@@ -53,19 +53,13 @@ const members: ReadonlySet<string> = new Set([
   'assignPublicIp',
   'mtu',
   'tags',
-])
+] as const
 
 /** AWS's own bounds of a subnet's size. Source: Amazon VPC user guide, "Subnet CIDR blocks". */
 const prefixMin = 16
 const prefixMax = 28
 /** Each of `ranges` and `reservedAddresses`: all are looked at for every task that is placed. */
 const listedMax = 100
-
-export function refuseUnknownMembers(input: object): void {
-  const unknown = Object.keys(input).filter((name) => !members.has(name))
-  if (unknown.length === 0) return
-  throw invalidParameter(`A subnet has no member ${unknown.slice(0, 5).join(', ')}. It has ${[...members].join(', ')}.`)
-}
 
 export function checkSubnet(input: SubnetInput): CheckedSubnet {
   const attachment = checkAttachment(input.attachment)

@@ -9,21 +9,15 @@ import type { AddressRow, SubnetRow } from '../state/subnet-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
+import { refuseUnknownMembers } from './known-members.ts'
 import { subnetsOf } from './network-configuration.ts'
-import {
-  checkNeighbours,
-  checkSubnet,
-  chooseMacByte,
-  nameOf,
-  refuseUnknownMembers,
-  type SubnetInput,
-} from './subnet-rules.ts'
+import { checkNeighbours, checkSubnet, chooseMacByte, nameOf, type SubnetInput, subnetMembers } from './subnet-rules.ts'
 
 const idPattern = /^subnet-[0-9a-z]{1,40}$/
 const idHexDigits = 17
 
 export function createSubnet(tx: Transaction, input: SubnetInput, now: number, world: World): SubnetRow {
-  refuseUnknownMembers(input)
+  refuseUnknownMembers('A subnet', input, subnetMembers)
   const subnetId = checkId(tx, input.subnetId) ?? `subnet-${world.hex(idHexDigits)}`
   const checked = checkSubnet(input)
   const others = tx.all('subnet')
@@ -37,7 +31,7 @@ export function createSubnet(tx: Transaction, input: SubnetInput, now: number, w
 /** Changes what is given, for tasks that start from now on. What hosts have built is not changed under their tasks. */
 export function updateSubnet(tx: Transaction, subnetId: string, input: Partial<SubnetInput>): SubnetRow {
   const before = requireSubnet(tx, subnetId)
-  refuseUnknownMembers(input)
+  refuseUnknownMembers('A subnet', input, subnetMembers)
   if (input.subnetId !== undefined && input.subnetId !== subnetId) {
     throw invalidParameter('subnetId can not be changed: make another subnet.')
   }

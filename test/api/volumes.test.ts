@@ -59,6 +59,19 @@ await t.test('file systems and access points are made, shown, changed and taken 
   test.match((await rest('GET', `/v1/file-systems/${id}`)).json, { usedBy: ['files:1'], accessPoints: 1 })
   test.match((await rest('GET', '/v1/file-systems')).json, { fileSystems: [{ fileSystemId: id }] })
 
+  const points: readonly (readonly [object, RegExp])[] = [
+    [{ path: '/a', posixUser: { uid: null, gid: 0 } }, /body\/posixUser\/uid must be integer/],
+    [{ path: '/a', posixUser: { uid: 1, gid: false } }, /body\/posixUser\/gid must be integer/],
+    [{ path: '/a', posixUser: { uid: 1, gid: 1, secondaryGids: ['1'] } }, /secondaryGids\/0 must be integer/],
+    [{ path: '/a', posixuser: { uid: 1, gid: 1 } }, /An access point has no member posixuser/],
+    [{ path: '/a', posixUser: { uid: 1, gid: 1, groups: [] } }, /posixUser has no member groups/],
+  ]
+  for (const [body, message] of points) {
+    const answer = await rest('POST', `/v1/file-systems/${id}/access-points`, body)
+    test.match({ ...answer.json, status: answer.status }, { status: 400, code: 'InvalidParameterException', message })
+  }
+  const strange = await rest('PATCH', `/v1/file-systems/${id}`, { tags: [] })
+  test.match(strange.json, { message: /A file system has no member tags/ })
   for (const path of [`/v1/file-systems/${id}/access-points/${accessPointId}`, `/v1/file-systems/${id}`]) {
     const refused = await rest('DELETE', path)
     test.equal(refused.status, 400)
