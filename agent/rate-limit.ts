@@ -7,22 +7,20 @@ export interface Rate {
   readonly burst: number
 }
 
-/** Beyond as many keys those whose buckets are full again are forgotten. */
+/** Beyond as many keys the one that has been quiet for the longest is forgotten: who asks sets the keys. */
 const keysKept = 2000
 
 export function createRateLimit({ perSecond, burst }: Rate): (key: string, nowMs: number) => boolean {
-  const buckets = new Map<string, { tokens: number; at: number }>()
-  const fullAfterMs = (burst / perSecond) * 1000
-  let prunedAt = 0
+  /** In the order in which they were last asked for. */
+  const buckets = new Map<string, { readonly tokens: number; readonly at: number }>()
   return (key, nowMs) => {
     const bucket = buckets.get(key) ?? { tokens: burst, at: nowMs }
     const refilled = Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.at) / 1000) * perSecond)
     const isAllowed = refilled >= 1
+    buckets.delete(key)
     buckets.set(key, { tokens: isAllowed ? refilled - 1 : refilled, at: nowMs })
-    if (buckets.size > keysKept && nowMs - prunedAt >= fullAfterMs) {
-      prunedAt = nowMs
-      for (const [other, { at }] of buckets) if (nowMs - at >= fullAfterMs) buckets.delete(other)
-    }
+    const [quietest] = buckets.keys()
+    if (buckets.size > keysKept && quietest !== undefined) buckets.delete(quietest)
     return isAllowed
   }
 }

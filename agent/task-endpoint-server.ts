@@ -11,6 +11,8 @@ import type { EndpointRequest } from './task-endpoint-routes.ts'
 /** Source: amazon-ecs-agent 1.105, tmds: to read a request, and to answer it. */
 const timeoutMs = 5_000
 const bodyBytesMax = 16 * 1024
+/** Far more than any path has that leads somewhere: what is asked for is remembered for a while, for its rate. */
+const targetCharactersMax = 2048
 const connectionsMax = 2_000
 /** Source: amazon-ecs-agent 1.105, tmds: one fault a second in five. */
 const faultRate: Rate = { perSecond: 0.2, burst: 1 }
@@ -52,12 +54,16 @@ async function answerTo(
 ): Promise<EndpointAnswer> {
   // A container may ask for what is no URL, such as `//`: its path is read by hand.
   const [target = '/', query = ''] = (request.url ?? '/').split(/\?(.*)/s)
+  if (!target.startsWith('/') || target.length > targetCharactersMax) return notFound
   const path = cleanPath(target)
-  if (!target.startsWith('/')) return notFound
   if (path !== target) return { status: 301, location: query === '' ? path : `${path}?${query}`, text: '' }
   const address = plainAddress(request.socket.remoteAddress)
   if (!isAllowed(`${address} ${path}`, path.includes('/fault/'))) return tooMany
-  const body = await readBody(request)
+  const body = await readBody(request).catch((error: unknown) => {
+    // Who hung up in the midst of its request waits for no answer, and is no bug of ours.
+    if (request.socket.destroyed) return undefined
+    throw error
+  })
   if (body === undefined) return { status: 413, body: `A body of at most ${bodyBytesMax} bytes is taken.` }
   const method = request.method ?? 'GET'
   return withinTime(options.answer({ method, path, query: new URLSearchParams(query), address, body }))

@@ -421,6 +421,8 @@ await tap.test('rates: a burst, then so many a second, for each key apart', asyn
   t.equal(allowed('a', 100, 10_000), 60)
   for (let key = 0; key < 10_000; key += 1) isAllowed(String(key), 20_000 + key)
   t.equal(allowed('a', 100, 40_000), 60)
+  for (let key = 0; key < 5_000; key += 1) isAllowed(`made up ${key}`, 40_000)
+  t.equal(allowed('a', 1, 40_000), 1, 'what is remembered has a bound, whatever is asked for at once')
 })
 
 await tap.test('over HTTP: clean paths, limits, and a client that closes its half', async (t) => {
@@ -474,6 +476,14 @@ await tap.test('over HTTP: clean paths, limits, and a client that closes its hal
   t.match(await get('/bug'), { status: 500 })
   t.match(errors, [{ message: 'a bug' }])
   t.match(await get('/v4/long', 'x'.repeat(20_000)), { status: 413 })
+  t.match(await get(`/v4/${'x'.repeat(3_000)}`), { status: 404 }, 'a path that leads nowhere is not remembered')
+  const rude = connect(port, '127.0.0.1', () =>
+    rude.write('POST /v4/a HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx'),
+  )
+  await new Promise((resolve) => server.once('request', resolve))
+  rude.destroy()
+  await new Promise((resolve) => rude.once('close', () => setTimeout(resolve, 50)))
+  t.equal(errors.length, 1, 'who hangs up in the midst of a request fills no log')
   const heard = await new Promise<string>((resolve) => {
     let text = ''
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
