@@ -27,6 +27,13 @@ interface Waiting {
   readonly fail: (error: Error) => void
 }
 
+/** What the thread answers. */
+interface Told {
+  readonly id: number
+  readonly answer?: unknown
+  readonly error?: string
+}
+
 /** Batches of one commit. */
 const commitBytes = 4 * 1024 * 1024
 
@@ -56,7 +63,11 @@ class Store implements LogStore {
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     })
     this.#worker.unref()
-    this.#worker.on('message', (given: { id: number; answer?: unknown; error?: string }) => {
+    this.#worker.on('message', (given: Told | { movedTo: string }) => {
+      if ('movedTo' in given) {
+        log.error(given, 'the store of container logs could not be read: it was moved aside, and begins anew')
+        return
+      }
       const asked = this.#asked.get(given.id)
       this.#asked.delete(given.id)
       if (given.error === undefined) asked?.settle(given.answer)

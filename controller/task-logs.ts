@@ -101,7 +101,8 @@ async function* readStore(
           at.set(id, next)
           const shown = since === undefined ? events : events.filter(({ time }) => time >= since)
           if (shown.length > 0) yield shown
-          if (next === from || events.length === 0) break
+          // A slice without events is not the end: a batch may hold none that can be read.
+          if (next === from) break
           from = next
         }
       }

@@ -100,14 +100,18 @@ export interface LogEvent {
   readonly text: string
 }
 
-/** The events of a batch's body; lines that are none are left out. */
+/** The latest that a Date can hold. */
+const timeMax = 8.64e15
+
+/** The events of a batch's body; lines that are none, or have no time that is one, are left out. */
 export function readLogEvents(body: string): LogEvent[] {
   return body.split('\n').flatMap((line) => {
     try {
       const value: unknown = JSON.parse(line)
       if (!Array.isArray(value)) return []
       const [time, text] = value as readonly unknown[]
-      return typeof time === 'number' && typeof text === 'string' ? [{ time, text }] : []
+      const isEvent = typeof time === 'number' && Math.abs(time) <= timeMax && typeof text === 'string'
+      return isEvent ? [{ time, text }] : []
     } catch {
       return []
     }

@@ -7,7 +7,7 @@ import { renameSync } from 'node:fs'
 import type { DatabaseSync } from 'node:sqlite'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { readLogEvents } from '../../proto/logs.ts'
+import { logFrameBytesMax, readLogEvents } from '../../proto/logs.ts'
 import type { LogEvent, LogPosition } from '../../proto/logs.ts'
 import { openDatabase } from './sqlite-schema.ts'
 
@@ -99,15 +99,22 @@ const schema = `
   create index if not exists batches_by_stream on batches (stream, sequence);
 `
 
+/** SQLite's codes for a file that is damaged (SQLITE_CORRUPT), or is none of its own (SQLITE_NOTADB). */
+const unreadableCodes: ReadonlySet<unknown> = new Set([11, 26])
+
 export class LogTables {
+  /** Where the file that was there before is now, if it could not be read. */
+  readonly movedTo: string | undefined
   readonly #database: DatabaseSync
   readonly #limits: LogLimits
   #bytes: number
-  #prunedAt = 0
+  #pruneDueAt = 0
 
   constructor(limits: LogLimits) {
     this.#limits = limits
-    this.#database = openOrReplace(limits.path)
+    const { database, movedTo } = openOrReplace(limits.path)
+    this.#database = database
+    this.movedTo = movedTo
     this.#bytes = Number(this.#database.prepare('select coalesce(sum(bytes), 0) as n from batches').get()?.['n'] ?? 0)
   }
 
@@ -215,70 +222,106 @@ export class LogTables {
   }
 
   #pruneStream(stream: number): void {
-    const { streamBytesMax } = this.#limits
     const held = this.#database.prepare('select bytes from streams where id = ?')
-    while (Number(held.get(stream)?.['bytes'] ?? 0) > streamBytesMax) {
-      this.#drop(`stream = ${stream}`)
+    for (;;) {
+      const over = Number(held.get(stream)?.['bytes'] ?? 0) - this.#limits.streamBytesMax
+      if (over <= 0 || this.#drop(`where stream = ${stream} order by sequence`, over) === 0) return
     }
   }
 
   #prune(now: number): void {
     const { bytesMax, keepMs } = this.#limits
-    while (this.#bytes > bytesMax) if (this.#drop('true') === 0) break
-    if (now - this.#prunedAt < pruneByAgeEveryMs) return
-    this.#prunedAt = now
-    this.#drop(`ingested < ${Math.floor(now - keepMs)}`)
+    for (;;) {
+      const over = this.#bytes - bytesMax
+      if (over <= 0 || this.#drop('order by id', over) === 0) break
+    }
+    if (now < this.#pruneDueAt) return
+    const isPastDone = this.#dropPast(Math.floor(now - keepMs)) < prunedMax
+    this.#pruneDueAt = isPastDone ? now + pruneByAgeEveryMs : now
+    if (!isPastDone) return
     this.#database
       .prepare('delete from streams where seen < ? and bytes = 0')
       .run(Math.floor(now - Math.max(streamsKeptMs, keepMs)))
   }
 
-  /** The oldest that the condition holds for; answers how many went. */
-  #drop(condition: string): number {
-    const gone = this.#database
-      .prepare(
-        `delete from batches where id in (select id from batches where ${condition} order by id limit ${prunedMax})
-         returning stream, bytes`,
-      )
+  /** The oldest in this order, until so many bytes are gone, and no more; answers how many went. */
+  #drop(order: string, bytesOver: number): number {
+    const oldest = this.#database.prepare(`select id, stream, bytes from batches ${order} limit ${prunedMax}`).all()
+    let left = bytesOver
+    const gone = oldest.filter(({ bytes }) => {
+      const isOver = left > 0
+      left -= Number(bytes)
+      return isOver
+    })
+    this.#delete(gone)
+    return gone.length
+  }
+
+  /** Those taken before this time. Batches are numbered as they come, so that only the first ones have to be looked at. */
+  #dropPast(until: number): number {
+    const oldest = this.#database
+      .prepare(`select id, stream, bytes, ingested from batches order by id limit ${prunedMax}`)
       .all()
+    const gone = oldest.filter(({ ingested }) => Number(ingested) < until)
+    this.#delete(gone)
+    return gone.length
+  }
+
+  #delete(rows: readonly Readonly<Record<string, unknown>>[]): void {
+    const remove = this.#database.prepare('delete from batches where id = ?')
     const lighten = this.#database.prepare('update streams set bytes = bytes - ? where id = ?')
-    for (const { stream, bytes } of gone) {
+    for (const { id, stream, bytes } of rows) {
+      remove.run(Number(id))
       lighten.run(Number(bytes), Number(stream))
       this.#bytes -= Number(bytes)
     }
-    return gone.length
   }
 }
 
-/** What can't be read is moved aside: logs of the past are worth less than those to come. */
-function openOrReplace(path: string): DatabaseSync {
-  const open = (): DatabaseSync => {
-    const database = openDatabase(path)
-    try {
-      database.exec(schema)
-      return database
-    } catch (error) {
-      database.close()
-      throw error
-    }
-  }
+/**
+ * What can't be read is moved aside: logs of the past are worth less than those to come. Where the trouble is another, such
+ * as a full disk, the file is left as it is.
+ */
+function openOrReplace(path: string): { readonly database: DatabaseSync; readonly movedTo: string | undefined } {
   try {
-    return open()
-  } catch {
-    renameSync(path, `${path}.unreadable`)
-    return open()
+    return { database: openTables(path), movedTo: undefined }
+  } catch (error) {
+    if (!isUnreadable(error)) throw error
+    const movedTo = `${path}.unreadable`
+    renameSync(path, movedTo)
+    return { database: openTables(path), movedTo }
   }
 }
 
-function packed(body: Uint8Array): Uint8Array {
-  if (body.length < compressedFromBytes) return body
-  return zstdCompressSync(body)
+function openTables(path: string): DatabaseSync {
+  const database = openDatabase(path)
+  try {
+    database.exec(schema)
+    return database
+  } catch (error) {
+    database.close()
+    throw error
+  }
 }
 
-/** Events are JSON arrays, and the magic number of zstd begins otherwise. */
+function isUnreadable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  return ('errcode' in error && unreadableCodes.has(error.errcode)) || isUnreadable(error.cause)
+}
+
+/** What is short stays as it is, if it begins as events do: so that it can be told from what was compressed. */
+function packed(body: Uint8Array): Uint8Array {
+  return body.length < compressedFromBytes && body[0] === jsonStart ? body : zstdCompressSync(body)
+}
+
+/** Empty where the row is damaged: it hides no others. */
 function unpacked(stored: Uint8Array): string {
-  const bytes = stored[0] === jsonStart || stored.length === 0 ? stored : zstdDecompressSync(stored)
-  return Buffer.from(bytes).toString('utf8')
+  try {
+    const bytes = stored[0] === jsonStart ? stored : zstdDecompressSync(stored, { maxOutputLength: logFrameBytesMax })
+    return Buffer.from(bytes).toString('utf8')
+  } catch {
+    return ''
+  }
 }
 
 interface Asked {
@@ -289,6 +332,7 @@ interface Asked {
 
 if (!isMainThread && typeof workerData === 'object' && workerData !== null && 'logLimits' in workerData) {
   const tables = new LogTables(workerData.logLimits as LogLimits)
+  if (tables.movedTo !== undefined) parentPort?.postMessage({ movedTo: tables.movedTo }, [])
   parentPort?.on('message', ({ id, name, args }: Asked) => {
     try {
       parentPort?.postMessage({ id, answer: tables[name](args as never) }, [])
