@@ -192,3 +192,25 @@ await tap.test("a network that is shared counts once for the task, and the host'
   await stats.sweep()
   t.equal(stats.setsSince(0).get(dockerId)?.networkStatsSet, undefined)
 })
+
+await tap.test('a wall clock that is set back by days keeps the next sweeps as near as they were', async (t) => {
+  const time = { at: 1_000_000_000 }
+  const armed: { readonly delayMs: number; readonly callback: () => void }[] = []
+  const timers = {
+    after(delayMs: number, callback: () => void) {
+      armed.push({ delayMs, callback })
+      return () => undefined
+    },
+  }
+  const { layout } = aHost(t.testdir(), 2)
+  const stats = createStats({ targets: () => [], layout, cpus: 2, now: () => time.at, timers })
+  for (const byMs of [5_000, 5_000 - 24 * 3_600_000, 5_000, 60_000]) {
+    time.at += byMs
+    armed.at(-1)?.callback()
+  }
+  t.same(
+    armed.map(({ delayMs }) => delayMs),
+    [5_000, 5_000, 5_000, 5_000, 0],
+  )
+  stats.close()
+})

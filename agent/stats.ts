@@ -108,8 +108,8 @@ export function createStats(options: StatsOptions): Stats {
   const arm = (dueAt: number): void => {
     cancel = timers.after(Math.max(0, dueAt - now()), () => {
       void sweep()
-      // After a pause of the machine the missed sweeps are not made up for.
-      if (!closed) arm(Math.max(dueAt + sweepMs, now()))
+      // Sweeps that a pause of the machine kept from being are not made up for, nor does a clock that was set back make any wait.
+      if (!closed) arm(Math.min(Math.max(dueAt + sweepMs, now()), now() + sweepMs))
     })
   }
   arm(now() + sweepMs)

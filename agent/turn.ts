@@ -287,7 +287,8 @@ class Turn {
     const relied = mustSave(this.#state) || this.#journalFails || planned.some(({ step }) => needsJournal(step))
     if (!relied && isUnsaved(this.#state)) {
       this.#unsavedSince ??= now
-      if (now < this.#unsavedSince + journalLagMs) return true
+      // A wall clock that was set back makes it due.
+      if (now >= this.#unsavedSince && now < this.#unsavedSince + journalLagMs) return true
     }
     return this.#save()
   }

@@ -10,6 +10,7 @@ import { endOfLastRun, factsOf, withContainer } from './lifecycle.ts'
 import { foldAbsence, foldObservation } from './observation.ts'
 import { boundedLogLines } from './report.ts'
 import { isToBeRemade, remadeAsItWas } from './restart.ts'
+import { retryMostMs } from './step-forms.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
 import { mountFailure } from './mount-failure.ts'
@@ -44,7 +45,6 @@ const pullAttemptsMax = 3
 const callAttemptsMax = 3
 const engineAttemptsMax = 10
 const retryFirstMs = 1000
-const retryMostMs = 30_000
 const portsRefusedMax = 20
 
 type Folds = {

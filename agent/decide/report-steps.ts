@@ -20,16 +20,19 @@ export function reportSteps(view: TaskView, now: number, host: HostView, steps: 
   if (stopped || steps.some(({ step }) => step !== 'wait')) return []
   // What a task waits for is told to somebody, and is told anew once there is one.
   if (host.controller === 'away' || host.controller === 'gone') return []
-  const due = waitReportDue(view, waiting?.cause)
+  const due = waitReportDue(view, waiting?.cause, now)
   if (due === undefined) return []
   if (now < due) return [{ step: 'wait', args: { cause: 'waits to report', since: now, until: due } }]
   return [{ step: 'report', args: { content, wait: waiting } }]
 }
 
 /** When what the task waits for is to be told (again); undefined where there is nothing to tell. */
-function waitReportDue(view: TaskView, cause: string | undefined): number | undefined {
+function waitReportDue(view: TaskView, cause: string | undefined, now: number): number | undefined {
   const { reported, acceptedAt } = view.facts
   if (cause === undefined && reported?.waitCause === undefined) return undefined
-  if (reported === undefined) return acceptedAt + firstWaitMs
-  return reported.at + (reported.waitCause === cause ? sameWaitMs : changedWaitMs)
+  const since = reported?.at ?? acceptedAt
+  // The wall clock was set back.
+  if (since > now) return now
+  if (reported === undefined) return since + firstWaitMs
+  return since + (reported.waitCause === cause ? sameWaitMs : changedWaitMs)
 }

@@ -217,6 +217,30 @@ await test("a task's cgroup comes before its containers, anew in each life of th
   t.end()
 })
 
+await test('a wall clock that is set back by days makes nothing wait for as long', (t) => {
+  const day = 24 * 3_600_000
+  const retry = { attempts: 1, notBefore: start + 1000 }
+  const pulling = withFacts(aView(aPayloadTask()), 'web', { retry })
+  t.same(namesOf(stepsOf(pulling)), ['wait', 'wait'])
+  t.same(namesOf(stepsOf(pulling, start - day)), ['pullImage'])
+  const running = {
+    knownStatus: 'RUNNING',
+    started: true,
+    imageReady: true,
+    dockerName: 'web',
+    dockerId: 'web',
+  } as const
+  const stopping = withFacts(aView(aPayloadTask({ desiredStatus: 'STOPPED' })), 'web', { ...running, retry })
+  const told = { content: '', status: 'PENDING', at: start } as const
+  const facts = { ...stopping.facts, desiredStatus: 'STOPPED', reported: told } as const
+  t.ok(namesOf(stepsOf({ ...stopping, facts }, start - day)).includes('stopContainer'))
+  const underway = new Map([['pullImage:web', { since: start }]])
+  const waiting = { ...pulling, facts: { ...pulling.facts, reported: told }, underway }
+  t.same(namesOf(stepsOf(waiting)), ['wait', 'wait'], 'a wait is told after a while')
+  t.same(namesOf(stepsOf(waiting, start - day)), ['wait', 'report'])
+  t.end()
+})
+
 await test('making and starting share the places that the host has, and wait for one with their cause', (t) => {
   const pulled = withFacts(aView(aPayloadTask()), 'web', { imageReady: true })
   const made = withFacts(pulled, 'web', { dockerName: 'ecs-hello-3-web-1', dockerId: 'id' })
