@@ -81,7 +81,8 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       const task = requireTask(services.turn.reader, request.params.task)
       const container = containerOf(task, request.query.container)
       const gone = new AbortController()
-      request.raw.socket.once('close', () => gone.abort())
+      // Of this answer: its socket lives on for others.
+      reply.raw.once('close', () => gone.abort())
       const signal = AbortSignal.any([gone.signal, closing.signal])
       const wanted = { tail, since: readSince(request.query.since), follow }
       const logs = await openTaskLogs(services, task, container, isShipped(services, task, container), wanted, signal)
@@ -123,11 +124,7 @@ async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): P
   raw.flushHeaders()
   const timer = setInterval(() => raw.write('\n'), keepAliveMs)
   const write = async (lines: string): Promise<void> => {
-    if (raw.write(lines) || raw.destroyed) return
-    await new Promise<void>((resolve) => {
-      raw.once('drain', resolve)
-      raw.once('close', resolve)
-    })
+    if (!raw.write(lines) && !raw.destroyed) await drained(raw)
   }
   try {
     for await (const part of events) {
@@ -142,6 +139,19 @@ async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): P
     raw.end()
   }
   return reply
+}
+
+/** Once there is room again, or nobody to write to. */
+function drained(raw: FastifyReply['raw']): Promise<void> {
+  return new Promise((resolve) => {
+    const go = (): void => {
+      raw.off('drain', go)
+      raw.off('close', go)
+      resolve()
+    }
+    raw.on('drain', go)
+    raw.on('close', go)
+  })
 }
 
 function shown({ time, text: line }: LogEvent): { time: string; text: string } {

@@ -68,6 +68,19 @@ async function dial(of: AgentPeer, path: string, query: Readonly<Record<string, 
   return socket
 }
 
+/** Follows a log until it has brought so many lines; answers how many it brought. */
+async function followedLines(path: string, linesMin: number): Promise<number> {
+  const by = { credentials, region, service: 'ecs', now: Date.now() }
+  const headers = signRequest({ method: 'GET', url: endpoint + path, headers: {}, ...by })
+  const answer = await fetch(endpoint + path, { headers, signal: AbortSignal.timeout(30_000) })
+  let lines = 0
+  for await (const chunk of answer.body ?? []) {
+    lines += Buffer.from(chunk).toString('latin1').split('\n').length - 1
+    if (lines >= linesMin) break
+  }
+  return lines
+}
+
 await tap.test('the payload allows commands, and DescribeTasks shows the managed agent', async (t) => {
   t.match(peer.tasks.get(arn), { gantry: { enableExecuteCommand: true } })
   t.match(tasks?.[0], {
@@ -163,6 +176,21 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
   t.match((await getRest(endpoint, credentials, `${path}?since=never`)).json, { code: 'InvalidParameterException' })
   t.equal((await getRest(endpoint, agentCredentials, path)).status, 403, "an agent's key reads no logs")
   t.notMatch(controller.output(), /three/, 'output of containers is in no log of ours')
+
+  const [batches, lines] = [15, 1000]
+  for (let number = 0; number < batches; number += 1) {
+    const first = 3 + number * lines
+    const header = { stream: 3, sequence: first, count: lines, firstTime: 5000, lastTime: 5000, position }
+    const texts = Array.from({ length: lines }, (_, index) => writeLogEvent(5000, `${first + index}`.padStart(60, '.')))
+    again.send(writeLogBatch(header, texts))
+  }
+  const total = 3 + batches * lines
+  await eventually('all to be stored', () =>
+    heard.some(({ type, message }) => type === 'GantryLogAck' && message['sequence'] === total) ? true : undefined,
+  )
+  t.equal(await followedLines(`${path}?follow=true&since=5000`, batches * lines), batches * lines)
+  for (let ask = 0; ask < 15; ask += 1) await getRest(endpoint, credentials, `${path}?tail=1`)
+  t.notMatch(controller.output(), /MaxListenersExceededWarning/, 'neither long answers nor many leave listeners behind')
   again.terminate()
 })
 
