@@ -59,7 +59,7 @@ export function createExecutors(
     async startContainer({ dockerId, joinsEndpoints }) {
       if (joinsEndpoints === true) await networks.leaveEndpoints(dockerId)
       await engine.startContainer(dockerId)
-      if (joinsEndpoints === true) await networks.joinEndpoints(dockerId)
+      if (joinsEndpoints === true) await joinIfPossible(networks, dockerId)
       return undefined
     },
 
@@ -81,6 +81,18 @@ export function createExecutors(
       await engine.removeVolume(dockerName)
       return undefined
     },
+  }
+}
+
+/**
+ * It runs, and its task has its address: metadata that it can't reach is no reason to end it. Who looks after networks
+ * tries again, and says what is in the way.
+ */
+async function joinIfPossible(networks: TaskNetworks, dockerId: string): Promise<void> {
+  try {
+    await networks.joinEndpoints(dockerId)
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
   }
 }
 

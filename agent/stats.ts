@@ -108,7 +108,7 @@ export function createStats(options: StatsOptions): Stats {
   const arm = (dueAt: number): void => {
     cancel = timers.after(Math.max(0, dueAt - now()), () => {
       void sweep()
-      // Sweeps that a pause of the machine kept from being are not made up for, nor does a clock that was set back make any wait.
+      // Sweeps that a pause of the machine swallowed are not made up for, and a clock that was set back makes none wait.
       if (!closed) arm(Math.min(Math.max(dueAt + sweepMs, now()), now() + sweepMs))
     })
   }

@@ -4,7 +4,7 @@ import { test } from 'tap'
 import type { PayloadTask } from '../proto/acs.ts'
 import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
-import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+import { aPayloadContainer, aPayloadTask, instanceArn, taskArnOf } from '../test/support/payloads.ts'
 import { withTaskNetwork } from './decide/task-network.ts'
 import { pauseImageNames } from './pause-image.ts'
 import { createTaskNetworks, networkSpecOf, noHostInterfaces } from './task-networks.ts'
@@ -155,6 +155,19 @@ await test('the end of what holds the network is the end of the task, and so is 
   void agent.engine.stopContainer(id, 1).then(async () => agent.engine.startContainer(id))
   await reaches(agent, 'STOPPED', taskArnOf(2))
   t.match(agent.last(taskArnOf(2))?.reason, /^ContainerNetworkingError: /)
+})
+
+await test('a host on which the endpoints have no network runs the task all the same', async (t) => {
+  for (const call of ['connectNetwork', 'createNetwork'] as const) {
+    const agent = anAgent({ pauseImage })
+    agent.engine.networks.set(network, networkSpecOf(subnet, undefined, instanceArn))
+    agent.engine.fail(call, 'refused', { times: 1 })
+    agent.payload([addressed()])
+    await reaches(agent, 'RUNNING')
+    await agent.time.pass(60_000)
+    t.equal(agent.last(one)?.status, 'RUNNING', call)
+    t.equal(agent.engine.find(pauseName).starts, 1)
+  }
 })
 
 await test('an application that ends takes the network with it, and the reason is the application’s own', async (t) => {
