@@ -166,10 +166,17 @@ class Peer implements AgentPeer {
     }
     this.#messages += 1
     const messageId = `change-${this.#messages}`
+    const socket = this.#socket
     this.send('GantryTaskStateChange', { messageId, task, status, containers })
-    await eventually(`the ack of ${messageId}`, () =>
-      this.frames.find(({ type, message }) => type === 'GantryTaskStateAck' && message['messageId'] === messageId),
-    )
+    await eventually(`the ack of ${messageId}`, () => {
+      // What was said on a connection that ended, as that to a controller that was killed, is not answered any more.
+      if (socket?.readyState !== WebSocket.OPEN) return true
+      return this.frames.some(
+        ({ type, message }) => type === 'GantryTaskStateAck' && message['messageId'] === messageId,
+      )
+        ? true
+        : undefined
+    })
   }
 
   #hear(text: string): void {
