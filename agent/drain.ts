@@ -16,7 +16,7 @@ export interface DrainOptions {
   readonly containerInstanceArn: string
   /** Where it is remembered that the agent drained the host itself. */
   readonly directory: string
-  /** How many tasks of services have not stopped here. */
+  /** How many tasks of services have not stopped here, or have and the controller does not know it. */
   readonly serviceTasks: () => number
   readonly timeoutMs: number
   readonly now: () => number
@@ -27,7 +27,18 @@ export interface DrainOptions {
 const markName = 'drained-at-stop'
 const lookMs = 500
 const retryMs = 1000
+const retryMostMs = 60_000
 const progressMs = 10_000
+
+/** Takes tasks again where the agent itself had drained the host; answers what drains it once more. */
+export function backInUse(options: DrainOptions): () => Promise<void> {
+  let isDraining = false
+  void endDrain(options, () => isDraining)
+  return async () => {
+    isDraining = true
+    await drainHost(options)
+  }
+}
 
 /** Resolves once the services' tasks have left, or the time is up; it never fails: the agent ends either way. */
 export async function drainHost(options: DrainOptions): Promise<void> {
@@ -54,13 +65,25 @@ export async function drainHost(options: DrainOptions): Promise<void> {
   log.info({}, 'The tasks of services have left this host.')
 }
 
-/** After a start: takes tasks again where the agent itself had drained the host. Fails as the call does. */
-export async function endDrain(options: Omit<DrainOptions, 'serviceTasks' | 'timeoutMs'>): Promise<void> {
+/**
+ * After a start: takes tasks again where the agent itself had drained the host. It asks until it has an answer, or until
+ * the host is to be drained once more: a controller that starts at the same time must not leave the host out of use.
+ */
+export async function endDrain(
+  options: Omit<DrainOptions, 'serviceTasks' | 'timeoutMs'>,
+  isOver: () => boolean = () => false,
+): Promise<void> {
   const mark = join(options.directory, markName)
-  if (!existsSync(mark)) return
-  await setStatus(options, 'ACTIVE')
-  rmSync(mark, { force: true })
-  options.log.info({}, 'This host takes tasks again: it was drained when its agent was told to end.')
+  for (let waitMs = retryMs; existsSync(mark) && !isOver(); waitMs = Math.min(waitMs * 2, retryMostMs)) {
+    try {
+      await setStatus(options, 'ACTIVE')
+      rmSync(mark, { force: true })
+      options.log.info({}, 'This host takes tasks again: it was drained when its agent was told to end.')
+    } catch (error) {
+      options.log.warn({ err: error, retryInMs: waitMs }, 'The host is still draining, as it was when its agent ended.')
+      await pause(options, waitMs)
+    }
+  }
 }
 
 /** False where there is nothing to wait for: an operator had drained it, or nobody answers in time. */

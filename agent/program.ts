@@ -21,7 +21,7 @@ import type { DirectoryLock } from './directory-lock.ts'
 import { defaultEngineLimits } from './docker-limits.ts'
 import { openDocker } from './docker.ts'
 import type { Journal } from './decide/journal-records.ts'
-import { drainHost, endDrain } from './drain.ts'
+import { backInUse } from './drain.ts'
 import type { DrainOptions } from './drain.ts'
 import { openApi } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
@@ -171,9 +171,8 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     closeChannels = open(registered, turn)
   }
   ends.unshift(sweepVolumes(base, registered))
-  const ofDrain = drainOptions(base, registered)
-  if (config.drainOnStop) drain = async () => drainHost(ofDrain)
-  await endDrain(ofDrain).catch((error: unknown) => log.warn({ err: error }, 'The host is still draining.'))
+  const drainAgain = backInUse(drainOptions(base, registered))
+  if (config.drainOnStop) drain = drainAgain
   base.services.onceChanged(() => {
     register(base).then(
       (arn) => (arn === registered ? undefined : leaveForGood(registered, log, exit)),
@@ -197,7 +196,7 @@ function drainOptions({ config, callApi, channel, log }: Base, containerInstance
   const { cluster, dataDirectory: directory, drainTimeoutMs: timeoutMs } = config
   const serviceTasks = (): number =>
     (channel.turn?.tasks() ?? []).filter(
-      ({ payload, knownStatus }) => payload.serviceName !== undefined && knownStatus !== 'STOPPED',
+      ({ payload, facts }) => payload.serviceName !== undefined && facts.stoppedAcknowledgedAt === undefined,
     ).length
   const { now } = clock
   return { callApi, cluster, containerInstanceArn, directory, serviceTasks, timeoutMs, now, timers: realTimers, log }

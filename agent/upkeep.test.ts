@@ -185,8 +185,16 @@ await t.test(
     scene.tasks = 0
     await Promise.all([drained, time.pass(1000)])
     test.ok(ended)
-    await endDrain(scene.options)
-    test.equal(scene.status, 'ACTIVE')
+    scene.silentFor = 7
+    let over = false
+    const asking = endDrain(scene.options, () => over)
+    await time.pass(10_000)
+    test.equal(scene.status, 'DRAINING', 'the controller is not back yet')
+    over = true
+    await Promise.all([asking, time.pass(60_000)])
+    test.equal(scene.status, 'DRAINING', 'the host was to be drained again, and it stays so')
+    await Promise.all([endDrain(scene.options), time.pass(300_000)])
+    test.equal(scene.status, 'ACTIVE', 'the agent asks until it is heard')
     await endDrain(scene.options)
     test.equal(scene.calls.length, 3, 'once is enough')
   },
