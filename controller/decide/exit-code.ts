@@ -36,13 +36,23 @@ const meanings: Readonly<Record<number, ExitCodeMeaning>> = {
   },
 }
 
+/**
+ * Whether a container ended unstarted since one that it depends on can't be as it should. Agents report such a one with
+ * exit code 143, the official agent too, though nothing ran that could have had a code.
+ */
+export function isNeverStarted({ startedAt, reason }: { startedAt?: number | undefined; reason?: string | undefined }) {
+  return startedAt === undefined && reason?.startsWith('CannotStartContainerError: dependency graph') === true
+}
+
 /** What is known around an end, which tells apart the two ways to a SIGKILL. */
 export interface EndedHow {
   readonly wasStopped?: boolean | undefined
   readonly outOfMemory?: boolean | undefined
+  readonly neverStarted?: boolean | undefined
 }
 
 export function meaningOfExitCode(exitCode: number, how: EndedHow = {}): ExitCodeMeaning {
+  if (how.neverStarted === true) return { meaning: 'it was never started' }
   if (exitCode === 137 && how.outOfMemory === true) {
     return {
       meaning: 'killed, SIGKILL: out of memory',

@@ -143,6 +143,27 @@ await t.test('a task that ended before it was heard to run has run all the same'
   test.match(vain, { stopCode: 'TaskFailedToStart', stoppedReason: /^CannotStart/, startedAt: undefined })
 })
 
+await t.test(
+  'a task of which only what others wait for was tried has failed to start, for that reason',
+  async (test) => {
+    const dependency = aContainer({ name: 'migrate', essential: false })
+    const task = aTask({ containers: [aContainer(), dependency] })
+    const waited = 'CannotStartContainerError: dependency graph: container migrate never started'
+    const row = report(stateWith(task), task, {
+      status: 'STOPPED',
+      containers: [
+        { containerName: 'app', status: 'STOPPED', exitCode: 143, reason: waited },
+        { containerName: 'migrate', status: 'STOPPED', reason: 'CannotStartContainerError: no such file' },
+      ],
+    })
+    test.match(row, {
+      stopCode: 'TaskFailedToStart',
+      stoppedReason: 'CannotStartContainerError: no such file',
+      startedAt: undefined,
+    })
+  },
+)
+
 await t.test('a container that was started again in place has a life of its own from then on', async (test) => {
   const task = aTask({ lastStatus: 'RUNNING', startedAt: testNow })
   const state = stateWith(task)

@@ -9,6 +9,7 @@ import type { ContainerStatus } from '../../proto/status.ts'
 import { containerStatuses, isLaterContainerStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import { sameRow } from '../state/equal.ts'
 import type { TaskContainer, TaskDefinitionRow, TaskRow } from '../state/tables.ts'
+import { isNeverStarted } from './exit-code.ts'
 import { type AttachmentReport, attachmentsAfter } from './task-attachments.ts'
 
 /** A report on one task, in the members that SubmitTaskStateChange and Gantry's own message share. */
@@ -87,7 +88,10 @@ function withStatus(task: TaskRow, report: TaskReport, now: number): TaskRow {
 export function hasRun(task: TaskRow): boolean {
   if (task.startedAt !== undefined) return true
   const essential = task.containers.filter((container) => container.essential)
-  const started = essential.filter(({ startedAt, exitCode }) => startedAt !== undefined || exitCode !== undefined)
+  const started = essential.filter(
+    (container) =>
+      container.startedAt !== undefined || (container.exitCode !== undefined && !isNeverStarted(container)),
+  )
   const isFailedStart = essential.some((container) => container.reason !== undefined && !started.includes(container))
   return started.length > 0 && !isFailedStart
 }
@@ -126,8 +130,10 @@ function exitReason(report: TaskReport): string {
 
 /** ECS says only "Task failed to start" on EC2; the text that explains it stands with a container. */
 function startFailure(task: TaskRow, report: TaskReport): string {
-  const ofContainer = task.containers.map((container) => filled(container.reason)).find((text) => text !== undefined)
-  return filled(report.reason) ?? ofContainer ?? 'Task failed to start'
+  const withReason = task.containers.filter((container) => filled(container.reason) !== undefined)
+  // What those say that waited for another one is only where the search for the cause begins.
+  const cause = withReason.find((container) => !isNeverStarted(container)) ?? withReason[0]
+  return filled(report.reason) ?? cause?.reason ?? 'Task failed to start'
 }
 
 function containersAfter(

@@ -161,6 +161,16 @@ await t.test('a task that stopped says why, with exit codes in words and the end
   })
   test.equal(hungry.containers[0]?.exitCodeMeaning, 'killed, SIGKILL: out of memory')
   test.same(hungry.next, ['Raise the memory of the container, or make it use less.'])
+  const waited = 'CannotStartContainerError: dependency graph: dependency migrate did not exit successfully'
+  const behind = why({
+    ...done,
+    containers: [
+      aContainer({ lastStatus: 'STOPPED', exitCode: 143, reason: waited }),
+      aContainer({ name: 'migrate', essential: false, lastStatus: 'STOPPED', exitCode: 3 }),
+    ],
+  })
+  test.match(behind.summary, /Container migrate: exit code 3/, 'the cause, not what waited for it')
+  test.equal(behind.containers[0]?.exitCodeMeaning, 'it was never started')
   const slow = why({
     ...ended,
     stopCode: 'UserInitiated',

@@ -5,7 +5,7 @@
 import type { PlacementNote } from '../state/service-tables.ts'
 import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { type EndedHow, meaningOfExitCode } from './exit-code.ts'
+import { type EndedHow, isNeverStarted, meaningOfExitCode } from './exit-code.ts'
 import { ageText } from './age.ts'
 import { networkFacts } from './why-network.ts'
 import { engineSilentSince, isEngineSilent } from './engine-health.ts'
@@ -265,16 +265,18 @@ function endedHow(row: TaskRow, container: TaskContainer): EndedHow {
   return {
     wasStopped: row.stopCode === 'UserInitiated' || row.stopCode === 'ServiceSchedulerInitiated',
     outOfMemory: container.reason?.includes('OutOfMemory') === true,
+    neverStarted: isNeverStarted(container),
   }
 }
 
-/** The container that ended the task: an essential one that failed, else any that failed. */
+/** The container that ended the task: an essential one that failed, else any; one that only waited for another is last. */
 function culpritOf(row: TaskRow): TaskContainer | undefined {
   if (row.stopCode === 'UserInitiated') return undefined
   const failed = row.containers.filter(
     (container) => container.reason !== undefined || (container.exitCode !== undefined && container.exitCode !== 0),
   )
-  return failed.find((container) => container.essential) ?? failed[0]
+  const began = failed.filter((container) => !isNeverStarted(container))
+  return began.find((container) => container.essential) ?? began[0] ?? failed[0]
 }
 
 function nextAfter(row: TaskRow): readonly string[] {
