@@ -173,7 +173,16 @@ const goodMachine: Machine = {
   runsSystemd: true,
   systemdVersion: 252,
   hasControlGroups: true,
-  programs: { dockerd: true, ip: true, unshare: true, nsenter: true, busctl: true, useradd: true },
+  hasAppArmor: true,
+  programs: {
+    dockerd: true,
+    apparmor_parser: true,
+    ip: true,
+    unshare: true,
+    nsenter: true,
+    busctl: true,
+    useradd: true,
+  },
   freeBytes: { versions: 2 ** 40, data: 2 ** 40 },
   askEngine: async () => ({ version: '20.10.24', apiVersion: '1.41' }),
   holderOf: () => undefined,
@@ -204,6 +213,9 @@ await test('each precondition that fails says what to do', async (t) => {
     ['fails', 'Docker', /there is no Docker Engine/, /apt-get install docker\.io/],
   ])
   t.match(await found({ programs: { ...goodMachine.programs, ip: false } }), [['warns', 'ip', /missing/, /iproute2/]])
+  const noParser = { ...goodMachine.programs, apparmor_parser: false }
+  t.match(await found({ programs: noParser }), [['fails', 'AppArmor', /no container/, /apt-get install apparmor/]])
+  t.same(await found({ programs: noParser, hasAppArmor: false }), [])
   t.match(await found({ isRoot: false }), [['fails', 'user', /not root/, /sudo/]])
   t.match(await found({ runsSystemd: false }), [['fails', 'systemd', /did not boot/, /as a container/]])
   t.match(await found({ systemdVersion: 219 }), [['fails', 'systemd', /219/, /240/]])

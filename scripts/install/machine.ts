@@ -21,7 +21,7 @@ export interface ControllerAnswer {
   readonly aheadMs: number | undefined
 }
 
-export type Program = 'dockerd' | 'ip' | 'unshare' | 'nsenter' | 'busctl' | 'useradd'
+export type Program = 'dockerd' | 'apparmor_parser' | 'ip' | 'unshare' | 'nsenter' | 'busctl' | 'useradd'
 
 export interface Machine {
   readonly isRoot: boolean
@@ -29,6 +29,8 @@ export interface Machine {
   /** Undefined where there is no systemctl. */
   readonly systemdVersion: number | undefined
   readonly hasControlGroups: boolean
+  /** Docker then loads a profile for each container, by apparmor_parser. */
+  readonly hasAppArmor: boolean
   readonly programs: Readonly<Record<Program, boolean>>
   /** Free bytes where the versions and the data go. */
   readonly freeBytes: Readonly<Record<'versions' | 'data', number>>
@@ -46,8 +48,10 @@ export async function lookAtMachine(): Promise<Machine> {
     runsSystemd: existsSync('/run/systemd/system'),
     systemdVersion: await systemdVersion(),
     hasControlGroups: / \/sys\/fs\/cgroup\S* cgroup2? /.test(readText('/proc/self/mounts') ?? ''),
+    hasAppArmor: readText('/sys/module/apparmor/parameters/enabled')?.trim() === 'Y',
     programs: {
       dockerd: has('dockerd'),
+      apparmor_parser: has('apparmor_parser'),
       ip: has('ip'),
       unshare: has('unshare'),
       nsenter: has('nsenter'),

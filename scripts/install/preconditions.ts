@@ -39,6 +39,7 @@ export async function findPreconditions(machine: Machine, intent: Intent): Promi
   return [
     ...general,
     checkControlGroups(machine),
+    checkAppArmor(machine),
     ...checkPrograms(machine),
     await checkEngine(machine, intent),
     checkIntrospectionPort(machine, intent),
@@ -119,6 +120,13 @@ function checkControlGroups({ hasControlGroups }: Machine): Finding {
     'no control groups are mounted under /sys/fs/cgroup',
     'mount them: mount -t cgroup2 none /sys/fs/cgroup; systemd does it at boot where the kernel has CONFIG_CGROUPS',
   )
+}
+
+/** Debian's docker.io only recommends it, and without it no container starts. */
+function checkAppArmor({ hasAppArmor, programs }: Machine): Finding {
+  if (!hasAppArmor || programs.apparmor_parser) return fine('AppArmor', hasAppArmor ? 'can be used' : 'is off')
+  const what = 'the kernel has it on, and apparmor_parser is missing: Docker Engine would start no container'
+  return fails('AppArmor', what, 'apt-get install apparmor, or boot with apparmor=0')
 }
 
 function checkPrograms({ programs }: Machine): readonly Finding[] {
