@@ -46,6 +46,9 @@ interface Channel {
   settled: boolean
 }
 
+/** `away`: it has no open channel. `foreign`: it is an official agent, which is told nothing of Gantry's own. */
+export type Sent = 'sent' | 'away' | 'foreign'
+
 interface Awaited {
   /** When its channel closed, or when the controller was ready. */
   readonly since: number
@@ -139,12 +142,13 @@ export class ControlChannels {
     return silences
   }
 
-  /** Sends an agent a message of Gantry's own, beside its session; false where it has no open channel. */
-  send(instanceId: string, type: string, message: object): boolean {
+  /** Sends an agent a message of Gantry's own, beside its session. */
+  send(instanceId: string, type: string, message: object): Sent {
     const channel = this.#channels.get(instanceId)
-    if (channel?.session.open !== true) return false
+    if (channel?.session.open !== true) return 'away'
+    if (this.#services.turn.reader.get('instance', instanceId)?.gantryProtocol !== true) return 'foreign'
     channel.peer.send(writeFrame(type, message))
-    return true
+    return 'sent'
   }
 
   heardAt(instanceId: string): number | undefined {

@@ -2,11 +2,16 @@
 import { parseFrame } from '../proto/acs.ts'
 import { readLogEvents } from '../proto/logs.ts'
 import type { LogEvent } from '../proto/logs.ts'
-import { streamKinds } from '../proto/streams.ts'
+import { streamKinds, streamWindowBytes } from '../proto/streams.ts'
 import type { LogsRequest } from '../proto/streams.ts'
 import { Bell } from './bell.ts'
 import type { StreamSocket } from './stream-socket.ts'
 import type { Streams } from './streams.ts'
+
+/** Docker hands out a log at once; an engine that hangs does not. */
+const openTimeoutMs = 10_000
+/** An agent that keeps to its credit sends less than this ahead of the reader. */
+const heldBytesMax = 2 * streamWindowBytes
 
 export interface HostLogs {
   readonly instanceId: string
@@ -25,22 +30,32 @@ export async function openHostLogs(
   signal: AbortSignal,
 ): Promise<AsyncGenerator<readonly LogEvent[], void, undefined>> {
   const log = new HostLog()
+  let agent: StreamSocket | undefined
   const socket = await streams.request(
     instanceId,
     { taskArn, container, logs: request },
     {
       onText: (text) => log.hear(text),
-      onData: (bytes) => log.take(bytes),
+      onData: (bytes) => {
+        if (!log.take(bytes)) agent?.close()
+      },
       onClosed: () => log.end("The connection to the container's host was lost. Ask again."),
     },
   )
+  agent = socket
   signal.addEventListener('abort', () => log.end(), { once: true })
   if (signal.aborted) log.end()
+  const timer = setTimeout(
+    () => log.end(`The task's agent did not open the log within ${openTimeoutMs / 1000} s. Try again.`),
+    openTimeoutMs,
+  )
   try {
     await log.opened()
   } catch (error) {
     socket.close()
     throw error
+  } finally {
+    clearTimeout(timer)
   }
   return takeLines(log, socket)
 }
@@ -49,6 +64,7 @@ export async function openHostLogs(
 class HostLog {
   readonly #chunks: Buffer[] = []
   readonly #bell = new Bell()
+  #heldBytes = 0
   #isOpen = false
   #over: { readonly problem: string | undefined } | undefined
 
@@ -60,10 +76,15 @@ class HostLog {
     this.#bell.ring()
   }
 
-  take(bytes: Buffer): void {
-    if (bytes[0] !== streamKinds.log) return
+  /** False once no more is wanted. */
+  take(bytes: Buffer): boolean {
+    if (this.#over !== undefined) return false
+    if (bytes[0] !== streamKinds.log) return true
     this.#chunks.push(bytes.subarray(1))
+    this.#heldBytes += bytes.length - 1
+    if (this.#heldBytes > heldBytesMax) this.end("The task's agent sent more of the log than it was asked for.")
     this.#bell.ring()
+    return this.#over === undefined
   }
 
   end(problem?: string): void {
@@ -79,6 +100,7 @@ class HostLog {
   async next(): Promise<Buffer | undefined> {
     for (;;) {
       const chunk = this.#chunks.shift()
+      this.#heldBytes -= chunk?.length ?? 0
       if (chunk !== undefined || this.#isOver()) return chunk
       await this.#bell.wait()
     }

@@ -5,12 +5,13 @@
 import { randomBytes } from 'node:crypto'
 import type { WebSocket } from 'ws'
 import type { GantryStreamRequest } from '../proto/streams.ts'
+import type { Sent } from './control-channels.ts'
 import { StreamSocket } from './stream-socket.ts'
 import type { StreamSocketHandlers } from './stream-socket.ts'
 
 export interface StreamServices {
-  /** Sends a message on an agent's control channel; false where it has none. */
-  readonly sendToAgent: (instanceId: string, type: string, message: object) => boolean
+  /** Sends a message on an agent's control channel. */
+  readonly sendToAgent: (instanceId: string, type: string, message: object) => Sent
 }
 
 interface Awaited {
@@ -20,6 +21,11 @@ interface Awaited {
 
 /** What an agent that is connected and not overloaded does at once. */
 const dialTimeoutMs = 10_000
+
+const hindrances = {
+  away: "The task's agent is not connected to the controller. See whether its host is up.",
+  foreign: "The task's agent is not Gantry's own, and opens no channels for this controller.",
+} as const
 
 export class Streams {
   readonly #services: StreamServices
@@ -36,9 +42,8 @@ export class Streams {
     handlers: StreamSocketHandlers,
   ): Promise<StreamSocket> {
     const streamId = randomBytes(16).toString('hex')
-    if (!this.#services.sendToAgent(instanceId, 'GantryStreamRequest', { ...request, streamId })) {
-      throw new Error("The task's agent is not connected to the controller. See whether its host is up.")
-    }
+    const sent = this.#services.sendToAgent(instanceId, 'GantryStreamRequest', { ...request, streamId })
+    if (sent !== 'sent') throw new Error(hindrances[sent])
     const socket = await new Promise<WebSocket>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#awaited.delete(streamId)

@@ -61,6 +61,7 @@ await test('each refusal is in the words of ECS and says what is in the way', (t
     [{ desiredStatus: 'STOPPED' }, {}, /^InvalidParameterException: The task is stopped or stopping/],
     [{}, { interactive: false }, /^InvalidParameterException: Interactive is the only mode/],
     [{}, { command: ' ' }, /^InvalidParameterException: command can not be blank/],
+    [{}, { command: 'x'.repeat(16_385) }, /^InvalidParameterException: command can have at most 16384 characters/],
     [{}, { command: "sh -c 'x" }, /^InvalidParameterException: command has a quote that is not closed/],
     [{}, { task: 'missing' }, /^InvalidParameterException: The task "missing" was not found/],
     [{}, { container: 'nope' }, /^InvalidParameterException: The task has no container "nope"; it has app/],

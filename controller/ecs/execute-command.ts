@@ -16,6 +16,9 @@ import { type Call, type CommandPlan, type OpenedSession, session } from './hand
 /** The attribute of an instance whose agent runs commands. */
 export const executeCommandAttribute = 'ecs.capability.execute-command'
 
+/** Sessions that wait for their clients hold it, a thousand of them at most. */
+const commandCharactersMax = 16_384
+
 export const executeCommandHandlers = {
   ExecuteCommand: session<'ExecuteCommand'>({ plan: planCommand, answer }),
 }
@@ -27,6 +30,11 @@ const notEnabled =
 export function planCommand(reader: Reader, input: Input<'ExecuteCommand'>, call: Call): CommandPlan {
   const cluster = requireCluster(reader, input.cluster)
   const commandLine = input.command ?? ''
+  if (commandLine.length > commandCharactersMax) {
+    throw invalidParameter(
+      `command can have at most ${commandCharactersMax} characters, and has ${commandLine.length}.`,
+    )
+  }
   const command = commandWords(commandLine)
   if (command === undefined) throw invalidParameter('command has a quote that is not closed.')
   if (command.length === 0) throw invalidParameter('command can not be blank.')

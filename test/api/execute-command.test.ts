@@ -1,5 +1,11 @@
 /** ExecuteCommand, streams and shipped logs at the controller: AWS's client and a scripted agent at its two ends. */
-import { ExecuteCommandCommand, ECSClient, RegisterTaskDefinitionCommand, RunTaskCommand } from '@aws-sdk/client-ecs'
+import {
+  ExecuteCommandCommand,
+  ECSClient,
+  RegisterTaskDefinitionCommand,
+  RunTaskCommand,
+  StartTaskCommand,
+} from '@aws-sdk/client-ecs'
 import tap from 'tap'
 import { WebSocket } from 'ws'
 import { logChannelPath, writeLogBatch, writeLogEvent } from '../../proto/logs.ts'
@@ -192,6 +198,38 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
   for (let ask = 0; ask < 15; ask += 1) await getRest(endpoint, credentials, `${path}?tail=1`)
   t.notMatch(controller.output(), /MaxListenersExceededWarning/, 'neither long answers nor many leave listeners behind')
   again.terminate()
+})
+
+await tap.test('an official agent is asked for no channel, and one that floods is cut off', async (t) => {
+  const official = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: false })
+  const containerDefinitions = [{ name: 'app', image: 'busybox', memory: 32 }]
+  await client.send(new RegisterTaskDefinitionCommand({ family: 'plain', containerDefinitions }))
+  const startOn = async ({ instanceArn }: AgentPeer): Promise<string> => {
+    const input = { taskDefinition: 'plain', containerInstances: [instanceArn] }
+    return (await client.send(new StartTaskCommand(input))).tasks?.[0]?.taskArn?.split('/').at(-1) ?? ''
+  }
+  const there = await getRest(endpoint, credentials, `/v1/tasks/${await startOn(official)}/logs`)
+  t.match(there.json, { source: 'report', events: [], note: /agent is not Gantry's own/ })
+  t.notOk(official.frames.some(({ type }) => type === 'GantryStreamRequest'))
+
+  const from = peer.frames.length
+  const url = `${endpoint}/v1/tasks/${await startOn(peer)}/logs?follow=true`
+  const by = { credentials, region, service: 'ecs', now: Date.now() }
+  const gone = new AbortController()
+  const asked = fetch(url, { headers: signRequest({ method: 'GET', url, headers: {}, ...by }), signal: gone.signal })
+  const { message } = await peer.frame('GantryStreamRequest', from)
+  const socket = await dial(peer, streamChannelPath, { stream: String(message['streamId']) })
+  const closed = new Promise<number>((resolve) => socket.once('close', resolve))
+  socket.send(JSON.stringify({ type: 'Started', message: {} }))
+  const { status } = await asked
+  t.equal(status, 200)
+  const line = Buffer.from(`${writeLogEvent(1, 'x'.repeat(1000))}\n`)
+  const frame = Buffer.concat([Buffer.from([streamKinds.log]), ...Array.from({ length: 200 }, () => line)])
+  const flood = setInterval(() => socket.readyState === socket.OPEN && socket.send(frame), 1)
+  t.equal(await closed, 1000, 'its client does not read, and it goes on beyond its credit')
+  clearInterval(flood)
+  gone.abort()
+  await official.disconnect('close')
 })
 
 await tap.test('a controller that ends does not wait for those who follow', async (t) => {
