@@ -31,7 +31,6 @@ export function openExecEnds(
   log: Log,
 ): ExecEnds {
   const directory = join(dataDirectory, 'commands')
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
   const ended = (execId: string): void => rmSync(join(directory, execId), { force: true })
   const end = async (execId: string): Promise<void> => {
     try {
@@ -42,8 +41,26 @@ export function openExecEnds(
       log.warn({ command: execId, err: error }, 'A command that nobody is attached to could not be ended.')
     }
   }
-  for (const execId of readdirSync(directory)) if (execIdPattern.test(execId)) void end(execId)
-  return { begun: (execId) => writeFileSync(join(directory, execId), ''), ended, end }
+  for (const execId of entriesOf(directory, log)) if (execIdPattern.test(execId)) void end(execId)
+  return {
+    begun(execId) {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+      writeFileSync(join(directory, execId), '')
+    },
+    ended,
+    end,
+  }
+}
+
+/** An agent has to start on a full disk as well; then no command is begun, and there is none to end. */
+function entriesOf(directory: string, log: Log): readonly string[] {
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 })
+    return readdirSync(directory)
+  } catch (error) {
+    log.warn({ err: error }, `The directory ${directory} can't be used: until it can, no command is run in containers.`)
+    return []
+  }
 }
 
 async function kill(pid: number, containerId: string, timers: Timers): Promise<void> {

@@ -96,8 +96,12 @@ class Keeper implements LogLink {
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
     url.searchParams.set('clusterArn', cluster)
     url.searchParams.set('containerInstanceArn', containerInstanceArn)
-    if (this.#closed) return
     const socket = await openSignedSocket(url.href, this.#options, logFrameBytesMax)
+    socket.on('error', (error) => this.#options.log.debug({ err: error }, 'The log channel failed.'))
+    if (this.#closed) {
+      socket.terminate()
+      return
+    }
     let isOpen = false
     this.#socket = socket
     socket.on('open', () => {
@@ -120,7 +124,6 @@ class Keeper implements LogLink {
       if (response.statusCode === 404) this.#backoffMs = refusedWaitMs
       socket.terminate()
     })
-    socket.on('error', (error) => this.#options.log.debug({ err: error }, 'The log channel failed.'))
     socket.on('close', () => this.#ended(socket, isOpen))
   }
 

@@ -85,10 +85,10 @@ class NetworkUpkeep {
 
   async #glance(): Promise<void> {
     const { now, log } = this.#options
-    const needed = JSON.stringify(this.#live().map(({ network }) => network))
-    const isWhole = now() - this.#wholeAt >= wholeMs || now() < this.#wholeAt
-    if (!isWhole && needed === this.#kept) return
     try {
+      const needed = JSON.stringify(this.#live().map(({ network }) => network))
+      const isWhole = now() - this.#wholeAt >= wholeMs || now() < this.#wholeAt
+      if (!isWhole && needed === this.#kept) return
       const isAllDone = await this.#keep(isWhole)
       this.#kept = isAllDone ? needed : undefined
       if (isWhole) this.#wholeAt = now()

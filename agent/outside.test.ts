@@ -1,7 +1,7 @@
 /** The agent's outside, part by part: the machine, the directory, the API, the channel, the introspection. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -19,6 +19,7 @@ import { credentialsSource } from './credentials.ts'
 import { lockDirectory } from './directory-lock.ts'
 import { openApi } from './ecs-api.ts'
 import type { EngineInfo } from './engine.ts'
+import { openExecEnds } from './exec-ends.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
 import { listeningPorts, portsOfTable, startHostPortsReporter } from './host-ports.ts'
@@ -151,6 +152,22 @@ await tap.test('one agent for each directory', async (t) => {
   writeFileSync(join(directory, 'lock'), `${pid} ${startTime}\n`)
   lockDirectory(directory).release()
 })
+
+await tap.test(
+  'commands of an earlier life are ended, and a directory that can not be made keeps no agent from its start',
+  async (t) => {
+    const left = 'a'.repeat(64)
+    const directory = t.testdir({ commands: { [left]: '', 'no-id': '' }, full: 'a file' })
+    const asked: string[] = []
+    const inspectExec = async (execId: string): Promise<undefined> => void asked.push(execId)
+    const ends = openExecEnds(directory, { inspectExec }, realTimers, openLog('error'))
+    await ends.end('b'.repeat(64))
+    t.same(asked, [left, 'b'.repeat(64)])
+    t.same(readdirSync(join(directory, 'commands')), ['no-id'], 'what the engine does not know has ended')
+    const without = openExecEnds(join(directory, 'full'), { inspectExec }, realTimers, openLog('error'))
+    t.throws(() => without.begun(left), { code: 'ENOTDIR' }, 'what could not be ended is not begun')
+  },
+)
 
 await tap.test('keys come from a file that nobody else can read', async (t) => {
   const path = join(t.testdir(), 'keys')

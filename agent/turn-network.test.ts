@@ -5,7 +5,7 @@ import type { PayloadTask } from '../proto/acs.ts'
 import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
 import { aPayloadContainer, aPayloadTask, instanceArn, taskArnOf } from '../test/support/payloads.ts'
-import { withTaskNetwork } from './decide/task-network.ts'
+import { networkFromLabel, withTaskNetwork } from './decide/task-network.ts'
 import { pauseImageNames } from './pause-image.ts'
 import { createTaskNetworks, networkSpecOf, noHostInterfaces } from './task-networks.ts'
 
@@ -232,6 +232,23 @@ await test('what a payload lacks is said, and nothing is started for it', async 
   await reaches(agent, 'STOPPED')
   t.match(agent.last(one)?.reason, /names no interface or no subnet/)
   t.same(agent.engine.created, [])
+})
+
+await test('what can not be read of a network fails alone, and takes no agent down', async (t) => {
+  const junk: readonly unknown[] = [{}, 'eni', [null], [{ ipv4Addresses: [null] }], [{ ipv4Addresses: {} }]]
+  for (const elasticNetworkInterfaces of junk) {
+    const agent = anAgent({ pauseImage })
+    agent.payload([{ ...addressed(), elasticNetworkInterfaces } as PayloadTask, aPayloadTask({ arn: taskArnOf(2) })])
+    await reaches(agent, 'STOPPED')
+    t.match(agent.last(one)?.reason, /names no interface or no subnet/)
+    await reaches(agent, 'RUNNING', taskArnOf(2))
+    t.same(agent.errors, [])
+  }
+  const own = addressed().elasticNetworkInterfaces?.[0]
+  t.same(Object.keys(networkFromLabel(JSON.stringify({ subnet, own }))), ['elasticNetworkInterfaces', 'gantry'])
+  for (const label of ['', 'null', '{"own":null}', JSON.stringify({ subnet, own: null }), '{"subnet":{},"own":{}}']) {
+    t.same(networkFromLabel(label), {}, label)
+  }
 })
 
 await test('each kind of subnet has its Docker network, and without an own address none of a mesh', (t) => {

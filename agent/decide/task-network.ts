@@ -41,21 +41,19 @@ export function networkNameOf(subnetId: string): string {
 /** Undefined for tasks without an address of their own. */
 export function taskNetworkOf(task: PayloadTask): TaskNetwork | undefined {
   const subnet = task.gantry?.network
-  const [own] = task.elasticNetworkInterfaces ?? []
-  const address = own === undefined ? undefined : addressOf(own)
-  if (task.networkMode !== 'awsvpc' || subnet === undefined || own === undefined || address === undefined) {
-    return undefined
-  }
-  return { subnet, address, macAddress: own.macAddress }
+  if (task.networkMode !== 'awsvpc' || !isSubnet(subnet)) return undefined
+  const interfaces: unknown = task.elasticNetworkInterfaces
+  const place = placeOf(Array.isArray(interfaces) ? interfaces[0] : undefined)
+  return place === undefined ? undefined : { subnet, ...place }
 }
 
 /** What an adopted pause container says of its task's payload; nothing where it says nothing. */
 export function networkFromLabel(text: string | undefined): Pick<PayloadTask, 'elasticNetworkInterfaces' | 'gantry'> {
   const { subnet, own } = parsedMembers(text ?? '')
-  if (subnet === undefined || own === undefined) return {}
+  if (!isSubnet(subnet) || placeOf(own) === undefined) return {}
   return {
     elasticNetworkInterfaces: [own as PayloadNetworkInterface],
-    gantry: { knownStatus: '', network: subnet as PayloadNetwork },
+    gantry: { knownStatus: '', network: subnet },
   }
 }
 
@@ -172,11 +170,17 @@ function hostnameOf(privateDnsName: string | undefined, address: string): string
   return name.length <= hostnameCharactersMax ? name : (name.split('.')[0] ?? '').slice(0, hostnameCharactersMax)
 }
 
-/** Read with care: nothing has looked at the members of the message before. */
-function addressOf({ ipv4Addresses, macAddress }: PayloadNetworkInterface): string | undefined {
-  const addresses = Array.isArray(ipv4Addresses) ? ipv4Addresses : []
-  const { privateAddress } = addresses.find(({ primary }) => primary) ?? addresses[0] ?? {}
-  return typeof privateAddress === 'string' && typeof macAddress === 'string' ? privateAddress : undefined
+/** Read with care: nothing has looked at the members of the message, or at the label, before. */
+function placeOf(own: unknown): Pick<TaskNetwork, 'address' | 'macAddress'> | undefined {
+  const { ipv4Addresses, macAddress } = membersOf(own)
+  const addresses = Array.isArray(ipv4Addresses) ? ipv4Addresses.map(membersOf) : []
+  const { privateAddress: address } = addresses.find(({ primary }) => primary === true) ?? addresses[0] ?? {}
+  return typeof address === 'string' && typeof macAddress === 'string' ? { address, macAddress } : undefined
+}
+
+function isSubnet(value: unknown): value is PayloadNetwork {
+  const { subnetId, cidr, attachment } = membersOf(value)
+  return typeof subnetId === 'string' && typeof cidr === 'string' && typeof membersOf(attachment)['kind'] === 'string'
 }
 
 function parsedMembers(text: string): Members {
