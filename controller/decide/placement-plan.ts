@@ -91,24 +91,7 @@ function isNewest({ desk, plan }: Opened): boolean {
   return desk.plans === plan
 }
 
-/** Requests that are alike to placement have the same key. */
-function keyOf({
-  definition,
-  overrides,
-  group,
-  launchType,
-  constraints,
-  strategies,
-  ...request
-}: PlacementRequest): string {
-  const rest = [
-    overrides ?? {},
-    group,
-    launchType ?? '',
-    constraints,
-    strategies,
-    request.default ?? '',
-    request.network ?? '',
-  ]
+/** Requests that are alike to placement have the same key. All members are in it: one that is left out is not judged by. */
+function keyOf({ definition, ...rest }: PlacementRequest): string {
   return `${definition.taskDefinitionArn} ${JSON.stringify(rest)}`
 }
