@@ -3,6 +3,7 @@
  * failure is an EngineError, and the API version is agreed on with the engine before the first call. The calls themselves
  * are in the files beside it, by what they are about.
  */
+// oxlint-disable-next-line import/no-unassigned-import -- its effect comes before dockerode is loaded.
 import './lean-dockerode.ts'
 import Docker from 'dockerode'
 import type { Engine } from './engine.ts'
