@@ -40,7 +40,6 @@ const basePackages = [
 const packages = [
   'linux-image-cloud-amd64',
   'docker.io',
-  'apparmor',
   'iptables',
   'nfs-kernel-server',
   'nfs-common',

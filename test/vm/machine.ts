@@ -98,7 +98,7 @@ function qemuArguments(image: GuestImage, { disk, tar, ports }: Wiring): readonl
     accelerate ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi,tb-size=512', '-cpu', 'max'],
     ['-smp', String(cpus), '-m', String(memoryMiB), '-nographic', '-nodefaults', '-no-user-config'],
     ['-serial', 'stdio', '-kernel', image.kernel, '-initrd', image.initrd],
-    ['-append', 'root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off quiet systemd.show_status=1'],
+    ['-append', 'root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off apparmor=0 quiet systemd.show_status=1'],
     ['-drive', `file=${disk},if=virtio,cache=unsafe`, '-drive', `file=${tar},if=virtio,format=raw,readonly=on`],
     ['-netdev', `user,id=n,restrict=on,${forward(ports.ssh, 22)},${forward(ports.controller, 51700)}`],
     ['-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-rng-pci'],
