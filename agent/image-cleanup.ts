@@ -10,7 +10,7 @@ import type { GantryDiskUse } from '../proto/acs.ts'
 import { imagesToRemove } from './decide/image-cleanup.ts'
 import type { ImageCleanupPolicy, ImageRemoval, ImageUse } from './decide/image-cleanup.ts'
 import { EngineError } from './engine.ts'
-import type { Engine } from './engine.ts'
+import type { Engine, ListedImage } from './engine.ts'
 import type { TurnLog } from './turn-options.ts'
 import type { Timers } from './timers.ts'
 
@@ -65,6 +65,7 @@ export function createImageCleanup(options: ImageCleanupOptions): ImageCleanup {
 class Cleaner {
   readonly #options: ImageCleanupOptions
   readonly #uses: Map<string, ImageUse>
+  /** Of one image: a disk that is nearly full may take minutes until there is room again. */
   #removing: Promise<unknown> = Promise.resolve()
   #isUnsaved = false
   #cleanedAt: number
@@ -117,9 +118,7 @@ class Cleaner {
     const isDue = now || this.#options.now() - this.#cleanedAt >= intervalMs
     if (!isEnabled || (!isDue && bytesNeeded === 0)) return []
     this.#cleanedAt = this.#options.now()
-    const work = this.#clean(bytesNeeded)
-    this.#removing = work.catch(() => undefined)
-    return work
+    return this.#clean(bytesNeeded)
   }
 
   async #disk(): Promise<{ use: GantryDiskUse; bytesNeeded: number }> {
@@ -136,10 +135,21 @@ class Cleaner {
     const { engine, policy, wantedNames, now, log } = this.#options
     const [listed, inUseIds] = await Promise.all([engine.listImages(), engine.imagesInUse()])
     this.#forget(new Set(listed.map(({ id }) => id)))
-    const of = { listed, inUseIds, wantedNames: wantedNames(), uses: this.#uses, bytesNeeded }
-    const removals = imagesToRemove(of, policy, now())
+    const removable = (images: readonly ListedImage[]): readonly ImageRemoval[] =>
+      imagesToRemove(
+        { listed: images, inUseIds, wantedNames: wantedNames(), uses: this.#uses, bytesNeeded },
+        policy,
+        now(),
+      )
     const removed: ImageRemoval[] = []
-    for (const removal of removals) if (await this.#remove(removal)) removed.push(removal)
+    for (const { id } of removable(listed)) {
+      // A task may have come for it while others were removed.
+      const [removal] = removable(listed.filter((image) => image.id === id))
+      if (removal === undefined) continue
+      const work = this.#remove(removal)
+      this.#removing = work.catch(() => undefined)
+      if (await work) removed.push(removal)
+    }
     const bytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
     if (bytesNeeded > bytes) {
       log.warn(

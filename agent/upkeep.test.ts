@@ -128,6 +128,49 @@ await t.test(
   },
 )
 
+await t.test(
+  'while many images are removed, tasks wait for one of them at most, and keep what they came for',
+  async (test) => {
+    const time = fakeTime()
+    const engine = fakeEngine(time)
+    const wanted: string[] = []
+    const options: ImageCleanupOptions = {
+      engine,
+      directory: mkdtempSync(join(tmpdir(), 'gantry-images-')),
+      rootDirectory: '/var/lib/docker',
+      policy: { ...policy, minimumAgeMs: 0, imagesPerCycle: 9 },
+      isEnabled: true,
+      intervalMs: hourMs,
+      pressurePercent: 85,
+      wantedNames: () => wanted,
+      onDiskUse: () => undefined,
+      now: () => time.now(),
+      timers: time,
+      log: { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined },
+      readDisk: async () => ({ totalBytes: 100 * gigabyte, freeBytes: 50 * gigabyte }),
+    }
+    const cleanup = createImageCleanup(options)
+    const names = ['a:1', 'b:1', 'c:1', 'd:1', 'e:1']
+    for (const name of names) engine.local.set(name, { digest: `sha256:${name}` })
+    for (const name of names) await Promise.all([cleanup.engine.inspectImage(name), time.pass(100)])
+    engine.latencyMs = 1000
+    const removing = cleanup.run()
+    await time.pass(1500)
+    wanted.push('e:1')
+    let answered = false
+    void cleanup.engine.inspectImage('e:1').then((facts) => (answered = facts !== undefined))
+    await time.pass(1600)
+    test.ok(answered, 'it waited for the removal of another, and no longer')
+    const [removals] = await Promise.all([removing, time.pass(60_000)])
+    test.strictSame(
+      removals.map((one) => one.names[0]),
+      ['a:1', 'b:1', 'c:1', 'd:1'],
+    )
+    test.ok(engine.local.has('e:1'))
+    cleanup.close()
+  },
+)
+
 interface Drained {
   readonly options: DrainOptions
   readonly calls: string[]
