@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import type { PayloadNetwork } from '../proto/acs.ts'
 import { EngineError } from './engine.ts'
-import { createHostInterfaces, hostInterfaceNameOf, parentCandidates } from './host-interface.ts'
+import { bridgeNameOf, createHostInterfaces, hostInterfaceNameOf, parentCandidates } from './host-interface.ts'
 import type { HostLink, RunIp } from './ip-command.ts'
 import { networkAttributes } from './network-abilities.ts'
 import { openLog } from './log.ts'
@@ -114,6 +114,29 @@ await test('a parent that cannot be one is named, with what could be', async (t)
     link(ifname, ifname === 'lo' ? { link_type: 'loopback' } : ifname === name ? own : {}),
   )
   t.same(parentCandidates(all), ['eth0', 'bond0'], 'what others made for their containers is no parent')
+})
+
+await test('no bridge gets the block of a network that the host itself is in', async (t) => {
+  const addresses = [
+    { ifname: 'lo', addr_info: [{ local: '127.0.0.1', prefixlen: 8 }] },
+    { ifname: 'eth0', addr_info: [{ local: '192.168.1.5', prefixlen: 24 }] },
+    { ifname: bridgeNameOf('subnet-0b'), addr_info: [{ local: '10.9.0.1', prefixlen: 24 }] },
+    { ifname: 'unnumbered' },
+  ]
+  const ip: RunIp = async () => JSON.stringify(addresses)
+  const host = createHostInterfaces({ ip, containerInstanceArn: 'me', log: { warn: () => undefined } })
+  const says = async (cidr: string, over: Partial<PayloadNetwork> = {}): Promise<unknown> =>
+    host
+      .checkBlock({ subnetId: 'subnet-0b', cidr, attachment: { kind: 'bridge' }, ...over })
+      .catch((error: unknown) => error)
+  const refused = { kind: 'refused', message: /itself is in the network.*by eth0 \(192\.168\.1\.5\/24\).*macvlan/ }
+  for (const cidr of ['192.168.1.0/24', '192.168.0.0/16', '192.168.1.128/28']) t.match(await says(cidr), refused, cidr)
+  t.equal(await says('192.168.2.0/24'), undefined)
+  t.equal(await says('10.9.0.0/24'), undefined, 'its own bridge is in no way of it')
+  t.match(await says('10.9.0.0/24', { subnetId: 'subnet-0c' }), { kind: 'refused' })
+  const vxlan = { kind: 'vxlan', networkId: 88, multicastGroup: '239.88.0.1' } as const
+  t.match(await says('192.168.1.0/24', { attachment: vxlan }), refused)
+  t.equal(await says('192.168.1.0/24', { attachment: { kind: 'macvlan', parent: 'eth0' } }), undefined)
 })
 
 await test('a host says that it takes such tasks only where it can', async (t) => {

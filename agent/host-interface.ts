@@ -11,16 +11,22 @@
  */
 import { createSocket } from 'node:dgram'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { BlockList } from 'node:net'
 import type { PayloadNetwork } from '../proto/acs.ts'
 import { stableHash } from '../proto/hash.ts'
 import type { TaskNetwork } from './decide/task-network.ts'
 import { EngineError } from './engine.ts'
-import { showAddresses, showLink, showLinks, showNeighbour, showRoutes } from './ip-command.ts'
+import { showAddresses, showHostAddresses, showLink, showLinks, showNeighbour, showRoutes } from './ip-command.ts'
 import type { HostLink, RunIp } from './ip-command.ts'
 
 export interface HostInterfaces {
   /** Whether the subnet can be attached to this host at all; fails with an EngineError that says why not. */
   check(subnet: PayloadNetwork): Promise<void>
+  /**
+   * Whether a bridge can have the subnet's block, before it is made; fails with an EngineError where the block is that of
+   * a network which the host itself is in. The bridge would take the router's address, and the host off that network.
+   */
+  checkBlock(subnet: PayloadNetwork): Promise<void>
   /** What the tasks' interfaces may send at once, in bytes; undefined where the driver finds it out itself. */
   mtuOf(subnet: PayloadNetwork): Promise<number | undefined>
   /** Makes what is missing for a task at this address, once the Docker network is there. */
@@ -94,6 +100,19 @@ class OwnInterfaces implements HostInterfaces {
     const link = links.find(({ ifname }) => ifname === parent)
     if (parent === undefined || link === undefined) throw noParent(parent, links)
     if (attachment.kind === 'macvlan') checkMacvlanParent(link, links)
+  }
+
+  async checkBlock({ attachment, cidr, subnetId }: PayloadNetwork): Promise<void> {
+    if (attachment.kind === 'macvlan') return
+    const taken = (await showHostAddresses(this.#ip)).find(
+      ({ ifname, address }) => ifname !== bridgeNameOf(subnetId) && overlap(cidr, address),
+    )
+    if (taken === undefined) return
+    throw new EngineError(
+      'refused',
+      `this host itself is in the network ${cidr}, by ${taken.ifname} (${taken.address}), and a bridge of that network ` +
+        'would cut it off from there. Give the subnet a block that no network of the hosts has, or attach it by macvlan.',
+    )
   }
 
   async mtuOf({ attachment, mtu }: PayloadNetwork): Promise<number | undefined> {
@@ -241,6 +260,18 @@ class OwnInterfaces implements HostInterfaces {
     this.#last = mine.catch(() => undefined)
     return mine
   }
+}
+
+/** Whether two blocks have addresses in common: then the larger one holds the other's. */
+function overlap(one: string, other: string): boolean {
+  const [larger, smaller] = [one, other]
+    .map((text) => text.split('/'))
+    .map(([address = '', prefix = '32']) => ({ address, prefix: Number(prefix) }))
+    .toSorted((a, b) => a.prefix - b.prefix)
+  if (larger === undefined || smaller === undefined) return false
+  const block = new BlockList()
+  block.addSubnet(larger.address, larger.prefix)
+  return block.check(smaller.address)
 }
 
 /** The parent itself, or the interface of its VLAN, which Docker makes with the network. */

@@ -62,6 +62,17 @@ export async function showAddresses(ip: RunIp, name: string): Promise<readonly s
   return (shown?.addr_info ?? []).map(({ local, prefixlen }) => `${local}/${prefixlen}`)
 }
 
+/** Every interface's IPv4 addresses, each with its prefix length. */
+export async function showHostAddresses(ip: RunIp): Promise<readonly { ifname: string; address: string }[]> {
+  const shown = parsed(await ip(['-json', '-4', 'address', 'show'])) as readonly {
+    readonly ifname?: string
+    readonly addr_info?: readonly { readonly local: string; readonly prefixlen: number }[]
+  }[]
+  return shown.flatMap(({ ifname = '', addr_info: addresses = [] }) =>
+    addresses.map(({ local, prefixlen }) => ({ ifname, address: `${local}/${prefixlen}` })),
+  )
+}
+
 /** The destinations of the routes over an interface: `10.0.0.17` for one address. */
 export async function showRoutes(ip: RunIp, name: string): Promise<readonly string[]> {
   const routes = parsed(await ip(['-json', '-4', 'route', 'show', 'dev', name])) as readonly { readonly dst: string }[]

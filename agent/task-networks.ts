@@ -43,6 +43,7 @@ type NetworkEngine = Pick<
 /** For an engine whose containers are on no wire: nothing of the host's own is made or looked at. */
 export const noHostInterfaces: HostInterfaces = {
   check: async () => undefined,
+  checkBlock: async () => undefined,
   mtuOf: async ({ mtu }) => mtu,
   attach: async () => undefined,
   keep: async () => undefined,
@@ -131,6 +132,7 @@ async function ensureNetwork(
   const differences = found === undefined ? [] : differencesOf(wanted, found)
   if (found !== undefined && differences.length === 0) return
   if (found !== undefined) await removeOutdated(engine, found, differences)
+  await host.checkBlock(subnet)
   try {
     await engine.createNetwork(wanted)
   } catch (error) {
