@@ -46,6 +46,15 @@ const advices: readonly Advice[] = [
       'move /var/lib/docker to such a file system, or leave ephemeralStorage out',
   },
   {
+    names: /^gantry\.capability\.file-system\.(?:nfs|cifs)$/,
+    todo: "the host's kernel has no module for it: install it (nfs or cifs), and start the host's agent again",
+  },
+  { names: /^gantry\.capability\.file-system$/, todo: "only hosts with Gantry's agent mount file systems" },
+  {
+    names: /\.task-eni$/,
+    todo: 'the host cannot give tasks addresses of their own; its agent logged why when it started',
+  },
+  {
     names: /\.(?:task-cpu-mem-limit|increased-task-cpu-limit)$/,
     todo: 'tasks get no cgroup of their own on the host; its agent logged why when it started',
   },

@@ -287,8 +287,9 @@ await t.test('each filter in its own words', async (test) => {
   })
   test.equal(
     sentenceFor(hosts(1), { definition: eni }),
-    'no instance matched: 1 lacks attribute ecs.capability.task-eni',
-    'names only what lacks',
+    'no instance matched: 1 lacks attribute ecs.capability.task-eni (the host cannot give tasks addresses of their own; ' +
+      'its agent logged why when it started)',
+    'names only what lacks, and what is to be done',
   )
   const role = { taskRoleArn: 'arn:aws:iam::123456789012:role/r' }
   test.equal(
