@@ -225,6 +225,19 @@ await test('a host that boots without its controller starts the task again in a 
   t.equal(agent.turn.tasks()[0]?.facts.reason, undefined, 'its own second start is nobody else’s')
 })
 
+await test('alone: a network that was made ready for a start that failed is looked at again for the next one', async (t) => {
+  const agent = anAgent({ pauseImage })
+  agent.engine.fail('createContainer', 'refused', { times: 1 })
+  agent.payload([addressed({ gantry: { knownStatus: 'PENDING', network: subnet, restartAlone: true } })])
+  agent.turn.linkDown()
+  await agent.time.until('the network is made', () => agent.engine.networks.has(network))
+  await agent.time.pass(100)
+  agent.engine.networks.delete(network)
+  const runs = (): boolean => agent.turn.tasks()[0]?.facts.containers['web']?.knownStatus === 'RUNNING'
+  await agent.time.until('it runs', runs, 300_000)
+  t.ok(agent.engine.networks.has(network))
+})
+
 await test('what a payload lacks is said, and nothing is started for it', async (t) => {
   const agent = anAgent({ pauseImage })
   const { gantry: _none, ...bare } = addressed()

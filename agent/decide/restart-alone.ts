@@ -94,6 +94,8 @@ function begunAnew({ facts }: TaskView, now: number): TaskFacts {
     executionStoppedAt: undefined,
     containers: Object.fromEntries(containers),
     volumes: Object.fromEntries(volumes),
+    // Looked at anew as well: it may have been made ready for a start that never came.
+    network: undefined,
     // An end that was told and not heard is taken back.
     reported: facts.reported?.status === 'STOPPED' ? undefined : facts.reported,
     restart: { endsInRow: facts.restart?.endsInRow ?? 0, begunAt: now },
