@@ -33,7 +33,7 @@ export interface ChannelsOptions {
   readonly upkeep: Upkeep
   readonly services: ContainerServices
   /** Told of the control channel as it comes, and of what the agent is at. */
-  readonly channel: { link: Link | undefined; doing: string }
+  readonly channel: { link: Link | undefined; doing: string; readonly unshippedLogs: Set<string> }
   readonly host: Promise<HostFacts>
   readonly containerInstanceArn: string
   readonly turn: AgentTurn
@@ -76,6 +76,7 @@ export function openChannels(options: ChannelsOptions): () => Promise<void> {
     ...ours,
     discover,
     engine,
+    unshipped: channel.unshippedLogs,
     tasks: () => turn.tasks(),
     dataDirectory: config.dataDirectory,
     now,

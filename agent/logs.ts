@@ -24,6 +24,8 @@ export interface LogsOptions extends Omit<LogLinkOptions, 'onOpen' | 'onFrame' |
   readonly tasks: () => readonly TurnTask[]
   readonly timers: Timers
   readonly log: Log
+  /** Kept up to date: Docker ids of containers whose output the controller does not have whole yet. */
+  readonly unshipped: Set<string>
 }
 
 export interface Logs {
@@ -61,6 +63,8 @@ class Shipping implements Logs {
   /** By the container's id in Docker; those of this connection. */
   readonly #shipped = new Map<string, Shipped>()
   readonly #byNumber = new Map<number, LogStream>()
+  /** Of those that have ended and whose output the controller has: the run that it was the output of. */
+  readonly #done = new Map<string, string>()
   #link: LogLink | undefined
   #numbers = 0
   #cancelLook: () => void = () => undefined
@@ -71,9 +75,18 @@ class Shipping implements Logs {
 
   look(): void {
     const sources = this.#options.tasks().flatMap(sourcesOf)
+    this.#noteUnshipped(sources)
     if (sources.length > 0) this.#link ??= this.#startLink()
     if (this.#link?.isOpen === true) this.#reconcile(sources)
     this.#cancelLook = this.#options.timers.after(lookEveryMs, () => this.look())
+  }
+
+  #noteUnshipped(sources: readonly Source[]): void {
+    const { unshipped } = this.#options
+    const lives = new Map(sources.map(({ dockerId, life }) => [dockerId, life]))
+    for (const [dockerId, life] of this.#done) if (lives.get(dockerId) !== life) this.#done.delete(dockerId)
+    unshipped.clear()
+    for (const dockerId of lives.keys()) if (!this.#done.has(dockerId)) unshipped.add(dockerId)
   }
 
   close(): void {
@@ -122,7 +135,7 @@ class Shipping implements Logs {
       log,
       inFlight: this.#inFlight,
       send: (bytes) => this.#link?.sendBytes(bytes),
-      onDone: () => undefined,
+      onDone: () => this.#shippedWhole(dockerId),
     })
     this.#shipped.set(dockerId, { number, stream, life })
     this.#byNumber.set(number, stream)
@@ -137,6 +150,12 @@ class Shipping implements Logs {
     this.#link?.send('GantryLogStreamOpen', open)
   }
 
+  #shippedWhole(dockerId: string): void {
+    const life = this.#shipped.get(dockerId)?.life
+    if (life !== undefined) this.#done.set(dockerId, life)
+    this.#options.unshipped.delete(dockerId)
+  }
+
   #hear({ type, message }: Frame): void {
     const given: unknown = message
     const { stream: number } = given as GantryLogAck
@@ -148,6 +167,8 @@ class Shipping implements Logs {
       const { reason } = given as GantryLogStreamRefusal
       this.#options.log.warn({ stream: number, reason }, "The controller does not take a container's output.")
       stream.close()
+      // It will not be taken later either, so nothing waits for it.
+      for (const [dockerId, shipped] of this.#shipped) if (shipped.stream === stream) this.#shippedWhole(dockerId)
     }
   }
 

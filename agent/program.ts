@@ -101,6 +101,8 @@ interface Channel {
   turn?: AgentTurn | undefined
   /** What the agent is at, for systemd's status line. */
   doing: string
+  /** Docker ids of containers whose output is still to be shipped. */
+  readonly unshippedLogs: Set<string>
 }
 
 interface Run {
@@ -119,7 +121,7 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     await drain?.()
   }
   endOnSignal(ends, startDrain, log, exit)
-  const channel: Channel = { link: undefined, doing: 'starts' }
+  const channel: Channel = { link: undefined, doing: 'starts', unshippedLogs: new Set() }
   systemd.watch(
     () => channel.turn?.beat() ?? clock.now(),
     () => `${channel.doing}; ${channel.turn?.tasks().length ?? 0} tasks`,
@@ -310,6 +312,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
     busyPorts: listeningPorts,
     endpoints: () => services.settings(world.region),
+    unshippedLogs: channel.unshippedLogs,
     send: (type, message) => channel.link?.send(type, message) ?? false,
   })
   channel.turn = {

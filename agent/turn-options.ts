@@ -53,6 +53,8 @@ export interface AgentTurnConfig {
 }
 
 export interface AgentTurnOptions {
+  /** Docker ids of containers whose output is still to be shipped: they are not removed yet. It changes as time goes on. */
+  readonly unshippedLogs?: ReadonlySet<string> | undefined
   readonly engine: Engine
   readonly journal: Journal
   readonly clock: Clock

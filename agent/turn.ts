@@ -54,6 +54,8 @@ const journalRetryMostMs = 10_000
 /** What a crash may take, for Docker or the controller tells it again, shares a sync with what comes within this time. */
 const journalLagMs = 250
 
+const noLogs: ReadonlySet<string> = new Set()
+
 /** Steps that may be taken although the journal could not be written: they make nothing that a crash would orphan. */
 const harmlessUnsaved: ReadonlySet<keyof EngineSteps> = new Set(['inspectContainer', 'stopContainer', 'collectLogs'])
 
@@ -415,6 +417,7 @@ class Turn {
       controller: this.#controller.sight(),
       startSlotsFree: this.#startSlotsFree(),
       cleanupDue: this.#cleanupDue,
+      unshippedLogs: this.#options.unshippedLogs ?? noLogs,
       endpoints: this.#options.endpoints?.(),
     }
   }

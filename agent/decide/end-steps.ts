@@ -9,6 +9,9 @@ import type { HostView, TaskView } from './view.ts'
 
 /** How long the last lines of output may hold up the report of STOPPED. */
 const collectLogsMs = 5000
+/** How long output that nobody takes may hold up the clean-up of its container, and how often that is looked at. */
+const unshippedMaxMs = 24 * 3_600_000
+const unshippedLookMs = 5000
 /** How long an adopted task that ended waits for its payload before it is reported as it is. */
 const adoptedGraceMs = 60_000
 
@@ -35,6 +38,10 @@ export function endSteps(view: TaskView, now: number, host: HostView): Step[] {
   const cleanupAt = facts.stoppedAcknowledgedAt + host.cleanupWaitMs + jitterOf(facts.taskArn) * host.cleanupJitterMs
   if (now < cleanupAt && !host.cleanupDue.has(facts.taskArn))
     return [wait('is kept until its cleanup', facts.stoppedAcknowledgedAt, cleanupAt)]
+  // Where there are too many, or for a controller that takes no output for a day, they go all the same.
+  const isHeld = !host.cleanupDue.has(facts.taskArn) && now < cleanupAt + unshippedMaxMs
+  if (isHeld && Object.values(facts.containers).some(({ dockerId }) => host.unshippedLogs.has(dockerId ?? '')))
+    return [wait('is kept until its output is shipped', facts.stoppedAcknowledgedAt, now + unshippedLookMs)]
   return cleanupSteps(view, now)
 }
 

@@ -30,6 +30,7 @@ const host: HostView = {
   cleanupWaitMs: 1000,
   cleanupJitterMs: 0,
   cleanupDue: new Set(),
+  unshippedLogs: new Set(),
 }
 
 /** A container as Docker has it, and what became of it since the task began (anew). */

@@ -29,6 +29,7 @@ const host: HostView = {
   cleanupWaitMs: 1000,
   cleanupJitterMs: 0,
   cleanupDue: new Set(),
+  unshippedLogs: new Set(),
 }
 
 function aView(payload: PayloadTask, over: Partial<TaskView> = {}): TaskView {
@@ -525,4 +526,29 @@ await test('the report of an end wakes nobody before it can be whole', (t) => {
   const logged = withFacts(adopted, 'side', { lastLogLines: [] })
   t.match(stepsOf({ ...logged, underway: asked }, start + 5500), [{ step: 'wait', args: { until: start + 60_000 } }])
   t.end()
+})
+
+await test('a container whose output is still being shipped is kept for it, but not for ever', async (t) => {
+  const ended = {
+    knownStatus: 'STOPPED',
+    dockerId: 'docker-web',
+    started: true,
+    exitCode: 0,
+    lastLogLines: [],
+  } as const
+  const view = withFacts(aView(aPayloadTask()), 'web', ended)
+  const facts: TaskFacts = {
+    ...settle(view, start, host.pullBehavior),
+    reported: { content: '', status: 'STOPPED', at: start },
+    stoppedAcknowledgedAt: start,
+  }
+  const dueAt = start + host.cleanupWaitMs
+  const kinds = (now: number, over: Partial<HostView> = {}): readonly string[] =>
+    nextSteps({ ...view, facts }, now, { ...host, ...over }).map(({ step }) => step)
+  const unshippedLogs = new Set(['docker-web'])
+  t.strictSame(kinds(dueAt), ['removeContainer'])
+  t.strictSame(kinds(dueAt, { unshippedLogs }), ['wait'])
+  t.strictSame(kinds(dueAt + 25 * 3_600_000, { unshippedLogs }), ['removeContainer'], 'after a day nobody takes it')
+  const cleanupDue = new Set([facts.taskArn])
+  t.strictSame(kinds(dueAt, { unshippedLogs, cleanupDue }), ['removeContainer'], 'there are too many of them')
 })

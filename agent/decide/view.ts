@@ -198,6 +198,8 @@ export interface HostView {
   readonly cleanupJitterMs: number
   /** Stopped tasks that don't wait for their clean-up, since there are too many of them. */
   readonly cleanupDue: ReadonlySet<string>
+  /** Docker ids of containers whose output is still to be shipped to the controller. */
+  readonly unshippedLogs: ReadonlySet<string>
   /** Absent where this host keeps no cgroups for tasks. */
   readonly taskCgroups?: TaskCgroupSettings | undefined
   /** What containers are told of their agent; absent: nothing. */
