@@ -87,17 +87,8 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       const wanted = { tail, since: readSince(request.query.since), follow }
       const logs = await openTaskLogs(services, task, container, isShipped(services, task, container), wanted, signal)
       if (follow) return sendAsItComes(reply, logs)
-      const events: { time: string; text: string }[] = []
-      let characters = 0
-      for await (const part of logs.events) {
-        for (const event of part) {
-          characters += event.text.length
-          events.push(shown(event))
-        }
-        if (characters > answerCharactersMax) break
-      }
       const { source, logGroup, logStream } = logs
-      const note = characters > answerCharactersMax ? 'There is more than one answer holds: ask with since.' : logs.note
+      const { events, note } = await gathered(logs)
       return {
         taskArn: task.taskArn,
         container: container.name,
@@ -109,6 +100,31 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       }
     },
   )
+}
+
+interface Gathered {
+  readonly events: { time: string; text: string }[]
+  readonly note: string | undefined
+}
+
+/** What has come until the end, or until it is enough. A host that is cut off meanwhile is the world's trouble, and noted. */
+async function gathered({ source, events: parts, note }: TaskLogs): Promise<Gathered> {
+  const events: Gathered['events'] = []
+  let characters = 0
+  try {
+    for await (const part of parts) {
+      for (const event of part) {
+        characters += event.text.length
+        events.push(shown(event))
+      }
+      if (characters > answerCharactersMax)
+        return { events, note: 'There is more than one answer holds: ask with since.' }
+    }
+    return { events, note }
+  } catch (error) {
+    if (source !== 'host' || !(error instanceof Error)) throw error
+    return { events, note: error.message }
+  }
 }
 
 /** Lines of JSON, each an event; the last one may be a note. */

@@ -200,37 +200,50 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
   again.terminate()
 })
 
-await tap.test('an official agent is asked for no channel, and one that floods is cut off', async (t) => {
-  const official = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: false })
-  const containerDefinitions = [{ name: 'app', image: 'busybox', memory: 32 }]
-  await client.send(new RegisterTaskDefinitionCommand({ family: 'plain', containerDefinitions }))
-  const startOn = async ({ instanceArn }: AgentPeer): Promise<string> => {
-    const input = { taskDefinition: 'plain', containerInstances: [instanceArn] }
-    return (await client.send(new StartTaskCommand(input))).tasks?.[0]?.taskArn?.split('/').at(-1) ?? ''
-  }
-  const there = await getRest(endpoint, credentials, `/v1/tasks/${await startOn(official)}/logs`)
-  t.match(there.json, { source: 'report', events: [], note: /agent is not Gantry's own/ })
-  t.notOk(official.frames.some(({ type }) => type === 'GantryStreamRequest'))
+await tap.test(
+  'an official agent is asked for no channel, one that floods is cut off, one that goes is told of',
+  async (t) => {
+    const official = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: false })
+    const containerDefinitions = [{ name: 'app', image: 'busybox', memory: 32 }]
+    await client.send(new RegisterTaskDefinitionCommand({ family: 'plain', containerDefinitions }))
+    const startOn = async ({ instanceArn }: AgentPeer): Promise<string> => {
+      const input = { taskDefinition: 'plain', containerInstances: [instanceArn] }
+      return (await client.send(new StartTaskCommand(input))).tasks?.[0]?.taskArn?.split('/').at(-1) ?? ''
+    }
+    const there = await getRest(endpoint, credentials, `/v1/tasks/${await startOn(official)}/logs`)
+    t.match(there.json, { source: 'report', events: [], note: /agent is not Gantry's own/ })
+    t.notOk(official.frames.some(({ type }) => type === 'GantryStreamRequest'))
 
-  const from = peer.frames.length
-  const url = `${endpoint}/v1/tasks/${await startOn(peer)}/logs?follow=true`
-  const by = { credentials, region, service: 'ecs', now: Date.now() }
-  const gone = new AbortController()
-  const asked = fetch(url, { headers: signRequest({ method: 'GET', url, headers: {}, ...by }), signal: gone.signal })
-  const { message } = await peer.frame('GantryStreamRequest', from)
-  const socket = await dial(peer, streamChannelPath, { stream: String(message['streamId']) })
-  const closed = new Promise<number>((resolve) => socket.once('close', resolve))
-  socket.send(JSON.stringify({ type: 'Started', message: {} }))
-  const { status } = await asked
-  t.equal(status, 200)
-  const line = Buffer.from(`${writeLogEvent(1, 'x'.repeat(1000))}\n`)
-  const frame = Buffer.concat([Buffer.from([streamKinds.log]), ...Array.from({ length: 200 }, () => line)])
-  const flood = setInterval(() => socket.readyState === socket.OPEN && socket.send(frame), 1)
-  t.equal(await closed, 1000, 'its client does not read, and it goes on beyond its credit')
-  clearInterval(flood)
-  gone.abort()
-  await official.disconnect('close')
-})
+    const from = peer.frames.length
+    const url = `${endpoint}/v1/tasks/${await startOn(peer)}/logs?follow=true`
+    const by = { credentials, region, service: 'ecs', now: Date.now() }
+    const gone = new AbortController()
+    const asked = fetch(url, { headers: signRequest({ method: 'GET', url, headers: {}, ...by }), signal: gone.signal })
+    const { message } = await peer.frame('GantryStreamRequest', from)
+    const socket = await dial(peer, streamChannelPath, { stream: String(message['streamId']) })
+    const closed = new Promise<number>((resolve) => socket.once('close', resolve))
+    socket.send(JSON.stringify({ type: 'Started', message: {} }))
+    const { status } = await asked
+    t.equal(status, 200)
+    const line = Buffer.from(`${writeLogEvent(1, 'x'.repeat(1000))}\n`)
+    const frame = Buffer.concat([Buffer.from([streamKinds.log]), ...Array.from({ length: 200 }, () => line)])
+    const flood = setInterval(() => socket.readyState === socket.OPEN && socket.send(frame), 1)
+    t.equal(await closed, 1000, 'its client does not read, and it goes on beyond its credit')
+    clearInterval(flood)
+    gone.abort()
+
+    const later = peer.frames.length
+    const answer = getRest(endpoint, credentials, new URL(url).pathname)
+    const request = await peer.frame('GantryStreamRequest', later)
+    const cut = await dial(peer, streamChannelPath, { stream: String(request.message['streamId']) })
+    cut.send(JSON.stringify({ type: 'Started', message: {} }))
+    cut.send(Buffer.concat([Buffer.from([streamKinds.log]), line]))
+    setTimeout(() => cut.terminate(), 200)
+    const { json } = await answer
+    t.match(json, { source: 'host', events: [{ text: /^x+$/ }], note: /connection to the container's host was lost/ })
+    await official.disconnect('close')
+  },
+)
 
 await tap.test('a controller that ends does not wait for those who follow', async (t) => {
   const mine = await startController()
