@@ -38,8 +38,9 @@ export const submitHandlers = {
     return { acknowledgment }
   }),
 
-  // Task network interfaces and volumes as attachments do not exist yet, so there is nothing to move on; the call is
-  // answered because an agent repeats for a day what is refused for any reason but its parameters.
+  // Gantry's own agent tells of its tasks' interfaces with their statuses, and the official one is given none, so there is
+  // nothing to move on; the call is answered because an agent repeats for a day what is refused for any reason but its
+  // parameters.
   SubmitAttachmentStateChanges: write<'SubmitAttachmentStateChanges'>((tx, input) => {
     requireCluster(tx, input.cluster)
     return { acknowledgment }
@@ -124,7 +125,8 @@ export function agentDisconnected(tx: Transaction, instanceId: string, now: numb
 
 /**
  * The state of the instance's host: ports that programs outside of Gantry hold, which placement then never gives out,
- * whether its Docker Engine answers, without which it is given no task, and how full its disk is. What the report does not name stays as it is.
+ * whether its Docker Engine answers, without which it is given no task, and how full its disk is. What the report does not
+ * name stays as it is.
  */
 export function applyHostReport(
   tx: Transaction,

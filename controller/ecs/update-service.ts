@@ -1,7 +1,8 @@
 /**
  * UpdateService: changes what the request names and keeps the rest. Which members start a deployment is ECS's rule: the
- * task definition or the network configuration where it is another one, and `forceNewDeployment`; everything else holds for what runs, and for the
- * tasks that are started from now on. Source: the ECS API reference, UpdateService ("triggers a new service deployment").
+ * task definition or the network configuration where it is another one, and `forceNewDeployment`; everything else holds
+ * for what runs, and for the tasks that are started from now on. Source: the ECS API reference, UpdateService ("triggers a
+ * new service deployment").
  */
 import { parseTaskDefinitionName } from '../../proto/arn.ts'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
