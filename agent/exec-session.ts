@@ -33,7 +33,11 @@ class ExecSession implements StreamSession {
   }
 
   onOpen(): void {
-    this.#run().catch((error: unknown) => this.#fail(error instanceof Error ? error.message : String(error)))
+    this.#run().catch((error: unknown) => {
+      // What was made and whose start had no answer may run all the same, with nobody attached.
+      if (this.#execId !== undefined) void this.#start.ends.end(this.#execId)
+      this.#fail(error instanceof Error ? error.message : String(error))
+    })
   }
 
   onControl({ type, message }: Frame): void {

@@ -18,8 +18,11 @@ import { readConfig } from './config.ts'
 import { credentialsSource } from './credentials.ts'
 import { lockDirectory } from './directory-lock.ts'
 import { openApi } from './ecs-api.ts'
+import { EngineError } from './engine.ts'
 import type { EngineInfo } from './engine.ts'
+import type { EngineStreams } from './engine-streams.ts'
 import { openExecEnds } from './exec-ends.ts'
+import { execSession } from './exec-session.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
 import { listeningPorts, portsOfTable, startHostPortsReporter } from './host-ports.ts'
@@ -29,6 +32,7 @@ import { startLink } from './link.ts'
 import { openLog } from './log.ts'
 import { endpointDiscovery, registerInstance } from './register.ts'
 import type { RegisterOptions } from './register.ts'
+import type { StreamSocket } from './stream-socket.ts'
 import { realTimers, type Timers } from './timers.ts'
 import type { TurnTask } from './turn.ts'
 
@@ -168,6 +172,28 @@ await tap.test(
     t.throws(() => without.begun(left), { code: 'ENOTDIR' }, 'what could not be ended is not begun')
   },
 )
+
+await tap.test('a command whose start has no answer is ended, for nobody is attached to it', async (t) => {
+  const ended: string[] = []
+  const told: unknown[] = []
+  const engine = {
+    async startExec(_id: string, _wanted: object, onCreated: (execId: string) => void) {
+      onCreated('made')
+      throw new EngineError('deadline', 'The Docker daemon did not start a command in web within 180 s')
+    },
+  } as unknown as EngineStreams
+  const ends = { begun: () => undefined, ended: () => undefined, end: async (id: string) => void ended.push(id) }
+  const socket = { end: (last: unknown) => told.push(last) } as unknown as StreamSocket
+  const session = execSession(
+    { engine, dockerId: 'web', timers: realTimers, ends, now: Date.now, socket: () => socket },
+    { command: ['sh'], tty: false },
+  )
+  session.onOpen()
+  await new Promise(setImmediate)
+  t.match(told, [{ type: 'Failure', message: { reason: /did not start a command/ } }])
+  await session.close()
+  t.same(ended, ['made'])
+})
 
 await tap.test('keys come from a file that nobody else can read', async (t) => {
   const path = join(t.testdir(), 'keys')
