@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { lostAfterMsDefault, lostAfterMsMax, lostAfterMsMin } from '../decide/instance-loss.ts'
 import { resumeReplacement, setLostAfter } from '../ecs/cluster-losses.ts'
 import { requireCluster } from '../ecs/clusters.ts'
+import { refuseUnknownMembers } from '../ecs/known-members.ts'
 import { setDefaultSubnet } from '../ecs/subnets.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
@@ -80,7 +81,9 @@ export function registerRestClusterLosses(rest: FastifyInstance, { turn, clock }
 }
 
 /** All that is given, or nothing of it. */
-function updateCluster(tx: Transaction, cluster: string, { lostAfterMs, defaultSubnetId }: ClusterPatch): ClusterRow {
+function updateCluster(tx: Transaction, cluster: string, patch: ClusterPatch): ClusterRow {
+  refuseUnknownMembers('A change of a cluster', patch, ['lostAfterMs', 'defaultSubnetId'])
+  const { lostAfterMs, defaultSubnetId } = patch
   if (lostAfterMs !== undefined) setLostAfter(tx, cluster, lostAfterMs)
   if (defaultSubnetId !== undefined) setDefaultSubnet(tx, cluster, defaultSubnetId)
   return requireCluster(tx, cluster)

@@ -100,6 +100,8 @@ await t.test("the operators' REST: a cluster's patience, a pause that is not, an
     const refused = await patch(body)
     test.match([refused.status, refused.json], [400, { code: 'InvalidParameterException', message: /./ }], body)
   }
+  const misspelt = await patch('{"lostAfterMs":30000,"defaultSubnet":"subnet-1"}')
+  test.match(misspelt.json, { code: 'InvalidParameterException', message: /has no member defaultSubnet\./ })
   for (const body of ['', '{', 'lostAfterMs=1']) {
     test.match((await patch(body)).json, { code: 'SerializationException', message: /no JSON/ }, body)
   }
