@@ -60,6 +60,26 @@ await t.test('a file system is looked at, mounted, and given back with its task'
   test.equal(agent.engine.containers.size, 0)
 })
 
+await t.test(
+  'a container that waits for another as well says so, and is woken when that has had its time',
+  async (test) => {
+    const agent = anAgent()
+    const config = JSON.stringify({ Healthcheck: { Test: ['CMD', 'false'] } })
+    const db = aPayloadContainer({
+      name: 'db',
+      startTimeout: 600,
+      dockerConfig: { version: '1.19', config, hostConfig: '{}' },
+    })
+    const dependsOn = [{ containerName: 'db', condition: 'HEALTHY' as const }]
+    agent.payload([aTaskWith(nfs, { containers: [db, aPayloadContainer({ mountPoints, dependsOn })] })])
+    await agent.time.pass(120_000)
+    test.match(agent.last(one)?.waitingFor, /^waits for container db to be healthy/)
+    agent.turn.linkDown()
+    await agent.time.pass(700_000)
+    test.match(agent.turn.tasks(), [{ knownStatus: 'STOPPED' }])
+  },
+)
+
 await t.test('a path is bound as it is, and never made', async (test) => {
   const agent = anAgent()
   agent.engine.paths.set('/fs/b', 'directory')

@@ -47,8 +47,10 @@ function containerSteps(
   }
   const makeable = createGate(view, container)
   if (makeable.gate !== 'open') return gateWait(view, makeable)
+  const gate = startGate(view, container, now)
   const held = heldByResource(view, container, host, now)
-  if (held !== undefined) return [wait(held, view.facts.acceptedAt)]
+  // What it depends on is told first, and may have its own time.
+  if (held !== undefined) return gate.gate === 'open' ? [wait(held, view.facts.acceptedAt)] : gateWait(view, gate)
   const isMoving = view.underway.has(`createContainer:${name}`) || view.underway.has(`startContainer:${name}`)
   const hasNoSlot = startSlotsFree <= 0 && !isMoving
   if (facts.dockerId === undefined && hasNoSlot) return [wait(startSlotCause, view.facts.acceptedAt)]
@@ -59,7 +61,6 @@ function containerSteps(
     return orWait(view, create, `waits for container ${name} to be created`)
   }
   // What it depends on may take its time: the container is made by then.
-  const gate = startGate(view, container, now)
   if (gate.gate !== 'open') return gateWait(view, gate)
   if (hasNoSlot) return [wait(startSlotCause, view.facts.acceptedAt)]
   const joins = container.internal === 'CNI_PAUSE' ? { joinsEndpoints: true as const } : {}
