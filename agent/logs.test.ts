@@ -9,6 +9,7 @@ import type { LogMessage } from './decide/log-lines.ts'
 import type { EngineStreams, LogsWanted } from './engine-streams.ts'
 import { readLogMessages } from './log-messages.ts'
 import { LogStream } from './log-stream.ts'
+import { startsOf } from './logs.ts'
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {}, fatal() {}, child: () => quiet } as never
 
@@ -30,6 +31,15 @@ const message = (index: number, text: string, over: Partial<LogMessage> = {}): L
   isWhole: true,
   source: 1,
   ...over,
+})
+
+await test('options that nobody judged take no agent down', (t) => {
+  const warned: object[] = []
+  const log = { warn: (facts: object) => void warned.push(facts) } as never
+  t.ok(startsOf({ 'awslogs-multiline-pattern': '^INFO' }, log)?.('INFO one'))
+  for (const pattern of ['(', '(a+)+b']) t.equal(startsOf({ 'awslogs-multiline-pattern': pattern }, log), undefined)
+  t.equal(warned.length, 2)
+  t.end()
 })
 
 await test('messages are read however the stream is cut', (t) => {

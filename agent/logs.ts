@@ -6,7 +6,7 @@
 import type { Frame } from '../proto/acs.ts'
 import type { PayloadContainer } from '../proto/acs.ts'
 import { idOf } from '../proto/arn.ts'
-import { eventStart } from '../proto/log-options.ts'
+import { awslogsProblem, eventStart } from '../proto/log-options.ts'
 import type { GantryLogAck, GantryLogStreamOpen, GantryLogStreamReady, GantryLogStreamRefusal } from '../proto/logs.ts'
 import { mergedConfigs } from './decide/container.ts'
 import { logStreamName } from './decide/log-lines.ts'
@@ -128,7 +128,7 @@ class Shipping implements Logs {
     const stream = new LogStream({
       stream: number,
       dockerId,
-      starts: eventStart(options),
+      starts: startsOf(options, log),
       engine,
       now,
       timers,
@@ -177,6 +177,14 @@ class Shipping implements Logs {
     this.#shipped.clear()
     this.#byNumber.clear()
   }
+}
+
+/** A definition that an older controller took may have options that nobody judged: its lines come singly then. */
+export function startsOf(options: AwslogsOptions, log: Pick<Log, 'warn'>): ((line: string) => boolean) | undefined {
+  const problem = awslogsProblem(options)
+  if (problem === undefined) return eventStart(options)
+  log.warn({ problem }, "The options of a container's log can't be followed: each of its lines is an event.")
+  return undefined
 }
 
 function sourcesOf({ payload, facts }: TurnTask): readonly Source[] {
