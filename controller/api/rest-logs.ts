@@ -1,6 +1,6 @@
 /** `/v1/tasks/{task}/logs`: what a container wrote, at once or as it comes. */
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { invalidParameter } from '../../proto/errors.ts'
+import { ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { LogEvent } from '../../proto/logs.ts'
 import { findTaskDefinition } from '../ecs/task-definitions.ts'
 import type { TaskContainer, TaskRow } from '../state/tables.ts'
@@ -20,6 +20,8 @@ interface LogsQuery {
 /** Where neither a number of lines nor a time is given. */
 const tailDefault = 100
 const tailMax = 10_000
+/** At once, of all callers: each may hold a channel to a host, or looks into the store every second. */
+const readersMax = 200
 /** Of an answer in one piece; who wants more follows, or asks from a later time. */
 const answerCharactersMax = 8 * 1024 * 1024
 /** An empty line, so that a proxy or a reader knows that the stream lives. */
@@ -50,6 +52,7 @@ const logsSchema = {
 export function registerRestLogs(rest: FastifyInstance, services: ServerServices): void {
   // A server that closes waits for its answers, and one that follows has no end.
   const closing = new AbortController()
+  let readers = 0
   rest.addHook('preClose', async () => closing.abort())
   rest.get<{ Params: { readonly task: string }; Querystring: LogsQuery }>(
     '/tasks/:task/logs',
@@ -80,9 +83,19 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       const tail = request.query.tail ?? (request.query.since === undefined ? tailDefault : undefined)
       const task = requireTask(services.turn.reader, request.params.task)
       const container = containerOf(task, request.query.container)
+      if (readers >= readersMax) {
+        throw new ApiError(
+          'ThrottlingException',
+          `${readersMax} logs are being read: end one of them, or try again soon.`,
+        )
+      }
+      readers += 1
       const gone = new AbortController()
       // Of this answer: its socket lives on for others.
-      reply.raw.once('close', () => gone.abort())
+      reply.raw.once('close', () => {
+        readers -= 1
+        gone.abort()
+      })
       const signal = AbortSignal.any([gone.signal, closing.signal])
       const wanted = { tail, since: readSince(request.query.since), follow }
       const logs = await openTaskLogs(services, task, container, isShipped(services, task, container), wanted, signal)

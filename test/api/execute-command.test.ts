@@ -195,6 +195,23 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
     heard.some(({ type, message }) => type === 'GantryLogAck' && message['sequence'] === total) ? true : undefined,
   )
   t.equal(await followedLines(`${path}?follow=true&since=5000`, batches * lines), batches * lines)
+  const all = new AbortController()
+  const url = `${endpoint}${path}?follow=true&tail=0`
+  const by = { credentials, region, service: 'ecs', now: Date.now() }
+  const followers = await Promise.all(
+    Array.from({ length: 201 }, async () =>
+      fetch(url, { headers: signRequest({ method: 'GET', url, headers: {}, ...by }), signal: all.signal }),
+    ),
+  )
+  t.same(
+    followers.filter(({ ok }) => !ok).map(({ status }) => status),
+    [400],
+    'one is too many',
+  )
+  all.abort()
+  await eventually('room for others', async () =>
+    (await getRest(endpoint, credentials, `${path}?tail=1`)).status === 200 ? true : undefined,
+  )
   for (let ask = 0; ask < 15; ask += 1) await getRest(endpoint, credentials, `${path}?tail=1`)
   t.notMatch(controller.output(), /MaxListenersExceededWarning/, 'neither long answers nor many leave listeners behind')
   again.terminate()
