@@ -53,9 +53,10 @@ class NetworkUpkeep {
   readonly #host: HostInterfaces
   readonly #networks: KeptTaskNetworks
   #cancel: (() => void) | undefined
+  #cancelSettling: () => void = () => undefined
   #kept: string | undefined
   #wholeAt = 0
-  #removesFrom = 0
+  #mayRemove = false
   #closed = false
   #lastProblem: string | undefined
 
@@ -66,13 +67,14 @@ class NetworkUpkeep {
   }
 
   start(): void {
-    this.#removesFrom = this.#options.now() + settlingMs
+    this.#cancelSettling = this.#options.timers.after(settlingMs, () => (this.#mayRemove = true))
     this.#arm(0)
   }
 
   close(): void {
     this.#closed = true
     this.#cancel?.()
+    this.#cancelSettling()
   }
 
   #arm(delayMs: number): void {
@@ -118,7 +120,7 @@ class NetworkUpkeep {
     }
     // An agent that has just started may not have met all of its tasks; and of one that was found without its description
     // nobody knows what it needs.
-    const mayRemove = this.#options.now() >= this.#removesFrom && !this.#hasStrangers()
+    const mayRemove = this.#mayRemove && !this.#hasStrangers()
     if (mayRemove) {
       const needed = (): ReadonlySet<string> => new Set(this.#live().map(({ network }) => network.subnet.subnetId))
       await this.#host.retain(needed)

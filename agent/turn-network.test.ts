@@ -2,10 +2,13 @@
 import { arch } from 'node:os'
 import { test } from 'tap'
 import type { PayloadTask } from '../proto/acs.ts'
+import { fakeEngine } from '../test/support/fake-engine.ts'
+import { fakeTime } from '../test/support/fake-time.ts'
 import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
 import { aPayloadContainer, aPayloadTask, instanceArn, taskArnOf } from '../test/support/payloads.ts'
 import { networkFromLabel, withTaskNetwork } from './decide/task-network.ts'
+import { startTaskNetworks } from './network-upkeep.ts'
 import { pauseImageNames } from './pause-image.ts'
 import { createTaskNetworks, networkSpecOf, noHostInterfaces } from './task-networks.ts'
 
@@ -287,4 +290,27 @@ await test('an address that a stranger answers for is not taken', async (t) => {
   const refused = prepared.catch((error: unknown) => error)
   await agent.time.pass(1000)
   t.match(await refused, { kind: 'refused', message: /10\.0\.0\.5 is in use on eth0 by 02:00:00:00:00:99/ })
+})
+
+await test('what no task needs goes, also where the wall clock was set back by a day', async (t) => {
+  const time = fakeTime()
+  const engine = fakeEngine(time)
+  const spec = networkSpecOf(subnet, undefined, instanceArn)
+  engine.networks.set(network, spec)
+  let backMs = 0
+  const upkeep = startTaskNetworks({
+    engine,
+    ip: async () => '[]',
+    containerInstanceArn: instanceArn,
+    tasks: () => [],
+    timers: time,
+    now: () => time.now() - backMs,
+    log: { warn: () => undefined } as never,
+  })
+  await time.pass(15_000)
+  t.ok(engine.networks.has(network), 'not all tasks may be known yet')
+  backMs = 24 * 3_600_000
+  await time.pass(60_000)
+  t.notOk(engine.networks.has(network))
+  upkeep.close()
 })
