@@ -115,7 +115,7 @@ class Cleaner {
     const { use, bytesNeeded } = await this.#disk()
     onDiskUse(use)
     this.#save()
-    const isDue = now || this.#options.now() - this.#cleanedAt >= intervalMs
+    const isDue = now || Math.abs(this.#options.now() - this.#cleanedAt) >= intervalMs
     if (!isEnabled || (!isDue && bytesNeeded === 0)) return []
     this.#cleanedAt = this.#options.now()
     return this.#clean(bytesNeeded)

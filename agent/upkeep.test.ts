@@ -68,6 +68,8 @@ await t.test('on a disk that is nearly full, as many go as it takes', async (tes
   test.strictSame(removed({ listed, uses }), [], 'with room none is old enough')
   test.strictSame(removed({ listed, uses, bytesNeeded: 2.5 * gigabyte }), ['c', 'b', 'a'])
   test.strictSame(removed({ listed, uses, bytesNeeded: 9 * gigabyte }), ['c', 'b', 'a'], 'one of this minute stays')
+  const ahead = new Map([used('a', -24, -24)])
+  test.strictSame(removed({ listed, uses: ahead, bytesNeeded: gigabyte }), ['a'], 'the clock was set back by a day')
 })
 
 await t.test('images that no task used go only where that is asked for', async (test) => {

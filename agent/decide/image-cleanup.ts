@@ -87,7 +87,12 @@ function isOldEnough(
   now: number,
 ): boolean {
   if (use === undefined) return policy.untracked && now - image.createdAt >= policy.untrackedMinimumAgeMs
-  return isPressed ? now - use.lastUsedAt >= freshMs : now - use.since >= policy.minimumAgeMs
+  return isPressed ? isPast(use.lastUsedAt, freshMs, now) : isPast(use.since, policy.minimumAgeMs, now)
+}
+
+/** What lies far ahead was written down before the clock was set back, and is past as well. */
+function isPast(at: number, byMs: number, now: number): boolean {
+  return Math.abs(now - at) >= byMs
 }
 
 /** What nobody is known to have used goes first. */
