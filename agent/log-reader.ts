@@ -29,8 +29,10 @@ export interface LogReaderOptions {
   readonly onLost: (from: string, to: string) => void
   /** All was read and the container does not run; `wake` starts again. */
   readonly onSettled: () => void
-  /** Its log can't be read any more: the container is gone, or its log driver keeps nothing. */
+  /** Its log can't be read any more: the container is gone. */
   readonly onGone: (error: EngineError) => void
+  /** It can't be read just now, and is tried again. */
+  readonly onTrouble: (error: EngineError) => void
 }
 
 export interface LogReader {
@@ -118,11 +120,15 @@ class Reader implements LogReader {
         const wasBrief = this.#options.now() - begun.at < briefMs && this.#lines === begun.lines
         if (wasBrief) await this.#pause(retryMinMs)
       } catch (error) {
-        if (!(error instanceof EngineError) || !error.retryable) {
-          if (!this.#closed) this.#options.onGone(asEngineError(error))
+        const failure = asEngineError(error)
+        if (this.#closed) return
+        if (failure.kind === 'notFound') {
+          this.#options.onGone(failure)
           return
         }
-        await this.#pause(retryMs)
+        this.#options.onTrouble(failure)
+        // A log that the engine does not give is not asked for as often as an engine that is away.
+        await this.#pause(failure.retryable ? retryMs : retryMaxMs)
         retryMs = Math.min(retryMs * 2, retryMaxMs)
       }
     }

@@ -7,6 +7,7 @@ import { writeLogBatch, writeLogEvent, logBatchBytes, logBatchesInFlightMax } fr
 import type { GantryLogStreamReady, LogBatchHeader } from '../proto/logs.ts'
 import { positionOf } from './decide/log-lines.ts'
 import type { LogLine, LogMessage } from './decide/log-lines.ts'
+import type { EngineError } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
 import type { Log } from './log.ts'
 import { startLogReader } from './log-reader.ts'
@@ -51,6 +52,7 @@ export class LogStream {
   readonly #sent: { readonly through: number; readonly bytes: number }[] = []
   #blocked = false
   #settled = false
+  #said: string | undefined
   #cancelLinger: (() => void) | undefined
 
   constructor(options: LogStreamOptions) {
@@ -76,6 +78,7 @@ export class LogStream {
         log.debug({ container: dockerId, err: error }, "a container's log can't be read any more")
         this.#settle()
       },
+      onTrouble: (error) => this.#say(error),
     })
   }
 
@@ -168,6 +171,14 @@ export class LogStream {
       this.#blocked = false
       this.#reader?.resume()
     }
+  }
+
+  /** Once for each trouble: it may last, and an engine that is away is told of elsewhere. */
+  #say(error: EngineError): void {
+    const { log, dockerId } = this.#options
+    if (!error.retryable && error.message !== this.#said)
+      log.warn({ container: dockerId, err: error }, "a container's log can't be read; it is tried again now and then")
+    this.#said = error.message
   }
 
   #settle(): void {

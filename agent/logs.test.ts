@@ -6,6 +6,7 @@ import { readLogBatch, readLogEvents } from '../proto/logs.ts'
 import type { LogPosition } from '../proto/logs.ts'
 import { EventAssembler, logStreamName, PositionFinder, positionOf } from './decide/log-lines.ts'
 import type { LogMessage } from './decide/log-lines.ts'
+import { EngineError } from './engine.ts'
 import type { EngineStreams, LogsWanted } from './engine-streams.ts'
 import { readLogMessages } from './log-messages.ts'
 import { LogStream } from './log-stream.ts'
@@ -211,4 +212,21 @@ await test('what Docker has dropped is told in its place', async (t) => {
     /^\[gantry\] Output between 2026-01-31T12:00:50\.000000001Z and 2026-01-31T12:01:40\.000000001Z is lost/,
   )
   t.same(lines.slice(1), ['x', 'y'])
+})
+
+await test('a log that Docker does not give is tried again, and one that is gone is not', async (t) => {
+  const messages = [message(1, 'x'), message(2, 'y')]
+  const engine = engineOf(messages)
+  let failures = 2
+  const failing: typeof engine = {
+    ...engine,
+    async openLogs(id, wanted) {
+      failures -= 1
+      if (failures >= 0) throw new EngineError('refused', 'Error grabbing logs: unexpected EOF')
+      return engine.openLogs(id, wanted)
+    },
+  }
+  t.same((await ship(failing, { sequence: 0 })).lines, ['x', 'y'])
+  const gone = { openLogs: async () => Promise.reject(new EngineError('notFound', 'No such container: abc')) }
+  t.same((await ship(gone, { sequence: 0 })).lines, [])
 })
