@@ -15,7 +15,7 @@ export interface NetworkOffer {
 export interface OfferedSubnet {
   readonly subnetId: string
   readonly availabilityZone?: string | undefined
-  /** The interface of the host that the subnet hangs on. */
+  /** The interface of the host that the subnet hangs on, with macvlan. */
   readonly parent?: string | undefined
   readonly hasHostAddresses: boolean
   /** Free addresses; 2 stands for any more, since no task needs more than one for itself and one for its host. */
@@ -49,8 +49,9 @@ export function hasHostAddresses({ attachment }: SubnetRow): boolean {
   return attachment.kind !== 'bridge'
 }
 
+/** Hosts register the interfaces that macvlan can hang on; VXLAN goes over others too, such as Wi-Fi and tunnels. */
 function parentOf({ attachment }: SubnetRow): string | undefined {
-  return attachment.kind === 'bridge' ? undefined : attachment.parent
+  return attachment.kind === 'macvlan' ? attachment.parent : undefined
 }
 
 export function isInZone({ availabilityZone }: OfferedSubnet, instance: InstanceRow): boolean {

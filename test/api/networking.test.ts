@@ -521,6 +521,13 @@ await t.test('several subnets, a default one, and an update to another', async (
   ])
   const { tasks } = await run(1, [small, large])
   test.match(addressOf(tasks[0]), /^10\.71\./, 'the one with the most free addresses')
+  const overWireless = await madeSubnet(test, {
+    cidr: '10.73.0.0/24',
+    attachment: { kind: 'vxlan', networkId: 73, multicastGroup: '239.73.0.1', parent: 'wlan0' },
+  })
+  const wireless = await run(1, [overWireless])
+  test.same(wireless.failures, [], 'hosts register no interface that macvlan can not hang on')
+  await stopped(wireless.tasks)
   const far = await run(1, [elsewhere])
   test.match(far.failures[0]?.detail, /in another availability zone than the subnets \(want b, found .*a/)
 
