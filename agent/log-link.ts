@@ -6,6 +6,8 @@ import type { WebSocket } from 'ws'
 import { parseFrame, writeFrame } from '../proto/acs.ts'
 import type { Frame } from '../proto/acs.ts'
 import { logChannelPath, logFrameBytesMax } from '../proto/logs.ts'
+import { complaintsTo } from './complaints.ts'
+import type { Complaints } from './complaints.ts'
 import type { CredentialsSource } from './credentials.ts'
 import { openSignedSocket } from './link.ts'
 import type { Log } from './log.ts'
@@ -48,6 +50,7 @@ export function startLogLink(options: LogLinkOptions): LogLink {
 
 class Keeper implements LogLink {
   readonly #options: LogLinkOptions
+  readonly #complaints: Complaints
   #socket: WebSocket | undefined
   #closed = false
   #backoffMs = backoffMinMs
@@ -59,6 +62,7 @@ class Keeper implements LogLink {
 
   constructor(options: LogLinkOptions) {
     this.#options = options
+    this.#complaints = complaintsTo(options.log, options.now)
     this.#connect()
   }
 
@@ -82,7 +86,7 @@ class Keeper implements LogLink {
 
   #connect(): void {
     this.#dial().catch((error: unknown) => {
-      this.#options.log.warn({ err: error }, 'The log channel could not be opened; trying again.')
+      this.#complaints.warn({ err: error }, 'The log channel could not be opened; trying again.')
       this.#again = true
       this.#later()
     })
@@ -116,7 +120,7 @@ class Keeper implements LogLink {
     })
     socket.on('pong', () => (this.#heard = true))
     socket.on('unexpected-response', (_request, response) => {
-      this.#options.log.warn(
+      this.#complaints.warn(
         { status: response.statusCode },
         'The controller refused the log channel; the logs of awslogs containers wait in Docker. Trying again.',
       )
@@ -130,6 +134,7 @@ class Keeper implements LogLink {
   #opened(socket: WebSocket): void {
     const { timers, onOpen, random } = this.#options
     this.#heard = true
+    this.#complaints.end()
     const ping = (): void => {
       this.#cancelPing = timers.after(pingEveryMs, () => {
         if (!this.#heard) {

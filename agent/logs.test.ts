@@ -4,11 +4,13 @@ import { test } from 'tap'
 import * as fc from 'fast-check'
 import { readLogBatch, readLogEvents } from '../proto/logs.ts'
 import type { LogPosition } from '../proto/logs.ts'
+import { fakeTime } from '../test/support/fake-time.ts'
 import { EventAssembler, logStreamName, PositionFinder, positionOf } from './decide/log-lines.ts'
 import type { LogMessage } from './decide/log-lines.ts'
 import { EngineError } from './engine.ts'
 import type { EngineStreams, LogsWanted } from './engine-streams.ts'
 import { readLogMessages } from './log-messages.ts'
+import { startLogLink } from './log-link.ts'
 import { LogStream } from './log-stream.ts'
 import { startsOf } from './logs.ts'
 
@@ -229,4 +231,32 @@ await test('a log that Docker does not give is tried again, and one that is gone
   t.same((await ship(failing, { sequence: 0 })).lines, ['x', 'y'])
   const gone = { openLogs: async () => Promise.reject(new EngineError('notFound', 'No such container: abc')) }
   t.same((await ship(gone, { sequence: 0 })).lines, [])
+})
+
+await test('a controller that is away for long is said now and then, not at each try', async (t) => {
+  const time = fakeTime()
+  const warned: string[] = []
+  let tries = 0
+  const ignore = (): void => undefined
+  const link = startLogLink({
+    async discover() {
+      tries += 1
+      throw new Error('nobody answers')
+    },
+    cluster: 'lab',
+    containerInstanceArn: 'arn',
+    region: 'us-east-1',
+    credentials: async () => ({ accessKeyId: 'id', secretAccessKey: 'key' }),
+    now: () => time.now(),
+    random: () => 0.5,
+    timers: time,
+    log: { warn: (_facts: object, message: string) => warned.push(message), debug: ignore } as never,
+    onOpen: ignore,
+    onFrame: ignore,
+    onClosed: ignore,
+  })
+  await time.pass(3_600_000)
+  link.close()
+  t.ok(tries > 100)
+  t.ok(warned.length <= 7, `${warned.length} lines in an hour`)
 })
