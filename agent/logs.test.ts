@@ -20,6 +20,8 @@ function timeOf(index: number): string {
   return `2026-01-31T12:${String(Math.floor(index / 60) % 60).padStart(2, '0')}:${String(index % 60).padStart(2, '0')}.000000001Z`
 }
 
+const ignore = (): void => undefined
+
 function frame(text: string, source = 1): Buffer {
   const payload = Buffer.from(text)
   const head = Buffer.alloc(8)
@@ -237,7 +239,6 @@ await test('a controller that is away for long is said now and then, not at each
   const time = fakeTime()
   const warned: string[] = []
   let tries = 0
-  const ignore = (): void => undefined
   const link = startLogLink({
     async discover() {
       tries += 1
@@ -250,7 +251,7 @@ await test('a controller that is away for long is said now and then, not at each
     now: () => time.now(),
     random: () => 0.5,
     timers: time,
-    log: { warn: (_facts: object, message: string) => warned.push(message), debug: ignore } as never,
+    log: { warn: (_facts: object, words: string) => warned.push(words), debug: ignore } as never,
     onOpen: ignore,
     onFrame: ignore,
     onClosed: ignore,
