@@ -139,7 +139,8 @@ await step('the guest is what it is meant to be', async (t) => {
     0,
     'there is no Node, nor what it needs',
   )
-  await machine.ok(`cd /tmp && mkdir -p root/bin && cp /bin/busybox root/bin/ && (cd root/bin; for name in sh sleep tail grep; do ln -s busybox $name; done) &&
+  await machine.ok(`cd /tmp && mkdir -p root/bin && cp /bin/busybox root/bin/ &&
+    (cd root/bin; for name in sh sleep tail grep; do ln -s busybox $name; done) &&
     tar -C root -c . | docker import -c 'ENV PATH=/bin' - ${image}`)
   note('kernel', await machine.ok('uname -r'))
   note('docker', await machine.ok("docker version -f '{{.Server.Version}} API {{.Server.APIVersion}}'"))
