@@ -179,6 +179,26 @@ await t.test('what can not be is not registered, and no secret is', (test) => {
   test.end()
 })
 
+await t.test('there are so many, and no more', (test) => {
+  const state = aState()
+  const row = create(state, path)
+  inTransaction(state, (tx) => {
+    for (let number = 1; number < 1000; number += 1) createFileSystem(tx, { target: path }, testNow, world)
+    for (let number = 0; number < 1000; number += 1) {
+      createAccessPoint(tx, row.fileSystemId, { path: `/${number}` }, testNow, world)
+    }
+  })
+  test.match(
+    refusalOf(() => create(state, path)),
+    { code: 'LimitExceededException', message: /1000 file systems/ },
+  )
+  test.match(
+    refusalOf(() => access(state, row, { path: '/more' })),
+    { code: 'LimitExceededException', message: /1000 access points of fs-/ },
+  )
+  test.end()
+})
+
 await t.test('a definition names what is there, and promises what is true', (test) => {
   const state = aState()
   const { fileSystemId } = create(state, nfs)

@@ -17,6 +17,9 @@ import { refuseUnknownMembers } from './known-members.ts'
 const idHexDigits = 17
 const nameCharactersMax = 256
 const usersShown = 5
+/** As Amazon EFS: of an account, and of a file system. */
+const fileSystemsMax = 1000
+const accessPointsMax = 1000
 
 export interface FileSystemInput {
   readonly name?: string | undefined
@@ -28,6 +31,7 @@ const members = ['name', 'target', 'encryptedInTransit'] as const
 
 export function createFileSystem(tx: Transaction, input: FileSystemInput, now: number, world: World): FileSystemRow {
   refuseUnknownMembers('A file system', input, members)
+  checkRoom(tx.all('fileSystem').length, fileSystemsMax, 'file systems')
   const row: FileSystemRow = {
     fileSystemId: `fs-${world.hex(idHexDigits)}`,
     ...readName(input.name),
@@ -98,6 +102,7 @@ export function createAccessPoint(
 ): AccessPointRow {
   const { target } = requireFileSystem(tx, fileSystemId)
   refuseUnknownAccess(input)
+  checkRoom(tx.count('accessPoint', 'byFileSystem', fileSystemId), accessPointsMax, `access points of ${fileSystemId}`)
   checkAccessPoint(target, input)
   const row: AccessPointRow = {
     accessPointId: `fsap-${world.hex(idHexDigits)}`,
@@ -157,6 +162,11 @@ export function usersOf(reader: Reader, fileSystemId: string, accessPointId?: st
       reader.count('taskSet', 'byTaskDefinition', arn) > 0
     )
   })
+}
+
+function checkRoom(count: number, most: number, what: string): void {
+  if (count < most) return
+  throw new ApiError('LimitExceededException', `There are ${count} ${what}, the most that there can be: delete some.`)
 }
 
 function refuseUsers(what: string, users: readonly TaskDefinitionRow[]): void {

@@ -15,12 +15,17 @@ import { checkNeighbours, checkSubnet, chooseMacByte, nameOf, type SubnetInput, 
 
 const idPattern = /^subnet-[0-9a-z]{1,40}$/
 const idHexDigits = 17
+/** As a VPC of Amazon's. Each new one is compared with all. */
+const subnetsMax = 200
 
 export function createSubnet(tx: Transaction, input: SubnetInput, now: number, world: World): SubnetRow {
   refuseUnknownMembers('A subnet', input, subnetMembers)
   const subnetId = checkId(tx, input.subnetId) ?? `subnet-${world.hex(idHexDigits)}`
   const checked = checkSubnet(input)
   const others = tx.all('subnet')
+  if (others.length >= subnetsMax) {
+    throw new ApiError('LimitExceededException', `There are ${others.length} subnets, the most that there can be.`)
+  }
   checkNeighbours(checked, subnetId, others)
   const macByte = chooseMacByte(checked.cidr, sha256Hex(subnetId), others)
   const row: SubnetRow = { subnetId, ...checked, createdAt: now, macByte }

@@ -567,6 +567,17 @@ await t.test('several subnets, a default one, and an update to another', async (
   await ecs.send(new DeregisterContainerInstanceCommand({ containerInstance: host.instanceArn, force: true }))
 })
 
+await t.test('there are 200 subnets at most', async (test) => {
+  const { subnets } = (await rest('GET', '/v1/subnets')).json as { subnets: readonly unknown[] }
+  const made: string[] = []
+  for (let number = subnets.length; number < 200; number += 1) {
+    made.push(await madeSubnet(test, { cidr: `10.200.${number}.0/24`, attachment: { kind: 'bridge' } }))
+  }
+  const more = await rest('POST', '/v1/subnets', { cidr: '10.201.0.0/24', attachment: { kind: 'bridge' } })
+  test.match(more.json, { code: 'LimitExceededException' })
+  for (const subnetId of made) test.equal((await rest('DELETE', `/v1/subnets/${subnetId}`)).status, 204)
+})
+
 await t.test('what was given stays given when the controller is killed', async (test) => {
   const subnetId = await madeSubnet(test, { cidr: '10.80.0.0/28', attachment: { kind: 'macvlan', parent: 'eth9' } })
   const host = await startHost([eni, { name: 'gantry.network-interfaces', value: 'eth9' }])
