@@ -41,7 +41,8 @@ export function checkResources(input: Input<'RegisterContainerInstance'>): reado
   }
   const gpus = (input.platformDevices ?? []).flatMap(({ id, type }) => (type === 'GPU' && id !== undefined ? [id] : []))
   if (gpus.length === 0 || names.has('GPU')) return resources
-  return [...resources, { name: 'GPU', type: 'STRINGSET', stringSetValue: gpus }]
+  // One that is named twice is one, and no two containers get it.
+  return [...resources, { name: 'GPU', type: 'STRINGSET', stringSetValue: [...new Set(gpus)] }]
 }
 
 function checkResource(name: string, resource: Resource): void {

@@ -78,7 +78,10 @@ await t.test(
         { name: 'gantry.protocol', value: '1' },
         { name: 'gantry.dynamic-host-port-range', value: '40000-40100' },
       ],
-      platformDevices: [{ id: 'GPU-1', type: 'GPU' }],
+      platformDevices: [
+        { id: 'GPU-1', type: 'GPU' },
+        { id: 'GPU-1', type: 'GPU' },
+      ],
       tags: [{ key: 'room', value: '12' }],
     })
     test.match(answer, {
