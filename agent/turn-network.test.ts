@@ -228,6 +228,28 @@ await test('a host that boots without its controller starts the task again in a 
   t.equal(agent.turn.tasks()[0]?.facts.reason, undefined, 'its own second start is nobody else’s')
 })
 
+await test('alone: what a full disk let the agent forget of a start in place does not end the task', async (t) => {
+  const agent = anAgent({ pauseImage })
+  agent.payload([addressed({ gantry: { knownStatus: 'PENDING', network: subnet, restartAlone: true } })])
+  await reaches(agent, 'RUNNING')
+  await agent.time.pass(1000)
+  agent.turn.linkDown()
+  agent.journal.full = true
+  agent.engine.restart()
+  const again = (): boolean =>
+    [pauseName, 'web'].every((name) => {
+      const { starts, status } = agent.engine.find(name)
+      return starts > 1 && status === 'running'
+    })
+  await agent.time.until('it runs again', again)
+  agent.kill()
+  agent.journal.full = false
+  agent.start()
+  await agent.time.pass(60_000)
+  t.equal(agent.turn.tasks()[0]?.knownStatus, 'RUNNING')
+  t.equal(agent.engine.find('web').starts, 2)
+})
+
 await test('alone: a network that was made ready for a start that failed is looked at again for the next one', async (t) => {
   const agent = anAgent({ pauseImage })
   agent.engine.fail('createContainer', 'refused', { times: 1 })

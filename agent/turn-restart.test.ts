@@ -391,6 +391,29 @@ await test('alone: a full disk keeps nothing from being started again, and a cra
   t.match(agent.last(one), { status: 'RUNNING', containers: [{ status: 'RUNNING' }] })
 })
 
+await test('alone: a full disk does not keep what a task needs beside its containers from being made again', async (t) => {
+  const mountPoints = [{ sourceVolume: 'data', containerPath: '/data', readOnly: false }]
+  const volumes = [{ name: 'data', type: 'docker', dockerVolumeConfiguration: { scope: 'task' } }] as const
+  const taskCgroups = { driver: 'cgroupfs', parent: '/ecs', cpuPeriodUs: 100_000, epoch: '' } as const
+  const agent = anAgent({ taskCgroups })
+  agent.payload([marked({ containers: [aPayloadContainer({ mountPoints })], volumes })])
+  await agent.time.until('it runs', () => agent.last(one)?.status === 'RUNNING')
+  agent.turn.linkDown()
+  await agent.time.pass(2 * minute)
+  agent.journal.full = true
+  agent.kill()
+  agent.engine.exit('web', 1)
+  agent.engine.volumes.clear()
+  agent.cgroups.clear()
+  agent.start()
+  agent.turn.linkDown()
+  await agent.time.pass(3 * minute)
+  t.equal(agent.engine.find('web').status, 'running')
+  t.equal(agent.engine.volumes.size, 1)
+  t.equal(agent.cgroups.size, 1)
+  t.same(agent.errors.length, 1, 'that the journal can not be written')
+})
+
 await test('alone: containers that somebody removed are made anew, and an image that is gone is pulled', async (t) => {
   const agent = await aloneWith(marked())
   await agent.time.pass(2 * minute)

@@ -182,12 +182,24 @@ export function saveTurn(state: TurnState, journal: Journal): void {
   unsaved.isAlone = undefined
 }
 
+/** What they make has its name from the task, and is found, made again or removed by that in any life of the agent. */
+const resourceSteps: ReadonlySet<EngineStep['step']> = new Set([
+  'createCgroup',
+  'prepareNetwork',
+  'createVolume',
+  'mountFileSystem',
+])
+
 /**
- * True where the step goes on with a task that the journal has, as its container has run before: a crash after it is
- * mended by what Docker shows, so that a full disk keeps nothing from being started again.
+ * True where the step goes on with a task that the journal has, as its container, or any of it, has run before: a crash
+ * after it is mended by what Docker shows, so that a full disk keeps nothing from being started again.
  */
 export function isOfKnownRestart({ unsaved }: TurnState, { payload, facts }: LiveTask, step: EngineStep): boolean {
-  if (unsaved.payloads.has(payload.arn) || !('container' in step.args)) return false
+  if (unsaved.payloads.has(payload.arn)) return false
+  if (!('container' in step.args)) {
+    const hasRun = Object.values(facts.containers).some(({ restartCount }) => restartCount !== undefined)
+    return hasRun && resourceSteps.has(step.step)
+  }
   const isUpward = ['pullImage', 'createContainer', 'startContainer'].includes(step.step)
   const known = facts.containers[step.args.container]
   const isRemade = step.step === 'removeContainer' && known?.remake === true
