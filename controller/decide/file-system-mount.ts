@@ -8,9 +8,10 @@ import type { AccessPointRow, FileSystemRow, FileSystemTarget, PosixUser } from 
 
 /**
  * Those that Amazon's documents give for EFS, but `soft` with 15 s in place of `hard` with 60: when the server dies,
- * programs get an error after a minute or so, where `hard` lets them, and a stop of their task, wait for its return.
+ * programs get an error after a minute or so, where `hard` lets them, and a stop of their task, wait for its return. And
+ * without `noresvport`: a Linux server refuses ports that are not reserved, unless it exports with `insecure`.
  */
-const nfsDefaults = 'nfsvers=4.1,rsize=1048576,wsize=1048576,soft,timeo=150,retrans=2,noresvport'
+const nfsDefaults = 'nfsvers=4.1,rsize=1048576,wsize=1048576,soft,timeo=150,retrans=2'
 /** A server that dies is noticed within twice this many seconds; the kernel's own value is 60. */
 const cifsDefaults = 'vers=3.0,soft,echo_interval=10'
 const nameHashDigits = 12

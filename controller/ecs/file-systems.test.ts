@@ -93,14 +93,14 @@ await t.test('each kind is mounted as its own', (test) => {
     driverOpts: {
       type: 'nfs',
       device: ':/export/app/data',
-      o: 'addr=10.0.0.5,nfsvers=4.1,rsize=1048576,wsize=1048576,soft,timeo=150,retrans=2,noresvport',
+      o: 'addr=10.0.0.5,nfsvers=4.1,rsize=1048576,wsize=1048576,soft,timeo=150,retrans=2',
     },
   })
   const hard = { ...nfs, options: 'hard,timeo=600,vers=3,nolock' }
   test.match(mountOf(hard)?.mount, {
     driverOpts: {
       device: ':/export',
-      o: 'addr=10.0.0.5,rsize=1048576,wsize=1048576,retrans=2,noresvport,hard,timeo=600,vers=3,nolock',
+      o: 'addr=10.0.0.5,rsize=1048576,wsize=1048576,retrans=2,hard,timeo=600,vers=3,nolock',
     },
   })
   const root = mountOf({ ...nfs, export: '/' })
