@@ -130,10 +130,14 @@ function exitReason(report: TaskReport): string {
 
 /** ECS says only "Task failed to start" on EC2; the text that explains it stands with a container. */
 function startFailure(task: TaskRow, report: TaskReport): string {
-  const withReason = task.containers.filter((container) => filled(container.reason) !== undefined)
-  // What those say that waited for another one is only where the search for the cause begins.
+  return filled(report.reason) ?? startFailureOf(task.containers)
+}
+
+/** What those containers say that waited for another one is only where the search for the cause begins. */
+export function startFailureOf(containers: readonly TaskContainer[]): string {
+  const withReason = containers.filter((container) => filled(container.reason) !== undefined)
   const cause = withReason.find((container) => !isNeverStarted(container)) ?? withReason[0]
-  return filled(report.reason) ?? cause?.reason ?? 'Task failed to start'
+  return cause?.reason ?? 'Task failed to start'
 }
 
 function containersAfter(

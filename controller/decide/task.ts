@@ -3,7 +3,7 @@
  * an essential container has ended. Level-triggered: it looks at what the row says, not at how it came to say it.
  */
 import type { Decider } from './decider.ts'
-import { hasRun } from './report.ts'
+import { hasRun, startFailureOf } from './report.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 
@@ -32,7 +32,7 @@ function withEssentialEnd(task: TaskRow, now: number): TaskRow {
     ...task,
     desiredStatus: 'STOPPED',
     stopCode: ran ? 'EssentialContainerExited' : 'TaskFailedToStart',
-    stoppedReason: ran ? 'Essential container in task exited' : (ended.reason ?? 'Task failed to start'),
+    stoppedReason: ran ? 'Essential container in task exited' : startFailureOf(task.containers),
     stoppingAt: task.stoppingAt ?? now,
     version: task.version + 1,
   }
