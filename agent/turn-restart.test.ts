@@ -4,6 +4,8 @@ import type { PayloadContainer, PayloadTask } from '../proto/acs.ts'
 import { anAgent, memoryJournal } from '../test/support/fake-turn.ts'
 import type { Agent } from '../test/support/fake-turn.ts'
 import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+import { restartsByPolicy } from './decide/restart.ts'
+import { freshContainer } from './decide/view.ts'
 
 const one = taskArnOf(1)
 const minute = 60_000
@@ -103,6 +105,14 @@ await test('what a restart policy does not restart', async (t) => {
     t.match(agent.last(one)?.containers[0], { exitCode: end }, why)
     t.equal(startsOf(agent, 'web'), 1, why)
   }
+})
+
+await test('a clock that was set back while it ran takes no container its restart', (t) => {
+  const container = aPayloadContainer({ restartPolicy })
+  const ended = { ...freshContainer, knownStatus: 'STOPPED', started: true, exitCode: 1 } as const
+  t.ok(restartsByPolicy(container, { ...ended, startedAt: 10 * minute, finishedAt: minute }))
+  t.notOk(restartsByPolicy(container, { ...ended, startedAt: minute, finishedAt: minute }))
+  t.end()
 })
 
 await test('a stop always wins over a restart policy', async (t) => {

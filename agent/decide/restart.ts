@@ -19,7 +19,9 @@ export function restartsByPolicy(container: PayloadContainer, facts: ContainerFa
   const { exitCode, startedAt, finishedAt, stopAskedAt } = facts
   if (exitCode === undefined || startedAt === undefined || finishedAt === undefined) return false
   if (stopAskedAt !== undefined || policy.ignoredExitCodes?.includes(exitCode) === true) return false
-  return finishedAt - startedAt >= (policy.restartAttemptPeriod ?? attemptPeriodSecondsDefault) * 1000
+  const ranMs = finishedAt - startedAt
+  // An end before its start is one after the clock was set back: how long it ran nobody knows.
+  return ranMs < 0 || ranMs >= (policy.restartAttemptPeriod ?? attemptPeriodSecondsDefault) * 1000
 }
 
 /**
