@@ -149,6 +149,17 @@ await t.test('a task is told as in the recorded conversation of the official age
   test.notOk('gantry' in payload, 'the official agent is sent nothing of ours')
 })
 
+await t.test(
+  'an agent is told the role of a task, that of its overrides before that of its definition',
+  async (test) => {
+    const role = (name: string): string => `arn:aws:iam::123456789012:role/${name}`
+    test.equal(told({}, { taskRoleArn: role('worker') }).payload.gantry?.taskRoleArn, role('worker'))
+    const overrides = { taskRoleArn: role('other') }
+    test.equal(told({}, { taskRoleArn: role('worker') }, { overrides }).payload.gantry?.taskRoleArn, role('other'))
+    test.equal(told({}).payload.gantry?.taskRoleArn, undefined)
+  },
+)
+
 await t.test('every member that Docker knows reaches its config', async (group) => {
   await group.test('config', async (test) => {
     const { config } = told({

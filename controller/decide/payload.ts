@@ -37,6 +37,7 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
   const cpu = task.overrides?.cpu ?? definition.cpu
   const memory = task.overrides?.memory ?? definition.memory
   const associations = gpuAssociations(task)
+  const roleArn = task.overrides?.taskRoleArn ?? definition.taskRoleArn
   const ephemeralGiB = definition.ephemeralStorage?.sizeInGiB
   const service = /^service:(.+)$/.exec(task.group)?.[1]
   const fileSystems = to.gantryProtocol ? payloadFileSystems(to.fileSystems, definition) : undefined
@@ -66,6 +67,7 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
         ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
         ...(task.enableExecuteCommand === true && { enableExecuteCommand: true as const }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
+        ...(roleArn !== undefined && { taskRoleArn: roleArn }),
       },
     }),
   }
