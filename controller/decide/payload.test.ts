@@ -27,6 +27,10 @@ function told(
   return { payload, container: only, config: parsed(only, 'config'), hostConfig: parsed(only, 'hostConfig') }
 }
 
+function roleArn(name: string): string {
+  return `arn:aws:iam::123456789012:role/${name}`
+}
+
 function parsed(container: PayloadContainer, part: 'config' | 'hostConfig'): Record<string, unknown> {
   return JSON.parse(container.dockerConfig[part]) as Record<string, unknown>
 }
@@ -152,10 +156,12 @@ await t.test('a task is told as in the recorded conversation of the official age
 await t.test(
   'an agent is told the role of a task, that of its overrides before that of its definition',
   async (test) => {
-    const role = (name: string): string => `arn:aws:iam::123456789012:role/${name}`
-    test.equal(told({}, { taskRoleArn: role('worker') }).payload.gantry?.taskRoleArn, role('worker'))
-    const overrides = { taskRoleArn: role('other') }
-    test.equal(told({}, { taskRoleArn: role('worker') }, { overrides }).payload.gantry?.taskRoleArn, role('other'))
+    test.equal(told({}, { taskRoleArn: roleArn('worker') }).payload.gantry?.taskRoleArn, roleArn('worker'))
+    const overrides = { taskRoleArn: roleArn('other') }
+    test.equal(
+      told({}, { taskRoleArn: roleArn('worker') }, { overrides }).payload.gantry?.taskRoleArn,
+      roleArn('other'),
+    )
     test.equal(told({}).payload.gantry?.taskRoleArn, undefined)
   },
 )
