@@ -28,8 +28,8 @@ type Group = 'static' | TestGroup
 const groups: readonly Group[] = ['static', 'unit', 'sim', 'api', 'engine', 'lab']
 
 /**
- * How each group runs: engine tests share one Docker Engine and its host's ports, so they go one after the other; labs do
- * for their load.
+ * How each group runs: engine tests share one Docker Engine and its host's ports, so they go one after the other; each lab
+ * has a network of its own, and mostly waits.
  */
 const manner: Readonly<Record<TestGroup, { fileTimeoutSeconds: number; jobs: number }>> = {
   unit: { fileTimeoutSeconds: 120, jobs: 2 },
@@ -37,7 +37,7 @@ const manner: Readonly<Record<TestGroup, { fileTimeoutSeconds: number; jobs: num
   sim: { fileTimeoutSeconds: 420, jobs: 1 },
   api: { fileTimeoutSeconds: 240, jobs: 2 },
   engine: { fileTimeoutSeconds: 420, jobs: 1 },
-  lab: { fileTimeoutSeconds: 420, jobs: 1 },
+  lab: { fileTimeoutSeconds: 420, jobs: 2 },
 }
 
 const staticChecks = [
