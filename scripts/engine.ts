@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type EngineVersion, askVersion, listContainers, removeContainer } from './engine-api.ts'
+import { type EngineVersion, askVersion, listContainers, removeContainer, removeNetworks } from './engine-api.ts'
 import {
   type Bridge,
   type HostNetworkBefore,
@@ -222,6 +222,8 @@ export async function removeEngine(directory: string): Promise<number | undefine
   const record = readEngineRecord(directory)
   const containers = (await askVersion(socketOf(directory))) ? await listContainers(socketOf(directory)) : []
   for (const container of containers) await removeContainer(socketOf(directory), container.Id)
+  // Their bridges and rules are the host's, and outlive the engine's end.
+  if (await askVersion(socketOf(directory))) await removeNetworks(socketOf(directory), 'gantry.')
   if (record !== undefined && isEngineRunning(directory)) await endProcess(record.pid, stopTimeoutMs)
   await endLeftovers(directory)
   await unmountUnder(directory)

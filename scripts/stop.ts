@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { askVersion, listContainers, removeContainer, removeImage } from './engine-api.ts'
+import { askVersion, listContainers, removeContainer, removeImage, removeNetworks } from './engine-api.ts'
 import { removeEngine } from './engine.ts'
 import { type Home, readHome } from './home.ts'
 import { endProcess } from './processes.ts'
@@ -39,6 +39,8 @@ async function removeOurContainers(home: Home, dockerHost: string): Promise<void
     for (const container of containers) await removeContainer(dockerHost, container.Id)
     say(`removed ${counted(containers.length)}`)
   }
+  // Another agent of this engine makes its own again before the next start that needs one.
+  await removeNetworks(dockerHost, 'gantry.')
   if (await removeImage(dockerHost, sampleImage)) say(`removed the image ${sampleImage}`)
 }
 

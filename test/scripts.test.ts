@@ -1,11 +1,12 @@
 /** What the scripts work out for themselves: counts of TAP, an engine's network, mounts and restarts, and records. */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { freeSubnet } from '../scripts/engine-network.ts'
-import { mountPoints } from '../scripts/engine.ts'
+import { mountPoints, removeEngine, socketOf } from '../scripts/engine.ts'
 import { keepEngine } from '../scripts/keep-engine.ts'
 import { processesUsing } from '../scripts/processes.ts'
 import { readRecord, writeRecord } from '../scripts/record.ts'
@@ -132,4 +133,32 @@ await test('a process is known by any variable that names a directory of ours', 
   await Promise.all(children.map((child) => new Promise((resolve) => child.on('spawn', resolve))))
   const [first, second] = children.map((child) => child.pid)
   t.same(processesUsing(directory), [first, second])
+})
+
+await test("an engine that is removed takes its agent's networks along, whose bridges would outlive it", async (t) => {
+  // A socket's path has at most 107 bytes.
+  const directory = mkdtempSync(join(tmpdir(), 'gantry-remove-'))
+  const asked: string[] = []
+  const networks = [
+    { Id: 'a1', Name: 'gantry-subnet-1', Labels: { 'gantry.subnet-id': 'subnet-1' } },
+    { Id: 'b2', Name: 'gantry-task-endpoints', Labels: { 'gantry.purpose': 'task-endpoints' } },
+    { Id: 'c3', Name: 'bridge', Labels: null },
+  ]
+  const answers: Readonly<Record<string, unknown>> = {
+    '/version': { Version: '20.10.24', ApiVersion: '1.41' },
+    '/containers/json?all=1': [{ Id: 'c', Names: [] }],
+    '/networks': networks,
+  }
+  const engine = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url}`)
+    response.end(JSON.stringify(answers[request.url ?? ''] ?? {}))
+  })
+  await new Promise<void>((resolve) => engine.listen(socketOf(directory), resolve))
+  t.teardown(() => {
+    engine.close()
+    rmSync(directory, { recursive: true, force: true })
+  })
+  t.equal(await removeEngine(directory), 1)
+  const removed = asked.filter((line) => line.startsWith('DELETE'))
+  t.same(removed, ['DELETE /containers/c?force=1&v=1', 'DELETE /networks/a1', 'DELETE /networks/b2'])
 })
