@@ -153,7 +153,7 @@ await test("an engine that is removed takes its agent's networks along, whose br
     asked.push(`${request.method} ${request.url}`)
     response.end(JSON.stringify(answers[request.url ?? ''] ?? {}))
   })
-  await new Promise<void>((resolve) => engine.listen(socketOf(directory), resolve))
+  await new Promise<void>((resolve) => engine.listen(socketOf(directory).slice('unix://'.length), resolve))
   t.teardown(() => {
     engine.close()
     rmSync(directory, { recursive: true, force: true })
