@@ -7,6 +7,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultProfile } from '../agent/credentials.ts'
+import { variables } from '../agent/config-variables.ts'
 import { type CallApi, openApi } from '../agent/ecs-api.ts'
 import { type FoundEngine, ensureEngine, isEngineRunning, socketOf, startEngine } from './engine.ts'
 import { type Addresses, type Home, controllerEnvironment, readAddresses, readHome, repository } from './home.ts'
@@ -17,6 +18,7 @@ import { ScriptError, runScript, say, seconds } from './report.ts'
 import { type RunningSample, makeSampleImage, runSample } from './sample.ts'
 import { endOrphans, runningSupervisor, writeState } from './start-state.ts'
 import { type Supervised, endOfLog, supervise } from './supervise.ts'
+import { cgroupParentOf } from './task-cgroups.ts'
 
 const readyTimeoutMs = 60_000
 /** The agent's own code for what another start can't mend. */
@@ -40,17 +42,24 @@ async function requireFreePort(host: string, port: number, what: string, variabl
 }
 
 /** The operator's environment without what would reach the programs by accident, such as the AWS keys of a shell. */
-function inheritedEnvironment(kept: RegExp): Record<string, string | undefined> {
+function inheritedEnvironment(isKept: (name: string) => boolean): Record<string, string | undefined> {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(GANTRY|ECS|AWS)_/.test(name) || kept.test(name)),
+    Object.entries(process.env).filter(([name]) => !/^(GANTRY|ECS|AWS)_/.test(name) || isKept(name)),
   )
 }
+
+/** Whatever the agent can be told; but the shell's own keys for a cloud never reach it. */
+const agentVariables: ReadonlySet<string> = new Set(
+  Object.values(variables)
+    .map(({ name }) => name)
+    .filter((name) => !name.startsWith('AWS_')),
+)
 
 function startController(home: Home, onChange: () => void): Supervised {
   const program = {
     name: 'controller' as const,
     file: join(repository, 'controller', 'main.ts'),
-    env: { ...inheritedEnvironment(/^$/), ...controllerEnvironment(), GANTRY_DATA_DIR: home.controller },
+    env: { ...inheritedEnvironment(() => false), ...controllerEnvironment(), GANTRY_DATA_DIR: home.controller },
     logFile: join(home.log, 'controller.log'),
     finalExitCodes: [],
   }
@@ -65,11 +74,12 @@ function startAgent(home: Home, addresses: Addresses, engine: FoundEngine, onCha
     AWS_SHARED_CREDENTIALS_FILE: join(home.controller, 'agent-credentials'),
     DOCKER_HOST: engine.dockerHost,
     GANTRY_INTROSPECTION_PORT: String(addresses.introspectionPort),
+    GANTRY_CGROUP_PARENT: process.env['GANTRY_CGROUP_PARENT'] ?? cgroupParentOf(home),
   }
   const program = {
     name: 'agent' as const,
     file: join(repository, 'agent', 'main.ts'),
-    env: { ...inheritedEnvironment(/^(ECS_|GANTRY_AVAILABILITY_ZONE$|GANTRY_INSTANCE_TYPE$)/), ...given },
+    env: { ...inheritedEnvironment((name) => agentVariables.has(name) || name.startsWith('ECS_')), ...given },
     logFile: join(home.log, 'agent.log'),
     finalExitCodes: [agentNeedsAPerson],
   }

@@ -11,6 +11,7 @@ import { endProcess } from './processes.ts'
 import { ScriptError, runScript, say } from './report.ts'
 import { sampleImage } from './sample.ts'
 import { endOrphans, readState, runningSupervisor } from './start-state.ts'
+import { removeTaskCgroups } from './task-cgroups.ts'
 
 /** Longer than the supervisor gives each of its two programs. */
 const supervisorTimeoutMs = 40_000
@@ -54,6 +55,7 @@ async function removeAll(home: Home): Promise<void> {
   if (dockerHost !== undefined && !isOurs) await removeOurContainers(home, dockerHost)
   const count = await removeEngine(home.engine)
   if (count !== undefined) say(`removed the Docker Engine in ${home.engine} with its images and ${counted(count)}`)
+  removeTaskCgroups(home)
   // Piece by piece: a home that an operator chose may hold what is not ours.
   for (const path of [home.controller, home.agent, home.log]) removeTree(path)
   for (const path of [home.curlConfig, home.state]) rmSync(path, { force: true })
