@@ -279,6 +279,31 @@ await t.test('where only events tell: what was outlived is not what it died of',
   test.match(await unseen.look({ ...anEnd, startedAt: 2000, exitCode: 0 }), { oomKilled: false }, 'exit code 0')
 })
 
+await t.test('a flag that comes after the end is waited for, by a look and by a list', async (test) => {
+  const root = files('late', { 'memory/placeholder': '' })
+  const { time, show, truthful } = shownEngine(1, root)
+  show(aLife)
+  await truthful.inspectContainer('x1')
+  await time.pass(5000)
+  const ended = { ...anEnd, oomKilled: false, finishedAt: time.now() - 10 }
+  show(ended)
+  const { shown, unshown } = await truthful.listContainers()
+  test.same([shown, unshown.map(({ id }) => id)], [[], ['x1']], 'it is to be looked at by itself')
+  const look = truthful.inspectContainer('x1')
+  show({ ...ended, oomKilled: true })
+  await time.pass(300)
+  test.match(await look, { oomKilled: true })
+
+  const later = { ...aLife, id: 'z1', name: 'z' }
+  show(later)
+  await truthful.inspectContainer('z1')
+  const killed = { ...ended, id: 'z1', name: 'z', finishedAt: time.now() - 10 }
+  show(killed)
+  const second = truthful.inspectContainer('z1')
+  await time.pass(300)
+  test.match(await second, { oomKilled: false }, 'no flag came: somebody else killed it')
+})
+
 const listByProgram = async (): Promise<string> => 'GPU 0: NVIDIA T4 (UUID: GPU-cc)\nGPU 1: NVIDIA T4 (UUID: GPU-dd)\n'
 
 const none = async (): Promise<undefined> => undefined

@@ -25,6 +25,10 @@ export interface MemoryKillsOptions {
   readonly now: () => number
 }
 
+/** How long after an end its flag may still come, and how long a look waits for it. */
+const freshEndMs = 1000
+const flagLagMs = 250
+
 /** What is known of one run of a container. */
 interface Life {
   startedAt: number | undefined
@@ -43,11 +47,18 @@ export function withMemoryTruth(options: MemoryKillsOptions): Engine {
   return {
     ...engine,
     async inspectContainer(idOrName) {
+      const first = await engine.inspectContainer(idOrName)
+      if (first === undefined || !kills.isTooFresh(first)) return first === undefined ? undefined : kills.truthOf(first)
+      await new Promise<void>((resolve) => options.timers.after(flagLagMs, resolve))
       const shown = await engine.inspectContainer(idOrName)
       return shown === undefined ? undefined : kills.truthOf(shown)
     },
     async listContainers() {
-      const { shown, unshown } = await engine.listContainers()
+      const all = await engine.listContainers()
+      // What may be told otherwise in a moment gets a look of its own.
+      const fresh = all.shown.filter((one) => kills.isTooFresh(one))
+      const shown = all.shown.filter((one) => !fresh.includes(one))
+      const unshown = [...all.unshown, ...fresh]
       kills.keepOnly(new Set([...shown, ...unshown].map(({ id }) => id)))
       // Ends that nobody saw come first: what is counted for a task is news only from its living containers on.
       for (const one of shown) if (hasEnded(one)) kills.truthOf(one)
@@ -74,6 +85,18 @@ class MemoryKillsWatch {
 
   constructor(options: MemoryKillsOptions) {
     this.#options = options
+  }
+
+  /**
+   * True where Docker may not have heard yet why the container ended: the kernel's word of a kill for memory, on which its
+   * flag hangs in version 1, comes another way than the end and may be later.
+   */
+  isTooFresh(shown: ObservedContainer): boolean {
+    const { host, now } = this.#options
+    const { exitCode, oomKilled, finishedAt } = shown
+    if (host?.version === 2 || !hasEnded(shown) || exitCode !== killedExitCode || oomKilled) return false
+    const agoMs = finishedAt === undefined ? Number.POSITIVE_INFINITY : now() - finishedAt
+    return agoMs >= 0 && agoMs < freshEndMs && this.#lives.get(shown.id)?.killed === undefined
   }
 
   truthOf(shown: ObservedContainer): ObservedContainer {
