@@ -23,13 +23,13 @@ export function removeTaskCgroups(home: Home): void {
   }
 }
 
-/** The innermost first: a cgroup is removed once there is none below it. */
-function removeTree(directory: string): void {
+/** The innermost first: a cgroup is removed once there is none below it, and stays while a process is in it. */
+export function removeTree(directory: string): void {
   for (const name of namesIn(directory)) removeTree(join(directory, name))
   removeEmpty(directory)
 }
 
-function removeEmpty(directory: string): void {
+export function removeEmpty(directory: string): void {
   try {
     rmdirSync(directory)
   } catch {
@@ -37,7 +37,7 @@ function removeEmpty(directory: string): void {
   }
 }
 
-function namesIn(directory: string): readonly string[] {
+export function namesIn(directory: string): readonly string[] {
   try {
     return readdirSync(directory, { withFileTypes: true })
       .filter((entry) => entry.isDirectory())

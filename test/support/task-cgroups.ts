@@ -2,8 +2,8 @@
  * The cgroups that agents keep around tasks, on the kernel that all engines of a machine share. An agent removes them with
  * its tasks; one that a test killed does not. So the agents of a test process keep theirs in one place, which goes with it.
  */
-import { readdirSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { namesIn, removeEmpty, removeTree } from '../../scripts/task-cgroups.ts'
 
 const root = '/sys/fs/cgroup'
 const parentOfTests = 'gantry-test'
@@ -27,29 +27,5 @@ function isOther(pid: number): boolean {
     return process.kill(pid, 0)
   } catch {
     return false
-  }
-}
-
-/** The innermost first; one that still holds a process stays. */
-function removeTree(directory: string): void {
-  for (const name of namesIn(directory)) removeTree(join(directory, name))
-  removeEmpty(directory)
-}
-
-function removeEmpty(directory: string): void {
-  try {
-    rmdirSync(directory)
-  } catch {
-    // Not there in this tree, or in use.
-  }
-}
-
-function namesIn(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name)
-  } catch {
-    return []
   }
 }
