@@ -5,67 +5,71 @@
 
 interface Advice {
   readonly names: RegExp
-  readonly todo: string
+  readonly remedy: string
 }
 
 const advices: readonly Advice[] = [
   {
     names: /^ecs\.capability\.secrets\./,
-    todo: "agents don't fetch secrets yet: put the values into environment, or into a file of a volume",
+    remedy: "agents don't fetch secrets yet: put the values into environment, or into a file of a volume",
   },
   {
     names: /^ecs\.capability\.env-files\./,
-    todo: "agents don't fetch environmentFiles yet: put the variables into environment",
+    remedy: "agents don't fetch environmentFiles yet: put the variables into environment",
   },
   {
     names: /private-registry-authentication/,
-    todo: "agents don't fetch repositoryCredentials yet: give each host's agent ECS_ENGINE_AUTH_TYPE and ECS_ENGINE_AUTH_DATA",
+    remedy:
+      "agents don't fetch repositoryCredentials yet: give each host's agent ECS_ENGINE_AUTH_TYPE and ECS_ENGINE_AUTH_DATA",
   },
   {
     names: /ecr-auth$|execution-role-ecr-pull$/,
-    todo: 'images of Amazon ECR need an AWS account: push the image to a registry of your own',
+    remedy: 'images of Amazon ECR need an AWS account: push the image to a registry of your own',
   },
   {
     names: /\.firelens\.|logging-driver\.awsfirelens/,
-    todo: 'FireLens runs only on hosts with the official agent: name another log driver',
+    remedy: 'FireLens runs only on hosts with the official agent: name another log driver',
   },
   {
     names: /\.logging-driver\./,
-    todo: "Docker's log driver has to be named in ECS_AVAILABLE_LOGGING_DRIVERS of the host's agent",
+    remedy: "Docker's log driver has to be named in ECS_AVAILABLE_LOGGING_DRIVERS of the host's agent",
   },
-  { names: /\.gmsa/, todo: 'credentialSpecs need a host that is joined to an Active Directory' },
-  { names: /\.fault-injection$/, todo: 'enableFaultInjection runs only on hosts with the official agent' },
-  { names: /\.(?:selinux|apparmor)$/, todo: 'Docker Engine on the host has no such security module: see docker info' },
-  { names: /\.privileged-container$/, todo: "the host's agent has ECS_DISABLE_PRIVILEGED" },
-  { names: /\.container-health-check$/, todo: "the host's agent has ECS_DISABLE_DOCKER_HEALTH_CHECK" },
-  { names: /\.docker-plugin\./, todo: 'install the volume plugin on the host, and start its agent again' },
+  { names: /\.gmsa/, remedy: 'credentialSpecs need a host that is joined to an Active Directory' },
+  { names: /\.fault-injection$/, remedy: 'enableFaultInjection runs only on hosts with the official agent' },
+  {
+    names: /\.(?:selinux|apparmor)$/,
+    remedy: 'Docker Engine on the host has no such security module: see docker info',
+  },
+  { names: /\.privileged-container$/, remedy: "the host's agent has ECS_DISABLE_PRIVILEGED" },
+  { names: /\.container-health-check$/, remedy: "the host's agent has ECS_DISABLE_DOCKER_HEALTH_CHECK" },
+  { names: /\.docker-plugin\./, remedy: 'install the volume plugin on the host, and start its agent again' },
   {
     names: /^gantry\.capability\.ephemeral-storage$/,
-    todo:
+    remedy:
       "ephemeralStorage is held to by Docker's storage drivers btrfs and zfs, and by overlay2 on xfs mounted with pquota: " +
       'move /var/lib/docker to such a file system, or leave ephemeralStorage out',
   },
   {
     names: /^gantry\.capability\.file-system\.(?:nfs|cifs)$/,
-    todo: "the host's kernel has no module for it: install it (nfs or cifs), and start the host's agent again",
+    remedy: "the host's kernel has no module for it: install it (nfs or cifs), and start the host's agent again",
   },
-  { names: /^gantry\.capability\.file-system$/, todo: "only hosts with Gantry's agent mount file systems" },
+  { names: /^gantry\.capability\.file-system$/, remedy: "only hosts with Gantry's agent mount file systems" },
   {
     names: /\.task-eni$/,
-    todo: 'the host cannot give tasks addresses of their own; its agent logged why when it started',
+    remedy: 'the host cannot give tasks addresses of their own; its agent logged why when it started',
   },
   {
     names: /\.(?:task-cpu-mem-limit|increased-task-cpu-limit)$/,
-    todo: 'tasks get no cgroup of their own on the host; its agent logged why when it started',
+    remedy: 'tasks get no cgroup of their own on the host; its agent logged why when it started',
   },
   {
     names: /\.pid-ipc-namespace-sharing$/,
-    todo: 'the host cannot run pause containers; its agent logged why when it started',
+    remedy: 'the host cannot run pause containers; its agent logged why when it started',
   },
 ]
 
 /** ` (advice; advice)` on the names that there is something to say of; empty where there is none. */
 export function adviceOn(names: readonly string[]): string {
   const found = advices.filter(({ names: pattern }) => names.some((name) => pattern.test(name)))
-  return found.length === 0 ? '' : ` (${[...new Set(found.map(({ todo }) => todo))].join('; ')})`
+  return found.length === 0 ? '' : ` (${[...new Set(found.map(({ remedy }) => remedy))].join('; ')})`
 }
