@@ -1,17 +1,16 @@
 /**
- * Writes proto/model/ecs.json: every shape of the ECS API, taken from the schema objects that @aws-sdk/client-ecs
- * exports. Which member is which enum is not in the schemas; that is read from the package's type declarations.
+ * Writes proto/model/*.json: the shapes of each API, taken from the schema objects that its AWS SDK client exports (which
+ * operations: model-services.ts). Which member is which enum is not in the schemas; that is read from the package's type
+ * declarations.
  *
  * The same package gives the same bytes, so that a change of the file is a change of the API.
  * Run: npm run model
  */
-import * as ecs from '@aws-sdk/client-ecs'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { bindEnums, readEnums } from './model-enums.ts'
 import type { EnumBindings } from './model-enums.ts'
-
-const packageRoot = new URL('../node_modules/@aws-sdk/client-ecs/', import.meta.url)
-const modelFile = new URL('../proto/model/ecs.json', import.meta.url)
+import { modelSources } from './model-services.ts'
+import type { ModelSource } from './model-services.ts'
 
 /** Schema kinds: the first element of a schema's array. */
 const kind = { list: 1, map: 2, structure: 3, union: 4, operation: 9, error: -3 } as const
@@ -28,31 +27,6 @@ const simpleTypes: Readonly<Record<number, string>> = {
 const listOfSimple = 64
 const mapOfSimple = 128
 
-/**
- * Members that the official agent sends and AWS's published model leaves out. Without the token, a registration whose
- * answer was lost would make a second instance of the same host when the agent repeats it.
- */
-const unpublishedMembers: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  RegisterContainerInstanceRequest: { clientToken: 'string' },
-}
-
-/**
- * The few members that take a fraction: the schemas know one kind of number, and a port or a size in MiB of 80.5 must
- * not pass. Source: the ECS API reference, members of type Double.
- */
-const doubleMembers: Readonly<Record<string, readonly string[]>> = {
-  CanaryConfiguration: ['canaryPercent'],
-  DaemonDeploymentConfiguration: ['drainPercent'],
-  LinearConfiguration: ['stepPercent'],
-  ManagedApplicationAutoScalingPolicy: ['targetValue'],
-  MemoryGiBPerVCpuRequest: ['min', 'max'],
-  NetworkBandwidthGbpsRequest: ['min', 'max'],
-  Resource: ['doubleValue'],
-  Scale: ['value'],
-  ServiceRevisionSummary: ['requestedTestTrafficWeight', 'requestedProductionTrafficWeight'],
-  TotalLocalStorageGBRequest: ['min', 'max'],
-}
-
 interface Structure {
   readonly members: Record<string, string>
   readonly required?: readonly string[]
@@ -60,49 +34,65 @@ interface Structure {
 }
 
 interface Collected {
+  /** Operations that the service has and Gantry doesn't build. */
+  readonly unbuilt: string[]
   readonly operations: Map<string, { input: string; output: string }>
   readonly structures: Map<string, Structure>
   readonly lists: Map<string, string>
   readonly maps: Map<string, string>
-  readonly errors: Map<string, { status: number; members: Record<string, string> }>
+  readonly errors: Map<string, { status: number; queryCode?: string; members: Record<string, string> }>
 }
 
-/** The whole text of proto/model/ecs.json, as the installed package says it. */
-export function generateModel(): string {
-  const declarations = ['models_0', 'models_1'].map((name) => readText(`dist-types/models/${name}.d.ts`)).join('\n')
-  const enums = readEnums(ecs)
-  const bindings = bindEnums(declarations, enums)
+/** The whole text of a service's model, as the installed package says it. */
+export function generateModel(source: ModelSource): string {
+  const { exported } = source
+  const enums = readEnums(exported)
+  const bindings = bindEnums(readDeclarations(source), enums)
   const collected: Collected = {
+    unbuilt: [],
     operations: new Map(),
     structures: new Map(),
     lists: new Map(),
     maps: new Map(),
     errors: new Map(),
   }
-  const schemas = Object.entries(ecs)
-    .filter(([name]) => name.endsWith('$') && name !== 'ECSServiceException$')
+  const schemas = Object.entries(exported)
+    .filter(([name]) => name.endsWith('$') && !name.endsWith('ServiceException$'))
     .map(([, schema]) => asArray(schema))
   for (const schema of schemas) {
-    if (schema[0] === kind.operation) collectOperation(schema, collected, bindings)
+    if (schema[0] === kind.operation) collectOperation(schema, source, collected, bindings)
     if (schema[0] === kind.error) collectError(schema, collected, bindings)
   }
-  checkBindings(bindings, collected)
-  addUnpublished(collected)
-  markDoubles(collected)
-  return layOut(collected, new Map([...enums].filter(([name]) => isUsed(name, collected))))
+  checkBuilt(source, collected)
+  if (source.built === undefined) checkBindings(bindings, collected)
+  addUnpublished(source, collected)
+  markDoubles(source, collected)
+  return layOut(source, collected, new Map([...enums].filter(([name]) => isUsed(name, collected))))
 }
 
-function collectOperation(schema: readonly unknown[], collected: Collected, bindings: EnumBindings): void {
+function collectOperation(
+  schema: readonly unknown[],
+  { built }: ModelSource,
+  collected: Collected,
+  bindings: EnumBindings,
+): void {
+  const name = asText(schema[2])
+  if (built !== undefined && !built.includes(name)) {
+    collected.unbuilt.push(name)
+    return
+  }
   const input = targetOf(schema[4], undefined, collected, bindings)
   const output = targetOf(schema[5], undefined, collected, bindings)
-  collected.operations.set(asText(schema[2]), { input, output })
+  collected.operations.set(name, { input, output })
 }
 
 function collectError(schema: readonly unknown[], collected: Collected, bindings: EnumBindings): void {
   const name = asText(schema[2])
-  const traits = schema[3] as { error: 'client' | 'server'; httpError?: number }
+  const traits = schema[3] as { error: 'client' | 'server'; httpError?: number; awsQueryError?: [string, number] }
+  const [queryCode] = traits.awsQueryError ?? []
   const status = traits.httpError ?? (traits.error === 'client' ? 400 : 500)
-  collected.errors.set(name, { status, members: membersOf(schema, collected, bindings) })
+  const members = membersOf(schema, collected, bindings)
+  collected.errors.set(name, { status, ...(queryCode !== undefined && { queryCode }), members })
 }
 
 function membersOf(schema: readonly unknown[], collected: Collected, bindings: EnumBindings): Record<string, string> {
@@ -124,6 +114,11 @@ function targetOf(
   bindings: EnumBindings,
 ): string {
   const resolved: unknown = typeof reference === 'function' ? reference() : reference
+  if (resolved === 'unit') {
+    // What an operation takes or gives that has nothing to take or give.
+    collected.structures.set('Unit', { members: {} })
+    return 'Unit'
+  }
   if (typeof resolved === 'number') return simpleTarget(resolved, enumName)
   const schema = asArray(resolved)
   // A reference with traits of its own: a pair of schema and traits.
@@ -187,16 +182,21 @@ function checkBindings(bindings: EnumBindings, collected: Collected): void {
   }
 }
 
-function addUnpublished(collected: Collected): void {
-  for (const [name, members] of Object.entries(unpublishedMembers)) {
+function checkBuilt({ name, built }: ModelSource, { operations }: Collected): void {
+  const missing = (built ?? []).filter((operation) => !operations.has(operation))
+  if (missing.length > 0) throw new Error(`The SDK's ${name} has no ${missing.join(', ')}: mend model-services.ts.`)
+}
+
+function addUnpublished({ unpublished }: ModelSource, collected: Collected): void {
+  for (const [name, members] of Object.entries(unpublished)) {
     const structure = collected.structures.get(name)
     if (structure === undefined) throw new Error(`The model has no shape ${name} to add members to.`)
     collected.structures.set(name, { ...structure, members: { ...structure.members, ...members } })
   }
 }
 
-function markDoubles(collected: Collected): void {
-  for (const [name, members] of Object.entries(doubleMembers)) {
+function markDoubles({ doubles }: ModelSource, collected: Collected): void {
+  for (const [name, members] of Object.entries(doubles)) {
     for (const member of members) {
       const target = collected.structures.get(name)?.members
       if (target?.[member] !== 'integer')
@@ -212,8 +212,9 @@ function isUsed(enumName: string, collected: Collected): boolean {
 }
 
 /** One shape a line, sorted by name: small to read, and a new version of the API shows as a readable difference. */
-function layOut(collected: Collected, enums: ReadonlyMap<string, readonly string[]>): string {
-  const { version } = JSON.parse(readText('package.json')) as { version: string }
+function layOut(source: ModelSource, collected: Collected, enums: ReadonlyMap<string, readonly string[]>): string {
+  const { packageName } = source
+  const { version } = JSON.parse(readFileSync(new URL('package.json', rootOf(source)), 'utf8')) as { version: string }
   const sections: readonly (readonly [string, ReadonlyMap<string, unknown>])[] = [
     ['operations', collected.operations],
     ['structures', collected.structures],
@@ -223,8 +224,9 @@ function layOut(collected: Collected, enums: ReadonlyMap<string, readonly string
     ['errors', collected.errors],
   ]
   const lines = [
-    `  "generated": ${JSON.stringify({ from: `@aws-sdk/client-ecs ${version}`, by: 'npm run model' })}`,
-    `  "service": ${JSON.stringify(readService())}`,
+    `  "generated": ${JSON.stringify({ from: `${packageName} ${version}`, by: 'npm run model' })}`,
+    `  "service": ${JSON.stringify(readService(source))}`,
+    `  "unbuilt": ${JSON.stringify(collected.unbuilt.toSorted())}`,
     ...sections.map(([title, shapes]) => {
       const entries = [...shapes]
         .toSorted(([a], [b]) => (a < b ? -1 : 1))
@@ -236,28 +238,43 @@ function layOut(collected: Collected, enums: ReadonlyMap<string, readonly string
 }
 
 /** The constants of the wire, from a client as it would send. */
-function readService(): Record<string, string> {
-  const config = new ecs.ECSClient({ region: 'us-east-1' }).config as unknown as {
+function readService({ client }: ModelSource): Record<string, string> {
+  const config = client().config as unknown as {
     readonly serviceId: string
     readonly apiVersion: string
     readonly defaultSigningName: string
-    readonly protocol: { getShapeId(): string; readonly serviceTarget: string }
+    readonly protocol: {
+      getShapeId(): string
+      readonly serviceTarget?: string
+      readonly options?: { readonly xmlNamespace?: string; readonly serviceTarget?: string }
+    }
   }
-  const service = {
+  const { protocol } = config
+  const service: Record<string, string | undefined> = {
     id: config.serviceId,
     apiVersion: config.apiVersion,
-    protocol: config.protocol.getShapeId(),
-    targetPrefix: config.protocol.serviceTarget,
+    protocol: protocol.getShapeId(),
+    targetPrefix: protocol.serviceTarget ?? protocol.options?.serviceTarget,
     signingName: config.defaultSigningName,
   }
-  for (const [name, value] of Object.entries(service)) {
-    if (typeof value !== 'string' || value === '') throw new Error(`The client no longer tells its ${name}.`)
-  }
-  return service
+  if (protocol.getShapeId() === 'aws.protocols#awsQuery') service['xmlNamespace'] = protocol.options?.xmlNamespace
+  return Object.fromEntries(
+    Object.entries(service).map(([name, value]) => {
+      if (value === undefined || value === '') throw new Error(`The client no longer tells its ${name}.`)
+      return [name, value]
+    }),
+  )
 }
 
-function readText(path: string): string {
-  return readFileSync(new URL(path, packageRoot), 'utf8')
+function rootOf({ packageName }: ModelSource): URL {
+  return new URL(`../node_modules/${packageName}/`, import.meta.url)
+}
+
+/** Large services have their models in several files. */
+function readDeclarations(source: ModelSource): string {
+  const models = new URL('dist-types/models/', rootOf(source))
+  const files = readdirSync(models).filter((name) => /^models_\d+\.d\.ts$/.test(name))
+  return files.map((name) => readFileSync(new URL(name, models), 'utf8')).join('\n')
 }
 
 function asArray(value: unknown): readonly unknown[] {
@@ -270,7 +287,13 @@ function asText(value: unknown): string {
   return value
 }
 
+export function modelFileOf({ name }: ModelSource): URL {
+  return new URL(`../proto/model/${name}.json`, import.meta.url)
+}
+
 if (import.meta.main) {
-  writeFileSync(modelFile, generateModel())
-  console.log(`Wrote ${modelFile.pathname}`)
+  for (const source of modelSources) {
+    writeFileSync(modelFileOf(source), generateModel(source))
+    console.log(`Wrote ${modelFileOf(source).pathname}`)
+  }
 }

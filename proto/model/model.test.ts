@@ -1,14 +1,18 @@
 /** The generated model holds what the wire needs, is what the installed SDK says, and agrees with our error table. */
 import { readFileSync } from 'node:fs'
 import { test } from 'tap'
-import { generateModel } from '../../scripts/generate-model.ts'
+import { generateModel, modelFileOf } from '../../scripts/generate-model.ts'
+import { modelSources } from '../../scripts/model-services.ts'
 import { ApiError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
-import { ecsModel, modelOf, operationNames } from './model.ts'
+import { ecsModel, modelOf, models, operationNames } from './model.ts'
 
 await test('generating it again gives the same bytes', async (t) => {
-  const checkedIn = readFileSync(new URL('ecs.json', import.meta.url), 'utf8')
-  t.ok(generateModel() === checkedIn, 'run `npm run model` where this fails, and read the difference')
+  t.equal(modelSources.length, 5)
+  for (const source of modelSources) {
+    const checkedIn = readFileSync(modelFileOf(source), 'utf8')
+    t.ok(generateModel(source) === checkedIn, `${source.name}: run \`npm run model\`, and read the difference`)
+  }
 })
 
 await test('it holds every operation, with shapes for what goes in and out', async (t) => {
@@ -22,13 +26,14 @@ await test('it holds every operation, with shapes for what goes in and out', asy
 
 await test('every target is a simple type or a shape that is there', async (t) => {
   const simple = new Set(['string', 'integer', 'double', 'boolean', 'timestamp', 'blob', 'document'])
-  const { structures, lists, maps, enums, errors } = ecsModel
-  const missing = [...Object.values(structures), ...Object.values(errors)]
-    .flatMap(({ members }) => Object.values(members))
-    .concat(Object.values(lists), Object.values(maps))
-    .map((target) => target.replace(/[[\]{}]/g, ''))
-    .filter((name) => !simple.has(name) && !structures[name] && !lists[name] && !maps[name] && !enums[name])
-  t.same(missing, [])
+  for (const { structures, lists, maps, enums, errors } of Object.values(models)) {
+    const missing = [...Object.values(structures), ...Object.values(errors)]
+      .flatMap(({ members }) => Object.values(members))
+      .concat(Object.values(lists), Object.values(maps))
+      .map((target) => target.replace(/[[\]{}]/g, ''))
+      .filter((name) => !simple.has(name) && !structures[name] && !lists[name] && !maps[name] && !enums[name])
+    t.same(missing, [])
+  }
 })
 
 await test('it knows what ECS requires, and the types of what it takes', async (t) => {

@@ -1,9 +1,13 @@
 /**
- * The shapes of the ECS API at run time, as scripts/generate-model.ts took them from AWS's own SDK. Data only: what is
+ * The shapes of the APIs at run time, as scripts/generate-model.ts took them from AWS's own SDK. Data only: what is
  * done with a shape is the codec's.
  */
 import ecs from './ecs.json' with { type: 'json' }
-import type { OperationName } from './types.ts'
+import iam from './iam.json' with { type: 'json' }
+import secretsmanager from './secretsmanager.json' with { type: 'json' }
+import ssm from './ssm.json' with { type: 'json' }
+import sts from './sts.json' with { type: 'json' }
+import type { OperationName, ServiceName } from './types.ts'
 
 /**
  * What a member is: `string`, `integer`, `double`, `boolean`, `timestamp`, `blob`, `document`; `[X]` for a list of X and `{X}` for
@@ -26,6 +30,8 @@ export interface OperationModel {
 
 export interface ErrorModel {
   readonly status: number
+  /** What the error is called in the Query protocol, where that is not the shape's own name. */
+  readonly queryCode?: string | undefined
   readonly members: Readonly<Record<string, Target>>
 }
 
@@ -45,13 +51,19 @@ export interface ServiceModel extends ShapeModel {
     readonly targetPrefix: string
     /** The service's name in a signature's scope. */
     readonly signingName: string
+    /** Of the elements of an answer, in the Query protocol. */
+    readonly xmlNamespace?: string | undefined
   }
-  /** That every operation of the types is here, and no other shape of data, is checked by the compiler. */
-  readonly operations: Readonly<Record<OperationName, OperationModel>>
+  /** Operations that AWS has and Gantry does not, without their shapes. */
+  readonly unbuilt: readonly string[]
+  readonly operations: Readonly<Record<string, OperationModel>>
   readonly errors: Readonly<Record<string, ErrorModel>>
 }
 
-export const ecsModel: ServiceModel = ecs
+/** That every operation of the types is among ECS's is checked by the compiler. */
+export const ecsModel: ServiceModel & { readonly operations: Readonly<Record<OperationName, OperationModel>> } = ecs
+
+export const models: Readonly<Record<ServiceName, ServiceModel>> = { ecs: ecsModel, iam, secretsmanager, ssm, sts }
 
 export const operationNames = Object.keys(ecs.operations) as readonly OperationName[]
 

@@ -1,8 +1,12 @@
 /**
- * AWS's own types of the ECS API, erased at run time. `Stored` is how such a shape lives inside Gantry: the same names
- * and nesting, with instants as epoch milliseconds; the codec converts at the edge.
+ * AWS's own types of the APIs that are built, erased at run time. `Stored` is how such a shape lives inside Gantry: the
+ * same names and nesting, with instants as epoch milliseconds; the codec converts at the edge.
  */
 import type * as ecs from '@aws-sdk/client-ecs'
+import type * as iam from '@aws-sdk/client-iam'
+import type * as secretsmanager from '@aws-sdk/client-secrets-manager'
+import type * as ssm from '@aws-sdk/client-ssm'
+import type * as sts from '@aws-sdk/client-sts'
 
 type Plain<T> = Exclude<T, undefined>
 
@@ -19,24 +23,40 @@ export type Stored<T> = T extends Date
 /** T with the named members certain to be there. */
 export type With<T, K extends keyof T> = Omit<T, K> & { readonly [P in K]-?: Plain<T[P]> }
 
-type Commands = typeof ecs
-type CommandName = Exclude<Extract<keyof Commands, `${string}Command`>, '$Command'>
-type RequestOf<C extends CommandName> = Commands[C] extends new (
-  ...args: never[]
-) => { readonly input: infer I }
-  ? I
-  : never
-type ResponseOf<C extends CommandName> = Commands[C] extends new (
+/** By the name that a signature is scoped to. */
+interface Clients {
+  ecs: typeof ecs
+  iam: typeof iam
+  secretsmanager: typeof secretsmanager
+  ssm: typeof ssm
+  sts: typeof sts
+}
+
+/** The services that one controller answers for, by the name that a signature is scoped to. */
+export type ServiceName = keyof Clients
+
+type CommandName<C> = Exclude<Extract<keyof C, `${string}Command`>, '$Command'>
+type RequestOf<Command> = Command extends new (...args: never[]) => { readonly input: infer I } ? I : never
+type ResponseOf<Command> = Command extends new (
   ...args: never[]
 ) => { resolveMiddleware: (...rest: never[]) => (input: never) => Promise<{ output: infer O }> }
   ? O
   : never
+type CommandOf<S extends ServiceName, Op extends string> = Clients[S][`${Op}Command` & keyof Clients[S]]
+
+/** Every operation that the service's SDK knows, whether it is built here or not. */
+export type OperationOf<S extends ServiceName> = CommandName<Clients[S]> extends `${infer Name}Command` ? Name : never
+export type InputOf<S extends ServiceName, Op extends OperationOf<S>> = Stored<RequestOf<CommandOf<S, Op>>>
+export type OutputOf<S extends ServiceName, Op extends OperationOf<S>> = Omit<
+  Stored<ResponseOf<CommandOf<S, Op>>>,
+  '$metadata'
+>
 
 /** The operations of the ECS model, 88 in client-ecs 3.1162.0. */
-export type OperationName = CommandName extends `${infer Name}Command` ? Name : never
+export type OperationName = OperationOf<'ecs'>
 
-export type Input<Op extends OperationName> = Stored<RequestOf<`${Op}Command`>>
-export type Output<Op extends OperationName> = Omit<Stored<ResponseOf<`${Op}Command`>>, '$metadata'>
+export type Input<Op extends OperationName> = InputOf<'ecs', Op>
+export type Output<Op extends OperationName> = OutputOf<'ecs', Op>
 
 export type Attachment = Stored<ecs.Attachment>
 export type Attribute = Stored<ecs.Attribute>
