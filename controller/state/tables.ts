@@ -25,6 +25,14 @@ import type {
   TaskSetRow,
 } from './service-tables.ts'
 import type { AccessPointRow, FileSystemRow } from './file-system-tables.ts'
+import {
+  type AccessKeyRow,
+  iamIndexes,
+  type InstanceProfileRow,
+  type ManagedPolicyRow,
+  type RoleRow,
+  type UserRow,
+} from './iam-tables.ts'
 import { phaseOf } from './service-phase.ts'
 import type { AddressRow, SubnetRow } from './subnet-tables.ts'
 
@@ -240,6 +248,11 @@ export interface Tables {
   address: AddressRow
   fileSystem: FileSystemRow
   accessPoint: AccessPointRow
+  user: UserRow
+  accessKey: AccessKeyRow
+  role: RoleRow
+  managedPolicy: ManagedPolicyRow
+  instanceProfile: InstanceProfileRow
 }
 
 export type TableName = keyof Tables
@@ -345,6 +358,7 @@ export const indexes = {
   accessPoint: {
     byFileSystem: (row: AccessPointRow) => row.fileSystemId,
   },
+  ...iamIndexes,
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 
 export type IndexName<T extends TableName> = keyof (typeof indexes)[T] & string
