@@ -4,6 +4,7 @@ import type { ContainerDefinition } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { withGpuIds } from '../decide/gpus.ts'
 import type { Placed } from '../decide/placed.ts'
+import { newCredentialsIds } from '../decide/task-roles.ts'
 import type { InstanceRow, TaskContainer, TaskRow } from '../state/tables.ts'
 import type { TaskRequest } from './task-request.ts'
 
@@ -56,6 +57,7 @@ export function newTask(
     tags: request.tags,
     ...(securityGroups.length === 0 ? {} : { securityGroups }),
     ...(request.logDriverMode === undefined ? {} : { logDriverMode: request.logDriverMode }),
+    ...newCredentialsIds(definition, request.overrides, world),
     reserved,
     seqNum: 0,
     acknowledgedSeqNum: 0,

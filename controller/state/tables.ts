@@ -184,6 +184,10 @@ export interface TaskRow
   readonly securityGroups?: readonly string[] | undefined
   /** Set where its instance was deregistered by force: it counts as STOPPED, and its containers may go on. */
   readonly abandonedAt?: number | undefined
+  /** By what id its agent knows the keys of its task role, where it has one. The keys themselves are kept nowhere. */
+  readonly credentialsId?: string | undefined
+  /** The same of its execution role. */
+  readonly executionCredentialsId?: string | undefined
 }
 
 export interface TaskContainer extends Omit<With<Container, 'containerArn' | 'name'>, 'lastStatus'> {
