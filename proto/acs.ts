@@ -256,14 +256,27 @@ export interface PayloadVolume {
   readonly efsVolumeConfiguration?: object | undefined
 }
 
+/** Keys of a role for one task. They are made when they are sent; neither side writes them down. */
 export interface PayloadCredentials {
   readonly credentialsId: string
   readonly roleArn: string
-  readonly roleType: 'TaskApplication' | 'TaskExecution'
+  readonly roleType?: RoleType | undefined
   readonly accessKeyId: string
   readonly secretAccessKey: string
   readonly sessionToken: string
+  /** ISO 8601. */
   readonly expiration: string
+}
+
+export type RoleType = 'TaskApplication' | 'TaskExecution'
+
+/** Keys that take the place of those that the task had. */
+export interface IAMRoleCredentialsMessage {
+  readonly messageId: string
+  readonly taskArn: string
+  readonly taskClusterArn: string
+  readonly roleType: RoleType
+  readonly roleCredentials: PayloadCredentials
 }
 
 export interface TaskManifestMessage {
@@ -295,6 +308,12 @@ export interface AckRequest {
   readonly cluster: string
   readonly containerInstance: string
   readonly messageId: string
+}
+
+export interface IAMRoleCredentialsAckRequest {
+  readonly messageId: string
+  readonly expiration: string
+  readonly credentialsId: string
 }
 
 export interface NackRequest extends AckRequest {

@@ -11,6 +11,7 @@ import {
   taskSetArn,
 } from '../../proto/arn.ts'
 import type { World } from '../../proto/world.ts'
+import type { Principal } from '../../controller/access/principal.ts'
 import type { Call } from '../../controller/ecs/handler.ts'
 import type { DeploymentRow, ServiceRow, TaskSetRow } from '../../controller/state/service-tables.ts'
 import { createState, type State } from '../../controller/state/state.ts'
@@ -24,6 +25,7 @@ import type {
   TaskRow,
 } from '../../controller/state/tables.ts'
 import type { Transaction } from '../../controller/state/transaction.ts'
+import { SealedTextError, type Vault } from '../../controller/state/vault.ts'
 
 /** Where every builder lives. */
 export const place = { region: 'us-east-1', account: '123456789012' }
@@ -57,7 +59,36 @@ export function aCall(over: Partial<Call> = {}): Call {
     requestId: '00000000-0000-4000-8000-000000000001',
     principalArn: `arn:aws:iam::${place.account}:root`,
     origin: 'http://127.0.0.1:51700',
+    principal: aPrincipal(),
+    sourceAddress: '127.0.0.1',
+    isSecure: false,
+    vault: aVault(),
+    authorize: () => undefined,
     ...over,
+  }
+}
+
+export function aPrincipal(over: Partial<Principal> = {}): Principal {
+  return {
+    kind: 'root',
+    arn: `arn:aws:iam::${place.account}:root`,
+    userId: place.account,
+    accessKeyId: 'GANTRYROOTKEYOFTESTS',
+    signedFor: { service: 'ecs', region: place.region },
+    ...over,
+  }
+}
+
+/** Turns text round, so that a test sees whether something was sealed, and under which context. */
+export function aVault(): Vault {
+  const turned = (text: string): string => [...text].toReversed().join('')
+  return {
+    seal: (plaintext, context) => JSON.stringify({ sealed: turned(plaintext), context }),
+    open(sealed, context) {
+      const read = JSON.parse(sealed) as { sealed: string; context: string }
+      if (read.context !== context) throw new SealedTextError('It belongs to something else.')
+      return turned(read.sealed)
+    },
   }
 }
 

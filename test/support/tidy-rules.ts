@@ -8,7 +8,10 @@ export type Rule = (source: Source) => readonly string[]
 export function isPure(path: string): boolean {
   if (path.endsWith('.test.ts')) return false
   if (/^controller\/state\/(sqlite|store|history)[^/]*\.ts$/.test(path)) return false
-  return path === 'agent/engine.ts' || /^(proto|controller\/(ecs|decide|state)|agent\/decide)\//.test(path)
+  return (
+    path === 'agent/engine.ts' ||
+    /^(proto|controller\/(access|decide|ecs|iam|secretsmanager|ssm|state|sts)|agent\/decide)\//.test(path)
+  )
 }
 
 const isTest = (path: string) => path.endsWith('.test.ts') || path.startsWith('test/')
@@ -68,6 +71,9 @@ const doors: readonly { readonly what: string; readonly files: RegExp }[] = [
   { what: 'node-cron', files: /^(agent|controller)\/housekeeping\.ts$/ },
   { what: 'fastify', files: /^controller\/api\/[^/]+\.ts$/ },
   { what: '@fastify/swagger', files: /^controller\/api\/[^/]+\.ts$/ },
+  { what: '@peculiar/x509', files: /^controller\/certificates\.ts$/ },
+  { what: 'reflect-metadata', files: /^controller\/certificates\.ts$/ },
+  { what: '@aws-sdk/client-s3', files: /^controller\/object-store\.ts$/ },
   { what: 'pino', files: /^(agent|controller)\/log\.ts$/ },
 ]
 
