@@ -49,6 +49,14 @@ export interface RequestToVerify {
   readonly body?: string | Uint8Array | undefined
 }
 
+/** What a signing key is derived for: it signs nothing else. */
+export interface SigningScope {
+  /** `20261121`. */
+  readonly scopeDate: string
+  readonly region: string
+  readonly service: string
+}
+
 /** Who signed a request, and for what. The session token is carried, not judged: that is the caller's to do. */
 export interface Signer {
   readonly accessKeyId: string
@@ -87,7 +95,7 @@ export function signRequest(request: RequestToSign): Record<string, string> {
   const signedHeaders = Object.keys(signable).toSorted()
   const claim = { date, scopeDate: date.slice(0, 8), region, service, signedHeaders, query: parseQuery(url.search) }
   const canonical = canonicalRequest(request.method, url.pathname, signable, claim, sha256Hex(request.body ?? ''))
-  const signature = signatureOf(canonical, claim, credentials.secretAccessKey)
+  const signature = signatureOf(canonical, claim, deriveSigningKey(credentials.secretAccessKey, claim))
   const credential = [credentials.accessKeyId, scopeOf(claim)].join('/')
   headers['authorization'] =
     `${algorithm} Credential=${credential}, SignedHeaders=${signedHeaders.join(';')}, Signature=${signature}`
@@ -99,15 +107,17 @@ const headersNotSigned = ['authorization', 'connection', 'content-length', 'expe
 
 /**
  * Verifies a request's signature and its age, and answers whose it is. A WebSocket's handshake is a request with an
- * empty body. `secretOf` answers undefined for a key that doesn't exist; `now` is in epoch milliseconds.
+ * empty body. `secretOf` answers undefined for a key that doesn't exist, or doesn't go with its session token; `now` is in
+ * epoch milliseconds. `keyOf` is for callers that keep signing keys: deriving one costs more than all the rest.
  *
  * Throws MissingAuthenticationTokenException, IncompleteSignatureException, UnrecognizedClientException or
  * InvalidSignatureException.
  */
 export function verifyRequest(
   request: RequestToVerify,
-  secretOf: (accessKeyId: string) => string | undefined,
+  secretOf: (accessKeyId: string, sessionToken: string | undefined) => string | undefined,
   now: number,
+  keyOf: (secret: string, scope: SigningScope, accessKeyId: string) => Uint8Array = deriveSigningKey,
 ): Signer {
   const questionMark = request.path.indexOf('?')
   const path = questionMark === -1 ? request.path : request.path.slice(0, questionMark)
@@ -115,13 +125,14 @@ export function verifyRequest(
   const claim = readClaim(request.headers, query)
   checkClaim(claim, request.headers)
   checkFreshness(claim, now)
-  const secret = secretOf(claim.accessKeyId)
+  const secret = secretOf(claim.accessKeyId, claim.sessionToken)
   if (secret === undefined) {
     throw new ApiError('UnrecognizedClientException', 'The security token included in the request is invalid.')
   }
   const bodyHash = sha256Hex(request.body ?? '')
   const canonical = canonicalRequest(request.method, path, request.headers, claim, bodyHash)
-  if (!constantTimeEqual(signatureOf(canonical, claim, secret), claim.signature)) {
+  const key = keyOf(secret, claim, claim.accessKeyId)
+  if (!constantTimeEqual(signatureOf(canonical, claim, key), claim.signature)) {
     throw invalidSignature(
       'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access ' +
         'Key and signing method. Consult the service documentation for details.',
@@ -258,9 +269,7 @@ function checkBodyHash(claim: Claim, headers: Headers, bodyHash: string): void {
   )
 }
 
-type Scope = Pick<Claim, 'scopeDate' | 'region' | 'service'>
-
-function scopeOf({ scopeDate, region, service }: Scope): string {
+function scopeOf({ scopeDate, region, service }: SigningScope): string {
   return [scopeDate, region, service, terminator].join('/')
 }
 
@@ -282,10 +291,14 @@ function canonicalRequest(
   ].join('\n')
 }
 
-function signatureOf(canonical: string, claim: Scope & { readonly date: string }, secret: string): string {
+/** Four hashes, one after the other: the same for a whole day of calls to one service. */
+export function deriveSigningKey(secret: string, { scopeDate, region, service }: SigningScope): Uint8Array {
+  const dayKey = hmacSha256(`AWS4${secret}`, scopeDate)
+  return hmacSha256(hmacSha256(hmacSha256(dayKey, region), service), terminator)
+}
+
+function signatureOf(canonical: string, claim: SigningScope & { readonly date: string }, key: Uint8Array): string {
   const stringToSign = [algorithm, claim.date, scopeOf(claim), sha256Hex(canonical)].join('\n')
-  const dayKey = hmacSha256(`AWS4${secret}`, claim.scopeDate)
-  const key = hmacSha256(hmacSha256(hmacSha256(dayKey, claim.region), claim.service), terminator)
   return Array.from(hmacSha256(key, stringToSign), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
