@@ -9,9 +9,11 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { frameBytesMax } from '../proto/acs.ts'
 import { ApiError } from '../proto/errors.ts'
 import { dataChannelPath, streamFrameBytesMax } from '../proto/streams.ts'
-import { type Authenticator, authorize } from './api/auth.ts'
-import { asApiError } from './api/rpc.ts'
-import { type ChannelServices, ControlChannels } from './control-channels.ts'
+import type { Access } from './access/check.ts'
+import { type Authenticator, requireScope } from './api/auth.ts'
+import { asApiError, factsOf } from './api/rpc.ts'
+import { sourceOf } from './api/rpc-request.ts'
+import { ControlChannels, type ControlServices } from './control-channels.ts'
 import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
 import type { CommandPlan, OpenedSession } from './ecs/handler.ts'
 import { ExecSessions } from './exec-sessions.ts'
@@ -23,8 +25,9 @@ import type { Peer } from './peer.ts'
 import { Streams } from './streams.ts'
 import { TelemetryChannels } from './telemetry-channels.ts'
 
-export interface AgentsServices extends ChannelServices {
+export interface AgentsServices extends ControlServices {
   readonly authenticator: Authenticator
+  readonly access: Access
   readonly metrics: Metrics
   readonly logStore: LogStore
 }
@@ -159,9 +162,12 @@ function checkHandshake(services: AgentsServices, request: IncomingMessage): Han
     throw new ApiError('ResourceNotFoundException', `There is no channel at ${path.slice(0, 100)}.`)
   }
   const { headers, method } = request
-  const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0) }
-  const principal = services.authenticator.authenticate(signed, services.clock.now())
-  authorize(principal, channel === 'tcs' ? 'StartTelemetrySession' : 'Poll')
+  const { access, authenticator, clock, turn, world } = services
+  const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0), ...sourceOf(request) }
+  const principal = authenticator.authenticate(signed, clock.now())
+  requireScope(principal, 'ecs', world.region)
+  const action = channel === 'tcs' ? 'ecs:StartTelemetrySession' : 'ecs:Poll'
+  access.require(turn.reader, principal, { action, resource: '*' }, factsOf(signed, clock.now()))
   return readHandshake(channel, url.searchParams, services.turn.reader)
 }
 

@@ -26,6 +26,8 @@ export interface Config {
   readonly logStoreBytes: number
   /** Milliseconds that shipped container logs are kept. */
   readonly logRetentionMs: number
+  /** Undefined: `secret-key` in the data directory. */
+  readonly secretKeyFile: string | undefined
   readonly logLevel: LogLevel
 }
 
@@ -110,6 +112,13 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     parse: hours,
     doc: 'How long shipped container logs (awslogs) are kept.',
   },
+  secretKeyFile: {
+    variable: 'GANTRY_SECRET_KEY_FILE',
+    defaultText: '',
+    unit: 'path',
+    parse: (text) => (text === '' ? undefined : resolve(text)),
+    doc: 'The keys that seal secrets. Empty: secret-key in the data directory, or what systemd hands in.',
+  },
   logLevel: {
     variable: 'GANTRY_LOG_LEVEL',
     defaultText: 'info',
@@ -149,6 +158,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       stoppedTaskMemoryMs: valueOf(settings.stoppedTaskMemoryMs),
       logStoreBytes: valueOf(settings.logStoreBytes),
       logRetentionMs: valueOf(settings.logRetentionMs),
+      secretKeyFile: valueOf(settings.secretKeyFile),
       logLevel: valueOf(settings.logLevel),
     },
     unknownVariables,

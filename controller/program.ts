@@ -5,6 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Clock, World } from '../proto/world.ts'
+import { createAccess } from './access/check.ts'
 import { startAgents } from './agents.ts'
 import { createAuthenticator } from './api/auth.ts'
 import { startServer } from './api/server.ts'
@@ -20,8 +21,8 @@ import { taskDecider } from './decide/task.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
 import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
 import { createDefaultCluster } from './ecs/clusters.ts'
-import { operations } from './ecs/operations.ts'
 import { startHousekeeping } from './housekeeping.ts'
+import { openKeyring } from './keyring.ts'
 import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
 import { createMetrics } from './metrics.ts'
@@ -57,7 +58,7 @@ async function serve(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
   endOnBug(log, exit)
   for (const variable of unknownVariables) log.warn({ variable }, `${variable} is not a setting of the controller`)
   const systemd = await openSdNotify({ env, after: (ms, then) => setTimeout(then, ms), pid: process.pid })
-  const running = await start(config, log, systemd)
+  const running = await start({ config, log, systemd, credentialsDirectory: env['CREDENTIALS_DIRECTORY'] })
   let ending = false
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
@@ -77,9 +78,18 @@ async function serve(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
   }
 }
 
-async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ close(): Promise<void> }> {
+interface Start {
+  readonly config: Config
+  readonly log: Log
+  readonly systemd: SdNotify
+  /** Where systemd puts what it hands in. */
+  readonly credentialsDirectory: string | undefined
+}
+
+async function start({ config, log, systemd, credentialsDirectory }: Start): Promise<{ close(): Promise<void> }> {
   const lock = lockDirectory(config.dataDir)
   const credentials = await loadCredentials(config.dataDir)
+  const keyring = await openKeyring(config.secretKeyFile ?? join(config.dataDir, 'secret-key'), credentialsDirectory)
   const world = createWorld(config)
   const store = await openSqliteStore(config.dataDir, {
     historyKeepMs: config.stoppedTaskRetentionMs,
@@ -99,15 +109,17 @@ async function start(config: Config, log: Log, systemd: SdNotify): Promise<{ clo
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
   const authenticator = createAuthenticator(credentials, config)
+  const access = createAccess()
   const logLimits = {
     bytesMax: config.logStoreBytes,
     streamBytesMax: Math.ceil(config.logStoreBytes / logStreamsMin),
     keepMs: config.logRetentionMs,
   }
   const logStore = openLogStore(config.dataDir, logLimits, clock, log)
-  const agents = startAgents({ turn, clock, world, authenticator, log, metrics, logStore })
+  const agents = startAgents({ turn, clock, world, authenticator, access, log, metrics, logStore })
   const server = await startServer({
-    operations,
+    access,
+    vault: keyring,
     turn,
     clock,
     world,

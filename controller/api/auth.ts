@@ -1,17 +1,11 @@
 /**
- * Who calls, and whether that caller may. Every call is signed (SigV4, service `ecs`); the root key may do everything,
- * the agent key what AWS's own policy for container instances allows (AmazonEC2ContainerServiceforEC2Role).
+ * Who calls. Every call is signed (SigV4), with one of the keys that the controller knows.
  */
 import { ApiError } from '../../proto/errors.ts'
+import type { ServiceName } from '../../proto/model/types.ts'
 import { verifyRequest } from '../../proto/sigv4.ts'
+import type { Principal } from '../access/principal.ts'
 import type { ControllerCredentials } from '../credentials.ts'
-
-export interface Principal {
-  readonly kind: 'root' | 'agent'
-  readonly arn: string
-  /** The service that the signature is scoped to. */
-  readonly service: string
-}
 
 /** A request as it came: the signature covers these very bytes. */
 export interface SignedRequest {
@@ -20,35 +14,13 @@ export interface SignedRequest {
   readonly path: string
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
   readonly body: Buffer
+  readonly sourceAddress: string
 }
 
 export interface Authenticator {
   /** Throws ApiError in the words of AWS's signature layer. `now` is epoch milliseconds. */
   authenticate(request: SignedRequest, now: number): Principal
 }
-
-/**
- * What an agent's key allows; the two sockets are AWS's `Poll` and `StartTelemetrySession`. Beyond AWS's policy an agent may
- * ask what its own instance is, before it drains it, and protect a task that asks for it: with AWS a task does that with
- * the keys of its role.
- */
-export const agentActions: ReadonlySet<string> = new Set([
-  'CreateCluster',
-  'DeregisterContainerInstance',
-  'DescribeContainerInstances',
-  'DiscoverPollEndpoint',
-  'GetTaskProtection',
-  'ListTagsForResource',
-  'Poll',
-  'RegisterContainerInstance',
-  'StartTelemetrySession',
-  'SubmitAttachmentStateChanges',
-  'SubmitContainerStateChange',
-  'SubmitTaskStateChange',
-  'TagResource',
-  'UpdateContainerInstancesState',
-  'UpdateTaskProtection',
-])
 
 export function createAuthenticator(
   credentials: ControllerCredentials,
@@ -59,44 +31,47 @@ export function createAuthenticator(
     [root.accessKeyId, root.secretAccessKey],
     [agent.accessKeyId, agent.secretAccessKey],
   ])
-  const principals = new Map<string, Omit<Principal, 'service'>>([
-    [root.accessKeyId, { kind: 'root', arn: `arn:aws:iam::${place.account}:root` }],
-    [agent.accessKeyId, { kind: 'agent', arn: `arn:aws:iam::${place.account}:user/gantry-agent` }],
+  const { account } = place
+  const principals = new Map<string, Pick<Principal, 'kind' | 'arn' | 'userId' | 'hostId'>>([
+    [root.accessKeyId, { kind: 'root', arn: `arn:aws:iam::${account}:root`, userId: account }],
+    [
+      agent.accessKeyId,
+      {
+        kind: 'host',
+        arn: `arn:aws:sts::${account}:assumed-role/gantry-host/local`,
+        userId: 'gantry-host:local',
+        hostId: 'local',
+      },
+    ],
   ])
   return {
     authenticate(request, now) {
-      const verified = verifyRequest(request, (accessKeyId) => secrets.get(accessKeyId), now)
-      const principal = principals.get(verified.accessKeyId)
+      const { accessKeyId, service, region } = verifyRequest(request, (id) => secrets.get(id), now)
+      const principal = principals.get(accessKeyId)
       if (principal === undefined) {
         throw new ApiError('UnrecognizedClientException', 'The security token included in the request is invalid.')
       }
-      if (verified.region !== place.region) {
-        throw new ApiError(
-          'InvalidSignatureException',
-          `Credential should be scoped to a valid region. It is scoped to '${verified.region}', and this controller ` +
-            `serves '${place.region}': set AWS_DEFAULT_REGION or --region to it.`,
-        )
-      }
-      return { ...principal, service: verified.service }
+      return { ...principal, accessKeyId, signedFor: { service, region } }
     },
   }
 }
 
-/**
- * Throws InvalidSignatureException for a call that was signed for another service, and AccessDeniedException in AWS's
- * words, naming principal, action and resource.
- */
-export function authorize(principal: Principal, action: string, resource = '*'): void {
-  if (principal.service !== 'ecs') {
+/** IAM and STS are one for all regions, and clients sign for this one wherever they are. */
+const globalRegion = 'us-east-1'
+
+/** Throws InvalidSignatureException for a call that was signed for another service or region. */
+export function requireScope({ signedFor }: Principal, service: ServiceName, region: string): void {
+  if (signedFor.service !== service) {
     throw new ApiError(
       'InvalidSignatureException',
-      `Credential should be scoped to correct service: 'ecs'. It is scoped to '${principal.service}'.`,
+      `Credential should be scoped to correct service: '${service}'. It is scoped to '${signedFor.service}'.`,
     )
   }
-  if (principal.kind === 'root' || agentActions.has(action)) return
+  const isGlobal = service === 'iam' || service === 'sts'
+  if (signedFor.region === region || (isGlobal && signedFor.region === globalRegion)) return
   throw new ApiError(
-    'AccessDeniedException',
-    `User: ${principal.arn} is not authorized to perform: ecs:${action} on resource: ${resource} because no ` +
-      `identity-based policy allows the ecs:${action} action`,
+    'InvalidSignatureException',
+    `Credential should be scoped to a valid region. It is scoped to '${signedFor.region}', and this controller ` +
+      `serves '${region}': set AWS_DEFAULT_REGION or --region to it.`,
   )
 }

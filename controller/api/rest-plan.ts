@@ -3,10 +3,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { readInput } from '../../proto/codec/json.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import { planCreateService, planRunTask, planUpdateService } from '../ecs/plan.ts'
-import type { Call } from '../ecs/handler.ts'
 import { count, errorResponses, text } from './rest-schema.ts'
 import { placementSchema, whyServiceSchema } from './rest-why-schema.ts'
-import { originOf } from './rpc.ts'
+import { principalOf, restRequestOf } from './rest-caller.ts'
+import { callOf } from './rpc.ts'
 import type { ServerServices } from './services.ts'
 
 interface PlanBody {
@@ -88,20 +88,10 @@ function plan(services: ServerServices, request: FastifyRequest<{ Body: PlanBody
       'A plan is of one call: give runTask, createService or updateService, with the input of that operation.',
     )
   }
-  const call = callOf(services, request)
+  const call = callOf(services, restRequestOf(request), principalOf(request))
   if (runTask !== undefined) return planRunTask(turn.draft(), readInput('RunTask', runTask), call, world)
   if (createService !== undefined) {
     return planCreateService(turn.draft(), readInput('CreateService', createService), call, world)
   }
   return planUpdateService(turn.draft(), readInput('UpdateService', updateService), call, world)
-}
-
-/** Plans are the operators' alone, and only the root key is theirs. */
-function callOf({ clock, advertise, world }: ServerServices, request: FastifyRequest): Call {
-  return {
-    now: clock.now(),
-    requestId: request.id,
-    principalArn: `arn:aws:iam::${world.account}:root`,
-    origin: originOf(request.headers, advertise),
-  }
 }

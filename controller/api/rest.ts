@@ -5,9 +5,10 @@
 import { fastifySwagger } from '@fastify/swagger'
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError, invalidParameter, isApiError } from '../../proto/errors.ts'
-import { authorize } from './auth.ts'
+import { requireScope } from './auth.ts'
 import { wrongType } from './body-types.ts'
-import { asApiError } from './rpc.ts'
+import { asApiError, factsOf } from './rpc.ts'
+import { keepPrincipal, restRequestOf } from './rest-caller.ts'
 import { registerRestAddresses } from './rest-addresses.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
@@ -89,17 +90,23 @@ function checkCaller(services: ServerServices, request: FastifyRequest): void {
   const { action } = request.routeOptions.config
   // The document of the API holds nothing of this installation; everything else names its action.
   if (action === undefined) return
-  const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-  const { method, headers } = request
-  const signed = { method, path: request.raw.url ?? '/', headers, body }
-  const principal = services.authenticator.authenticate(signed, services.clock.now())
-  authorize(principal, action)
-  if (principal.kind !== 'root') {
+  const { authenticator, access, clock, turn, world } = services
+  const asked = restRequestOf(request)
+  const principal = authenticator.authenticate(asked, clock.now())
+  requireScope(principal, 'ecs', world.region)
+  access.require(
+    turn.reader,
+    principal,
+    { action: action.includes(':') ? action : `ecs:${action}`, resource: '*' },
+    factsOf(asked, clock.now()),
+  )
+  if (principal.kind === 'host') {
     throw new ApiError(
       'AccessDeniedException',
       `User: ${principal.arn} is not authorized to perform: ecs:${action} on resource: * through the operators' API`,
     )
   }
+  keepPrincipal(request, principal)
 }
 
 function readBody(body: unknown, schema: object): unknown {

@@ -10,7 +10,8 @@ import type { ListenAddress } from '../config.ts'
 import { registerProbes } from './probes.ts'
 import { readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
-import { answerError, answerRpc, asApiError, type RpcRequest } from './rpc.ts'
+import { answerError, answerRpc, asApiError } from './rpc.ts'
+import { type RpcRequest, sourceOf } from './rpc-request.ts'
 import type { ServerServices } from './services.ts'
 
 export interface Server {
@@ -66,7 +67,7 @@ async function replyRpc(services: ServerServices, request: FastifyRequest, reply
 function rpcRequestOf(request: FastifyRequest): RpcRequest {
   const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
   const { id, method, headers } = request
-  return { requestId: id, method, path: request.raw.url ?? '/', headers, body }
+  return { requestId: id, method, path: request.raw.url ?? '/', headers, body, ...sourceOf(request.raw) }
 }
 
 /** What Fastify itself refuses, such as a body that is too large, in AWS's form. */

@@ -133,13 +133,13 @@ await t.test('signatures that are missing, wrong or stale', async (test) => {
   checkError(test, 'an unknown key', stranger, 'UnrecognizedClientException', /security token/, 403)
   const stale = await callEcs(endpoint, root, 'ListClusters', {}, { now: Date.now() - 20 * 60_000 })
   checkError(test, 'a skewed clock', stale, 'InvalidSignatureException', /20 min|1[12]\d\d s|clock/i, 403)
-  const forbidden = await callEcs(endpoint, agentKey, 'RunTask', {})
+  const forbidden = await callEcs(endpoint, agentKey, 'RunTask', { taskDefinition: 'web' })
   checkError(
     test,
     'the agent key',
     forbidden,
     'AccessDeniedException',
-    /user\/gantry-agent.*ecs:RunTask.*resource/,
+    /gantry-host\/local.*ecs:RunTask.*resource/,
     403,
   )
   test.equal((await send(`${endpoint}/v1/clusters`, {})).status, 403, 'REST is signed too')

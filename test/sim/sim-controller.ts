@@ -32,6 +32,7 @@ import type { Chaos } from './chaos.ts'
 import type { Random } from './random.ts'
 import { restCalls } from './rest-calls.ts'
 import type { ControllerDisk, Life } from './sim-disk.ts'
+import { aCall } from '../support/builders.ts'
 import type { SimLog } from './sim-log.ts'
 import { type Route, type Server, serverDied } from './sim-network.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
@@ -265,7 +266,7 @@ export class SimController {
       throw new ApiError('UnsupportedFeatureException', `${operation} is not built`)
     }
     const input = readInput(operation, JSON.parse(JSON.stringify(body)))
-    const call = { now, requestId: 'simulated', principalArn: 'arn:aws:iam::123456789012:root', origin }
+    const call = aCall({ now, requestId: 'simulated', origin })
     const output =
       handler.kind === 'read'
         ? handler.handle(turn.reader, input, call, this.#world)
