@@ -9,9 +9,9 @@ import { CorruptStoreError } from './store.ts'
 /**
  * The version of the layout below and of the rows in tables.ts: 2 has account settings, and what operators changed on an
  * instance; 3 has services; 4 writes what changed of a row into the log, not the whole row; 5 has subnets,
- * addresses and file systems. A store with a newer one is refused: this version could not keep its promises.
+ * addresses and file systems; 6 has identities and secrets. A store with a newer one is refused: this version could not keep its promises.
  */
-export const schemaVersion = 5
+export const schemaVersion = 6
 
 /** How long a connection waits for the other one's transaction, milliseconds. Both only hold short ones. */
 const busyTimeoutMs = 5000
