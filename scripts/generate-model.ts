@@ -27,6 +27,12 @@ const simpleTypes: Readonly<Record<number, string>> = {
 const listOfSimple = 64
 const mapOfSimple = 128
 
+/**
+ * Traits by which a member of a Query service looks otherwise on the wire than its name and shape say. No such service
+ * that is generated has one, and the codec knows none; awsJson ignores them.
+ */
+const xmlTraits = ['xmlName', 'xmlFlattened', 'xmlAttribute', 'xmlNamespace', 'timestampFormat']
+
 interface Structure {
   readonly members: Record<string, string>
   readonly required?: readonly string[]
@@ -36,6 +42,8 @@ interface Structure {
 interface Collected {
   /** Operations that the service has and Gantry doesn't build. */
   readonly unbuilt: string[]
+  /** The names of all traits of members and of their shapes. */
+  readonly traits: Set<string>
   readonly operations: Map<string, { input: string; output: string }>
   readonly structures: Map<string, Structure>
   readonly lists: Map<string, string>
@@ -50,6 +58,7 @@ export function generateModel(source: ModelSource): string {
   const bindings = bindEnums(readDeclarations(source), enums)
   const collected: Collected = {
     unbuilt: [],
+    traits: new Set(),
     operations: new Map(),
     structures: new Map(),
     lists: new Map(),
@@ -64,6 +73,7 @@ export function generateModel(source: ModelSource): string {
     if (schema[0] === kind.error) collectError(schema, collected, bindings)
   }
   checkBuilt(source, collected)
+  checkTraits(readService(source), collected)
   if (source.built === undefined) checkBindings(bindings, collected)
   addUnpublished(source, collected)
   markDoubles(source, collected)
@@ -121,6 +131,7 @@ function targetOf(
   }
   if (typeof resolved === 'number') return simpleTarget(resolved, enumName)
   const schema = asArray(resolved)
+  collectTraits(schema, collected)
   // A reference with traits of its own: a pair of schema and traits.
   if (schema.length === 2) return targetOf(schema[0], enumName, collected, bindings)
   const name = asText(schema[2])
@@ -141,6 +152,17 @@ function targetOf(
     return name
   }
   throw new Error(`The schema ${name} is of kind ${String(schema[0])}, which this script doesn't know: teach it first.`)
+}
+
+function collectTraits(schema: readonly unknown[], { traits }: Collected): void {
+  const own = schema.length === 2 ? schema[1] : schema[3]
+  if (typeof own === 'object' && own !== null) for (const name of Object.keys(own)) traits.add(name)
+}
+
+function checkTraits(service: Readonly<Record<string, string>>, { traits }: Collected): void {
+  const found = xmlTraits.find((trait) => traits.has(trait))
+  if (service['xmlNamespace'] === undefined || found === undefined) return
+  throw new Error(`${service['id']} has members with the trait ${found}: teach it to the Query codec first.`)
 }
 
 function collectStructure(

@@ -29,7 +29,9 @@ export function bindEnums(declarations: string, enums: ReadonlyMap<string, unkno
     const member = /^\s+(\w+)\??: (.+);$/.exec(line)
     if (shape === undefined || member === null) continue
     const [, name = '', type = ''] = member
-    const enumName = (type.match(/\w+/g) ?? []).find((word) => enums.has(word))
+    // A map's keys may be an enum too; what a member's values are is all that a model says.
+    const values = type.replace(/\bRecord<\w+, /, '')
+    const enumName = (values.match(/\w+/g) ?? []).find((word) => enums.has(word))
     if (enumName !== undefined) bindings.set(`${shape}.${name}`, enumName)
   }
   return bindings

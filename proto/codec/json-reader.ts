@@ -5,6 +5,7 @@
 import { ApiError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import type { ShapeModel } from '../model/model.ts'
+import { readBase64 } from './base64.ts'
 import { rightFormOf } from './right-form.ts'
 import { createCompiler } from './shape.ts'
 import type { Builders, Compile, Member } from './shape.ts'
@@ -134,10 +135,9 @@ function parseIsoDate(value: unknown): number {
 }
 
 function readBlob(value: unknown, within: Place, key: string | number): Uint8Array {
-  if (typeof value !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(value) || value.length % 4 !== 0) {
-    throw wrongType(within, key, 'bytes in base64', value)
-  }
-  return Uint8Array.from(atob(value), (character) => character.charCodeAt(0))
+  const bytes = typeof value === 'string' ? readBase64(value) : undefined
+  if (bytes === undefined) throw wrongType(within, key, 'bytes in base64', value)
+  return bytes
 }
 
 function readDocument(value: unknown, within: Place, key: string | number): unknown {

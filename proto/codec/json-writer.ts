@@ -3,6 +3,7 @@
  * of the wrong type is a bug of ours, thrown as a plain Error before a wrong byte is sent.
  */
 import type { ShapeModel } from '../model/model.ts'
+import { writeBase64 } from './base64.ts'
 import { createCompiler } from './shape.ts'
 import type { Builders, Compile, Member } from './shape.ts'
 
@@ -89,9 +90,7 @@ function writeTimestamp(value: unknown, place: string): string {
 
 function writeBlob(value: unknown, place: string): string {
   if (!(value instanceof Uint8Array)) throw bug(place, 'bytes', value)
-  let characters = ''
-  for (const byte of value) characters += String.fromCharCode(byte)
-  return `"${btoa(characters)}"`
+  return `"${writeBase64(value)}"`
 }
 
 function writeDocument(value: unknown, place: string): string {
