@@ -7,6 +7,7 @@ import { isApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
 import { AgentInputs } from './agent-inputs.ts'
 import type { Handshake } from './decide/handshake.ts'
+import { type MintCredentials, noCredentialsSent, type SentCredentials } from './decide/session-credentials.ts'
 import {
   closeCodes,
   connectInput,
@@ -28,6 +29,10 @@ export interface ChannelServices {
   readonly clock: Clock
   readonly world: World
   readonly log: Log
+}
+
+export interface ControlServices extends ChannelServices {
+  readonly mintCredentials: MintCredentials
 }
 
 /** Inputs of one agent that may wait for their turn before its socket is paused... */
@@ -57,15 +62,17 @@ interface Awaited {
 }
 
 export class ControlChannels {
-  readonly #services: ChannelServices
+  readonly #services: ControlServices
   readonly #channels = new Map<string, Channel>()
   /** Instances that are connected as far as the state knows and have no channel. */
   readonly #awaited = new Map<string, Awaited>()
+  /** What agents whose channel closed have of their tasks' keys. */
+  readonly #credentials = new Map<string, SentCredentials>()
   readonly #inputs: AgentInputs
   /** When this process was ready for agents, epoch milliseconds. */
   readonly readyAt: number
 
-  constructor(services: ChannelServices) {
+  constructor(services: ControlServices) {
     this.#services = services
     this.#inputs = new AgentInputs(services.turn)
     this.readyAt = services.clock.now()
@@ -89,7 +96,9 @@ export class ControlChannels {
       older.peer.close(closeCodes.policy, 'Replaced by a newer channel of the same container instance')
     }
     const now = clock.now()
-    const session = openSession(instanceId, now)
+    const known = older?.session.credentials ?? this.#credentials.get(instanceId)
+    this.#credentials.delete(instanceId)
+    const session = openSession(instanceId, now, fullSync ? noCredentialsSent : known)
     const channel: Channel = { peer, log, session, heardAt: now, inputsWaiting: 0, paused: false, settled: false }
     this.#channels.set(instanceId, channel)
     this.#awaited.delete(instanceId)
@@ -115,6 +124,8 @@ export class ControlChannels {
     const channel = this.#channelOf(instanceId, peer)
     if (channel === undefined) return
     this.#channels.delete(instanceId)
+    const isInactive = this.#services.turn.reader.get('instance', instanceId)?.status === 'INACTIVE'
+    if (!isInactive) this.#credentials.set(instanceId, channel.session.credentials)
     channel.log.info({ code }, 'control channel closed')
     if (!channel.settled) this.#await(instanceId, this.#services.clock.now())
   }
@@ -126,6 +137,7 @@ export class ControlChannels {
     for (const [instanceId, { since, until }] of this.#awaited) {
       if (now < until) continue
       this.#awaited.delete(instanceId)
+      this.#credentials.delete(instanceId)
       this.#lose(instanceId, since)
     }
   }
@@ -193,8 +205,8 @@ export class ControlChannels {
 
   #step(channel: Channel, event: SessionEvent): void {
     if (channel.settled) return
-    const { turn, world, clock } = this.#services
-    const view = { reader: turn.reader, world, now: clock.now() }
+    const { turn, world, clock, mintCredentials } = this.#services
+    const view = { reader: turn.reader, world, now: clock.now(), mintCredentials }
     const { session, effects } = stepSession(channel.session, event, view)
     channel.session = session
     for (const effect of effects) this.#perform(channel, effect)

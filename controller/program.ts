@@ -18,6 +18,7 @@ import { instanceTasksDecider } from './decide/instance-tasks.ts'
 import { serviceDecider } from './decide/service.ts'
 import { serviceTaskDecider } from './decide/service-task.ts'
 import { taskDecider } from './decide/task.ts'
+import { taskCredentials } from './decide/task-credentials.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
 import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
 import { createDefaultCluster } from './ecs/clusters.ts'
@@ -116,7 +117,8 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
     keepMs: config.logRetentionMs,
   }
   const logStore = openLogStore(config.dataDir, logLimits, clock, log)
-  const agents = startAgents({ turn, clock, world, authenticator, access, log, metrics, logStore })
+  const mintCredentials = taskCredentials(keyring, world)
+  const agents = startAgents({ turn, clock, world, authenticator, access, log, metrics, logStore, mintCredentials })
   const server = await startServer({
     access,
     vault: keyring,

@@ -194,6 +194,8 @@ export interface PayloadContainer {
   readonly secrets?: readonly PayloadSecret[] | undefined
   readonly environmentFiles?: readonly { readonly value: string; readonly type: 's3' }[] | undefined
   readonly registryAuthentication?: PayloadRegistryAuthentication | undefined
+  /** With log driver awslogs: whose rights the lines are shipped by, where it is not the host's. */
+  readonly logsAuthStrategy?: 'ExecutionRole' | undefined
   readonly firelensConfiguration?:
     | { readonly type: string; readonly options?: Readonly<Record<string, string>> | undefined }
     | undefined

@@ -11,6 +11,7 @@ import {
   aState,
   aTask,
   aTaskDefinition,
+  aVault,
   aWorld,
   inTransaction,
   testNow,
@@ -34,6 +35,7 @@ import { retain, retentionDefaults } from './retention.ts'
 import { serviceDecider } from './service.ts'
 import { serviceTaskDecider } from './service-task.ts'
 import { duePayloads } from './session-payloads.ts'
+import { taskCredentials } from './task-credentials.ts'
 import { addressesFree, addressesText, nextFreeAddress } from './subnet-addresses.ts'
 import { taskDecider } from './task.ts'
 
@@ -259,7 +261,9 @@ class Course {
   #tell(host: Host): void {
     const instance = this.state.get('instance', host.instanceId)
     if (host.isCut || instance === undefined) return
-    const due = duePayloads(instance, new Map(), { reader: this.state, world: this.world, now: this.now })
+    const { state: reader, world, now } = this
+    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world) }
+    const due = duePayloads(instance, new Map(), view)
     if (due !== undefined && due.failures.length > 0) fail(due.failures)
     for (const { message, seqNums } of due?.payloads ?? []) {
       for (const task of message.tasks) this.#obey(host, task)

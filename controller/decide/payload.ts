@@ -16,6 +16,7 @@ import { gpuAssociations } from './gpus.ts'
 import { payloadFetched } from './payload-fetched.ts'
 import type { TaskNetwork } from './payload-network.ts'
 import { accessPointHostConfig, type FileSystems, payloadFileSystems } from './payload-file-systems.ts'
+import { rolesOf } from './task-roles.ts'
 import { parseCpuUnits, parseMemoryMiB } from './task-size.ts'
 
 const cpuUnitsPerVcpu = 1024
@@ -31,13 +32,16 @@ export interface PayloadReceiver {
   readonly fileSystems: FileSystems
   /** Where the task has an address of its own. */
   readonly network?: TaskNetwork | undefined
+  /** Keys of the task's roles. */
+  readonly keys?: Pick<PayloadTask, 'roleCredentials' | 'executionRoleCredentials'> | undefined
 }
 
 export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: PayloadReceiver): PayloadTask {
   const cpu = task.overrides?.cpu ?? definition.cpu
   const memory = task.overrides?.memory ?? definition.memory
   const associations = gpuAssociations(task)
-  const roleArn = task.overrides?.taskRoleArn ?? definition.taskRoleArn
+  const { taskRoleArn } = rolesOf(definition, task.overrides)
+  const { roleCredentials, executionRoleCredentials } = to.keys ?? {}
   const ephemeralGiB = definition.ephemeralStorage?.sizeInGiB
   const service = /^service:(.+)$/.exec(task.group)?.[1]
   const fileSystems = to.gantryProtocol ? payloadFileSystems(to.fileSystems, definition) : undefined
@@ -59,6 +63,8 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
     ...(associations.length > 0 && { associations }),
     ...(to.network !== undefined && { elasticNetworkInterfaces: [to.network.networkInterface] }),
     volumes: (definition.volumes ?? []).map(payloadVolume),
+    ...(roleCredentials !== undefined && { roleCredentials }),
+    ...(executionRoleCredentials !== undefined && { executionRoleCredentials }),
     ...(to.gantryProtocol && {
       gantry: {
         knownStatus: task.lastStatus,
@@ -67,7 +73,7 @@ export function payloadTask(task: TaskRow, definition: TaskDefinitionRow, to: Pa
         ...(ephemeralGiB !== undefined && { ephemeralStorageGiB: ephemeralGiB }),
         ...(task.enableExecuteCommand === true && { enableExecuteCommand: true as const }),
         ...(mayRestartAlone(task, definition) && { restartAlone: true as const }),
-        ...(roleArn !== undefined && { taskRoleArn: roleArn }),
+        ...(taskRoleArn !== undefined && { taskRoleArn }),
       },
     }),
   }
@@ -116,7 +122,7 @@ function payloadContainer(
       readOnly: source.readOnly ?? false,
     })),
     ...payloadOrder(container),
-    ...payloadFetched(container, definition, to.region),
+    ...payloadFetched(container, definition, task.overrides, to),
     dockerConfig: dockerConfigOf(container, definition, memory, task.logDriverMode, to.fileSystems),
   }
 }

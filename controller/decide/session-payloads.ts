@@ -4,22 +4,16 @@
  */
 import { type PayloadMessage, type PayloadTask, payloadTasksMax, type TaskManifestMessage } from '../../proto/acs.ts'
 import { clusterArn, idOf } from '../../proto/arn.ts'
-import type { World } from '../../proto/world.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
-import type { Reader } from '../state/transaction.ts'
 import { payloadTask } from './payload.ts'
 import { payloadNetwork } from './payload-network.ts'
+import { type CredentialsView, keysFor } from './session-credentials.ts'
 
 /** What an agent did not acknowledge is sent again after this time. */
 export const resendAfterMs = 10_000
 
-/** The committed state and the sources of time and ids that a session may read. */
-export interface SessionView {
-  readonly reader: Reader
-  readonly world: World
-  /** Epoch milliseconds. */
-  readonly now: number
-}
+/** The committed state and the sources of time, ids and keys that a session may read. */
+export type SessionView = CredentialsView
 
 /** Task id -> what was last sent of it, and when. */
 export type SentTasks = ReadonlyMap<string, { readonly seqNum: number; readonly at: number }>
@@ -30,6 +24,10 @@ export interface DuePayloads {
   readonly payloads: readonly { readonly message: PayloadMessage; readonly seqNums: ReadonlyMap<string, number> }[]
   /** Tasks that can't be told, for the log. */
   readonly failures: readonly { readonly err: unknown; readonly task: string }[]
+  /** Tasks that no agent has heard of and that can't begin without a role, in ECS's words. */
+  readonly refused: readonly { readonly taskId: string; readonly why: string }[]
+  /** Keys that the payloads carry. */
+  readonly keys: readonly { readonly credentialsId: string; readonly taskId: string }[]
 }
 
 /** In the order of their sequence numbers, at most ten tasks a message; undefined where nothing is due. */
@@ -45,11 +43,15 @@ export function duePayloads(instance: InstanceRow, known: SentTasks, view: Sessi
   }
   const payloads: DuePayloads['payloads'][number][] = []
   const failures: DuePayloads['failures'][number][] = []
+  const refused: DuePayloads['refused'][number][] = []
+  const keys: DuePayloads['keys'][number][] = []
   for (let at = 0; at < due.length; at += payloadTasksMax) {
     const rows = due.slice(at, at + payloadTasksMax)
     for (const row of rows) sent.set(row.taskId, { seqNum: row.seqNum, at: view.now })
     const told = payloadTasks(rows, instance, view)
     failures.push(...told.failures)
+    refused.push(...told.refused)
+    keys.push(...told.keys)
     if (told.tasks.length === 0) continue
     // An ack stands for what was told, never for a task that could not be.
     const toldArns = new Set(told.tasks.map(({ arn }) => arn))
@@ -57,7 +59,7 @@ export function duePayloads(instance: InstanceRow, known: SentTasks, view: Sessi
     const seqNums = new Map(toldRows.map(({ taskId, seqNum }) => [taskId, seqNum]))
     payloads.push({ message: payloadMessage(instance, told.tasks, rows, view), seqNums })
   }
-  return { sent, payloads, failures }
+  return { sent, payloads, failures, refused, keys }
 }
 
 /** All live tasks of the instance; its timeline is the number that this connect was given. */
@@ -86,28 +88,41 @@ function isDue(task: TaskRow, known: SentTasks, now: number): boolean {
 function payloadTasks(
   rows: readonly TaskRow[],
   instance: InstanceRow,
-  { reader, world }: SessionView,
-): { readonly tasks: readonly PayloadTask[]; readonly failures: DuePayloads['failures'] } {
+  view: SessionView,
+): Pick<DuePayloads, 'failures' | 'refused' | 'keys'> & { readonly tasks: readonly PayloadTask[] } {
+  const { reader, world } = view
   const tasks: PayloadTask[] = []
   const failures: DuePayloads['failures'][number][] = []
+  const refused: DuePayloads['refused'][number][] = []
+  const sentKeys: DuePayloads['keys'][number][] = []
   for (const row of rows) {
     try {
       const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
       if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
+      const { problem, ...keys } = keysFor(row, view)
+      if (problem !== undefined && isUnbegun(row)) {
+        refused.push({ taskId: row.taskId, why: problem })
+        continue
+      }
       const { gantryProtocol } = instance
+      const network = payloadNetwork(reader, row, world)
       tasks.push(
-        payloadTask(row, definition, {
-          gantryProtocol,
-          region: world.region,
-          fileSystems: reader,
-          network: payloadNetwork(reader, row, world),
-        }),
+        payloadTask(row, definition, { gantryProtocol, region: world.region, fileSystems: reader, network, keys }),
       )
+      for (const one of Object.values(keys)) {
+        sentKeys.push({ credentialsId: one.credentialsId, taskId: row.taskId })
+      }
     } catch (error) {
       failures.push({ err: error, task: row.taskArn })
     }
   }
-  return { tasks, failures }
+  return { tasks, failures, refused, keys: sentKeys }
+}
+
+/** What an agent may have started goes on, whatever became of its roles. */
+function isUnbegun({ lastStatus, desiredStatus, reportedAt, acknowledgedSeqNum }: TaskRow): boolean {
+  const isWanted = lastStatus === 'PENDING' && desiredStatus === 'RUNNING'
+  return isWanted && reportedAt === undefined && acknowledgedSeqNum === 0
 }
 
 function payloadMessage(

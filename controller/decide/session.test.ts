@@ -6,6 +6,7 @@ import {
   aTask,
   aTaskDefinition,
   anInstance,
+  aVault,
   aWorld,
   inTransaction,
   testNow,
@@ -21,6 +22,7 @@ import {
   type SessionEvent,
   stepSession,
 } from './session.ts'
+import { taskCredentials } from './task-credentials.ts'
 
 const instance = anInstance({ seqNum: 5 })
 const { instanceId } = instance
@@ -39,8 +41,9 @@ class Scene {
   }
 
   step(event: SessionEvent): readonly SessionEffect[] {
-    const { reader, world, now } = { reader: this.state, world: this.world, now: this.now }
-    const { session, effects } = stepSession(this.session, event, { reader, world, now })
+    const { state: reader, world, now } = this
+    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world) }
+    const { session, effects } = stepSession(this.session, event, view)
     this.session = session
     return effects
   }

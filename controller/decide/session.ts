@@ -24,6 +24,14 @@ import {
   readTaskStateChange,
   type Unreadable,
 } from './agent-messages.ts'
+import { refuseForRole } from './role-refusal.ts'
+import {
+  acknowledged,
+  dueCredentials,
+  noCredentialsSent,
+  type SentCredentials,
+  withPayloadsSent,
+} from './session-credentials.ts'
 import { duePayloads, manifestFor, type SentTasks, type SessionView } from './session-payloads.ts'
 
 export const heartbeatIntervalMs = 5000
@@ -55,6 +63,8 @@ export interface Session {
   readonly sent: SentTasks
   /** Message id -> the tasks that its ack acknowledges, each with the sequence number that was sent. */
   readonly payloads: ReadonlyMap<string, ReadonlyMap<string, number>>
+  /** Which keys of tasks' roles the agent was sent. */
+  readonly credentials: SentCredentials
 }
 
 export type SessionEvent =
@@ -88,7 +98,12 @@ export interface SessionStep {
   readonly effects: readonly SessionEffect[]
 }
 
-export function openSession(instanceId: string, now: number): Session {
+/** `credentials`: what the agent has of an earlier session; nothing, where its process has just started. */
+export function openSession(
+  instanceId: string,
+  now: number,
+  credentials: SentCredentials = noCredentialsSent,
+): Session {
   return {
     instanceId,
     open: false,
@@ -98,6 +113,8 @@ export function openSession(instanceId: string, now: number): Session {
     manifestId: undefined,
     sent: new Map(),
     payloads: new Map(),
+    // Whatever is not known of an agent that connects is looked for at once.
+    credentials: { ...credentials, dueAt: now },
   }
 }
 
@@ -170,13 +187,16 @@ function greet(session: Session, view: SessionView): SessionStep {
   if (instance === undefined || instance.status === 'INACTIVE') return closeInactive(session)
   const manifest = manifestFor(instance, view)
   const greeted = { ...session, manifestId: manifest.messageId, heartbeatAt: view.now, heartbeatsUnanswered: 1 }
-  const due = sendDue(greeted, view)
+  // A started agent has its tasks' state and no keys: they come before what may ask for them.
+  const keys = sendCredentials(greeted, view)
+  const due = sendDue(keys.session, view)
   return {
     session: due.session,
     effects: [
       log('info', 'agent connected', { timeline: manifest.timeline, tasks: manifest.tasks.length }),
       send('HeartbeatMessage', heartbeat(view)),
       send('TaskManifestMessage', manifest),
+      ...keys.effects,
       ...due.effects,
     ],
   }
@@ -185,14 +205,29 @@ function greet(session: Session, view: SessionView): SessionStep {
 function tick(session: Session, view: SessionView): SessionStep {
   if (!session.open) return { session, effects: [] }
   if (isSilent(session, view.now)) return giveUp(session)
-  if (view.now - session.heartbeatAt < heartbeatIntervalMs) return sendDue(session, view)
-  const beating = {
-    ...session,
-    heartbeatAt: view.now,
-    heartbeatsUnanswered: session.heartbeatsUnanswered + 1,
-  }
+  const isBeat = view.now - session.heartbeatAt >= heartbeatIntervalMs
+  const beating = isBeat
+    ? { ...session, heartbeatAt: view.now, heartbeatsUnanswered: session.heartbeatsUnanswered + 1 }
+    : session
   const due = sendDue(beating, view)
-  return { session: due.session, effects: [send('HeartbeatMessage', heartbeat(view)), ...due.effects] }
+  const keys = due.session.open ? sendCredentials(due.session, view) : { session: due.session, effects: [] }
+  const beat = isBeat ? [send('HeartbeatMessage', heartbeat(view))] : []
+  return { session: keys.session, effects: [...beat, ...due.effects, ...keys.effects] }
+}
+
+/** Keys of tasks' roles that the agent lacks, or that are to be replaced. */
+function sendCredentials(session: Session, view: SessionView): SessionStep {
+  const due = dueCredentials(session.instanceId, session.credentials, view)
+  if (due === undefined) return { session, effects: [] }
+  return {
+    session: { ...session, credentials: due.sent },
+    effects: [
+      ...due.failures.map((facts) =>
+        log('warn', "keys of a task's role can't be made; those it has end in time", facts),
+      ),
+      ...due.messages.map((message) => send('IAMRoleCredentialsMessage', message)),
+    ],
+  }
 }
 
 /**
@@ -218,8 +253,9 @@ function giveUp(session: Session): SessionStep {
 function hear(session: Session, frame: Frame, view: SessionView): SessionStep {
   switch (frame.type) {
     case 'HeartbeatAckRequest':
-    case 'IAMRoleCredentialsAckRequest':
       return { session, effects: [] }
+    case 'IAMRoleCredentialsAckRequest':
+      return hearCredentialsAck(session, frame)
     case 'AckRequest':
       return hearAck(session, frame)
     case 'NackRequest':
@@ -247,6 +283,14 @@ function hearAck(session: Session, frame: Frame): SessionStep {
     session: { ...session, payloads },
     effects: [submit('acknowledgePayload', (tx) => acknowledgePayload(tx, instanceId, tasks))],
   }
+}
+
+/** Keys of a payload are acknowledged as well by the official agent; those need no ack of their own. */
+function hearCredentialsAck(session: Session, frame: Frame): SessionStep {
+  const { credentialsId, messageId } = frame.message
+  if (typeof credentialsId !== 'string' || typeof messageId !== 'string') return { session, effects: [] }
+  const credentials = acknowledged(session.credentials, credentialsId, messageId)
+  return { session: { ...session, credentials }, effects: [] }
 }
 
 /** A candidate is stopped only where the committed state says that it should not run: a stale manifest kills nothing. */
@@ -315,9 +359,13 @@ function sendDue(session: Session, view: SessionView): SessionStep {
     if (payloads.size <= payloadsRememberedMax) break
     payloads.delete(messageId)
   }
+  const credentials = withPayloadsSent(session.credentials, due.keys, view)
   return {
-    session: { ...session, sent: due.sent, payloads },
+    session: { ...session, sent: due.sent, payloads, credentials },
     effects: [
+      ...due.refused.map(({ taskId, why }) =>
+        submit('refuseForRole', (tx, now) => refuseForRole(tx, taskId, why, now)),
+      ),
       ...due.failures.map((facts) => log('error', 'a task cannot be sent to its agent', facts)),
       ...due.payloads.map(({ message }) => send('PayloadMessage', message)),
     ],

@@ -4,16 +4,14 @@
  * message to the agent is, and are kept nowhere.
  */
 import { idOf } from '../../proto/arn.ts'
+import type { RoleType } from '../../proto/acs.ts'
 import type { TaskDefinition, TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 
-/** As the agents' channel calls them. */
-export type TaskRoleType = 'TaskApplication' | 'TaskExecution'
-
 export interface TaskRole {
-  readonly roleType: TaskRoleType
+  readonly roleType: RoleType
   /** As the task definition or the override names it: a role's ARN, or its bare name. */
   readonly role: string
   readonly credentialsId: string

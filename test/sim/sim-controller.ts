@@ -16,6 +16,7 @@ import { serviceDecider } from '../../controller/decide/service.ts'
 import { findingsOfServiceChanges, findingsOfServices, servicesIn } from '../../controller/decide/service-invariants.ts'
 import { serviceTaskDecider } from '../../controller/decide/service-task.ts'
 import { taskDecider } from '../../controller/decide/task.ts'
+import { taskCredentials } from '../../controller/decide/task-credentials.ts'
 import { taskDefinitionDecider } from '../../controller/decide/task-definition.ts'
 import { createDefaultCluster } from '../../controller/ecs/clusters.ts'
 import type { Handlers, ReadHandler, SessionHandler, WriteHandler } from '../../controller/ecs/handler.ts'
@@ -32,7 +33,7 @@ import type { Chaos } from './chaos.ts'
 import type { Random } from './random.ts'
 import { restCalls } from './rest-calls.ts'
 import type { ControllerDisk, Life } from './sim-disk.ts'
-import { aCall } from '../support/builders.ts'
+import { aCall, aVault } from '../support/builders.ts'
 import type { SimLog } from './sim-log.ts'
 import { type Route, type Server, serverDied } from './sim-network.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
@@ -124,6 +125,7 @@ export class SimController {
       clock,
       world: this.#world,
       log: logger as unknown as Log,
+      mintCredentials: taskCredentials(aVault(), this.#world),
     }
     const channels = { acs: new ControlChannels(services), tcs: new TelemetryChannels(services) }
     this.#server = this.#serve(turn, channels, life, clock.now)
