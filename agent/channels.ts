@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import type { AgentConfig } from './config.ts'
 import type { ContainerServices } from './container-services.ts'
-import type { CredentialsSource } from './credentials.ts'
+import type { ControllerAccess } from './controller-access.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
@@ -28,7 +28,7 @@ export interface ChannelsOptions {
   readonly now: () => number
   readonly engine: Engine & EngineStreams
   readonly engineInfo: EngineInfo
-  readonly credentials: CredentialsSource
+  readonly access: ControllerAccess
   readonly callApi: CallApi
   readonly upkeep: Upkeep
   readonly services: ContainerServices
@@ -70,8 +70,10 @@ export function openChannels(options: ChannelsOptions): () => Promise<void> {
       () => undefined,
     )
   }
-  const discover = endpointDiscovery({ callApi, containerInstanceArn, cluster, now })
-  const ours = { cluster, containerInstanceArn, region: config.region, credentials: options.credentials }
+  const { credentials, trust, keyring } = options.access
+  const origin = config.backendOrigin
+  const discover = endpointDiscovery({ callApi, containerInstanceArn, cluster, now, origin })
+  const ours = { cluster, containerInstanceArn, region: config.region, credentials, trust, keyring }
   const output = startOutput({
     ...ours,
     discover,
@@ -90,7 +92,7 @@ export function openChannels(options: ChannelsOptions): () => Promise<void> {
   const { stats } = options.services
   const telemetry = config.metricsDisabled
     ? undefined
-    : startTelemetryChannel({ ...common, callApi, engine, stats, tasks, registerAgain })
+    : startTelemetryChannel({ ...common, callApi, origin, engine, stats, tasks, registerAgain })
   channel.link = startLink({
     ...common,
     discover,

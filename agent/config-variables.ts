@@ -53,19 +53,41 @@ const flag = (name: string, meaning: string): Variable<boolean> =>
 export const variables = {
   cluster: variable({
     name: 'ECS_CLUSTER',
-    meaning: 'The cluster to join, by name or ARN',
+    meaning: 'The cluster to join, by name or ARN; empty means the one that the host joined',
     defaultText: 'default',
     unit: '',
     read: readText,
   }),
   backendOrigin: variable({
     name: 'ECS_BACKEND_HOST',
-    meaning: 'Where the controller answers; without a scheme it is https',
+    meaning:
+      'Where the controller answers; without a scheme it is https; empty means where the host joined. Plain HTTP is for ' +
+      'loopback',
     defaultText: 'http://127.0.0.1:51700',
     unit: '',
     read: readOrigin,
     fatal: true,
   }),
+  caFile: variable({
+    name: 'GANTRY_CA_FILE',
+    otherName: 'AWS_CA_BUNDLE',
+    meaning:
+      'A PEM file with the CA that alone is believed for the controller; empty means the one that was pinned when the ' +
+      'host joined, and for a host that has not joined those of the system',
+    defaultText: '',
+    unit: '',
+    read: readOptionalText,
+  }),
+  insecureBackend: flag(
+    'GANTRY_INSECURE_BACKEND',
+    'Call a controller on another host by plain HTTP, where whoever is on the way can read and change all; for labs',
+  ),
+  keyRotationMs: duration(
+    'GANTRY_KEY_ROTATION_INTERVAL',
+    '24h',
+    '1s',
+    'How old the keys of a host that has joined get before the agent changes them',
+  ),
   region: variable({
     name: 'AWS_DEFAULT_REGION',
     otherName: 'AWS_REGION',
@@ -114,7 +136,9 @@ export const variables = {
   }),
   credentialsFile: variable({
     name: 'AWS_SHARED_CREDENTIALS_FILE',
-    meaning: 'A file with the keys in profile [default], readable by its owner alone; read again for each use',
+    meaning:
+      'A file with the keys in profile [default], readable by its owner alone, and read again for each use; empty means ' +
+      'the keys that the host got when it joined',
     defaultText: '',
     unit: '',
     read: readOptionalText,

@@ -21,10 +21,18 @@ export const configFileDefault = '/etc/ecs/ecs.config'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Throws an Error, with what to do about it, for a bad value of a variable that is marked fatal. */
-export function readConfig(environment: Environment, fileText: string): { config: AgentConfig; warnings: string[] } {
+/**
+ * Throws an Error, with what to do about it, for a bad value of a variable that is marked fatal. `joined` is what a host
+ * that has joined was told: it holds where nothing else is said.
+ */
+export function readConfig(
+  environment: Environment,
+  fileText: string,
+  joined: Readonly<Record<string, string>> = {},
+): { config: AgentConfig; warnings: string[] } {
   const warnings: string[] = []
-  const settings = { ...readConfigFile(fileText, warnings), ...definedOf(environment) }
+  const given = { ...readConfigFile(fileText, warnings), ...definedOf(environment) }
+  const settings = { ...given, ...joinedDefaults(given, joined) }
   const values = Object.fromEntries(
     Object.entries(variables).map(([key, one]) => [key, readVariable(one, settings, warnings)]),
   ) as unknown as Values
@@ -60,6 +68,19 @@ function readAuths(type: string, data: string, warnings: string[]): readonly Reg
     warnings.push(`ECS_ENGINE_AUTH_DATA can't be used: ${why}. Private registries will refuse pulls until it is right.`)
     return []
   }
+}
+
+/** A variable that is empty says nothing, and so does one whose other name is set. */
+function joinedDefaults(
+  given: Readonly<Record<string, string>>,
+  joined: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const isSaid = (name: string | undefined): boolean => name !== undefined && (given[name] ?? '') !== ''
+  const silent = Object.values(variables).filter(
+    (one: Variable<unknown>) => !isSaid(one.name) && !isSaid(one.otherName),
+  )
+  const names = new Set(silent.map(({ name }) => name))
+  return Object.fromEntries(Object.entries(joined).filter(([name]) => names.has(name)))
 }
 
 function definedOf(environment: Environment): Record<string, string> {

@@ -15,8 +15,8 @@ export function credentialsSource(
       return { accessKeyId, secretAccessKey, sessionToken }
     if (credentialsFile !== undefined) return credentialsInFile(credentialsFile)
     throw new Error(
-      'The agent has no keys to sign with. Set AWS_SHARED_CREDENTIALS_FILE to the agent-credentials file that the ' +
-        'controller wrote into its data directory, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
+      'The agent has no keys to sign with: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together. Set both or neither; ' +
+        'without, the host joins its controller with a line that `npx gantry join-token` prints there.',
     )
   }
 }

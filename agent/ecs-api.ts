@@ -1,22 +1,32 @@
-/** Calls of the ECS API, signed: the few that an agent makes. Bare node:http, as memory is a budget here. */
+/** Calls of the controller's APIs, signed: the few that an agent makes. Bare node:http, as memory is a budget here. */
 import { request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import type { RequestOptions } from 'node:https'
 import { signRequest } from '../proto/sigv4.ts'
+import type { Credentials } from '../proto/sigv4.ts'
 import type { Clock } from '../proto/world.ts'
+import { type ControllerTrust, explainTlsError, systemTrust } from './controller-trust.ts'
 import type { CredentialsSource } from './credentials.ts'
+import type { HostKeyring } from './host-keyring.ts'
 
 /** Source: amazon-ecs-agent 1.105, the API client's own timeout. */
 const callTimeoutMs = 42_000
 const answerBytesMax = 4 * 1024 * 1024
 /** Beyond this the controller refuses a signature as stale. */
 const clockSkewMaxMs = 15 * 60_000
+/** The controller knows no such keys. */
+export const unknownKeysCode = 'UnrecognizedClientException'
 
 export interface ApiOptions {
   readonly origin: string
   readonly region: string
   readonly credentials: CredentialsSource
   readonly clock: Clock
+  /** Whose certificates are believed; the system's CAs where nothing is said. */
+  readonly trust?: ControllerTrust | undefined
+  /** The keys of a host that has joined: told which of them the controller takes. */
+  readonly keyring?: HostKeyring | undefined
 }
 
 export type CallApi = (
@@ -51,32 +61,79 @@ export class ApiCallError extends Error {
 }
 
 export function openApi(options: ApiOptions): CallApi {
-  return async (operation, input, timeoutMs = callTimeoutMs) => {
-    const body = JSON.stringify(input)
-    const headers = signRequest({
-      method: 'POST',
-      url: `${options.origin}/`,
+  return async (operation, input, timeoutMs = callTimeoutMs) =>
+    signedCall(options, {
+      operation,
+      path: '/',
       headers: {
         'content-type': 'application/x-amz-json-1.1',
         'x-amz-target': `AmazonEC2ContainerServiceV20141113.${operation}`,
       },
-      body,
-      credentials: await options.credentials(),
-      region: options.region,
-      service: 'ecs',
-      now: options.clock.now(),
+      body: JSON.stringify(input),
+      timeoutMs,
     })
-    const answer = await post(options.origin, headers, body, timeoutMs).catch((error: unknown) => {
-      const why = error instanceof Error ? error.message : String(error)
-      throw new ApiCallError(
-        undefined,
-        `The controller at ${options.origin} does not answer ${operation}: ${why}. ` +
-          'Check that it runs and that ECS_BACKEND_HOST is its address.',
-        { cause: error, isTimeout: error instanceof Error && /^(?:Abort|Timeout)Error$/.test(error.name) },
-      )
-    })
-    return readAnswer(operation, answer, options)
+}
+
+/** A POST of the controller's REST API. Throws ApiCallError. */
+export async function postRest(
+  options: ApiOptions,
+  path: string,
+  input: object,
+): Promise<Readonly<Record<string, unknown>>> {
+  const headers = { 'content-type': 'application/json' }
+  return signedCall(options, { operation: path, path, headers, body: JSON.stringify(input), timeoutMs: callTimeoutMs })
+}
+
+interface Call {
+  /** As messages name it. */
+  readonly operation: string
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly timeoutMs: number
+}
+
+async function signedCall(options: ApiOptions, call: Call): Promise<Readonly<Record<string, unknown>>> {
+  const { keyring } = options
+  for (;;) {
+    const credentials = await options.credentials()
+    const answer = await send(options, call, credentials)
+    try {
+      const value = readAnswer(call.operation, answer, options)
+      keyring?.accepted(credentials.accessKeyId)
+      return value
+    } catch (error) {
+      const isUnknown = error instanceof ApiCallError && error.code === unknownKeysCode
+      // With another pair at hand the call is made once more: it was refused before anything was done.
+      if (isUnknown && keyring?.refused(credentials.accessKeyId) === 'again') continue
+      if (!isUnknown) keyring?.accepted(credentials.accessKeyId)
+      throw error
+    }
   }
+}
+
+async function send(options: ApiOptions, call: Call, credentials: Credentials): Promise<Answer> {
+  const { origin, clock, trust = systemTrust } = options
+  const headers = signRequest({
+    method: 'POST',
+    url: `${origin}${call.path}`,
+    headers: call.headers,
+    body: call.body,
+    credentials,
+    region: options.region,
+    service: 'ecs',
+    now: clock.now(),
+  })
+  return post(`${origin}${call.path}`, trust, headers, call.body, call.timeoutMs).catch((error: unknown) => {
+    const why = error instanceof Error ? error.message : String(error)
+    throw new ApiCallError(
+      undefined,
+      explainTlsError(error, { origin, trust, now: clock.now() }) ??
+        `The controller at ${origin} does not answer ${call.operation}: ${why}. ` +
+          'Check that it runs and that ECS_BACKEND_HOST is its address.',
+      { cause: error, isTimeout: error instanceof Error && /^(?:Abort|Timeout)Error$/.test(error.name) },
+    )
+  })
 }
 
 interface Answer {
@@ -86,16 +143,28 @@ interface Answer {
   readonly text: string
 }
 
-async function post(origin: string, headers: Record<string, string>, body: string, timeoutMs: number): Promise<Answer> {
+async function post(
+  url: string,
+  trust: ControllerTrust,
+  headers: Record<string, string>,
+  body: string,
+  timeoutMs: number,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const request = origin.startsWith('https:') ? httpsRequest : httpRequest
+    const isSecure = url.startsWith('https:')
     const signal = AbortSignal.timeout(timeoutMs)
-    const call = request(`${origin}/`, { method: 'POST', headers, signal }, (response) => {
+    const options = { method: 'POST', headers, signal, ...(isSecure && tlsOf(trust)) }
+    const call = (isSecure ? httpsRequest : httpRequest)(url, options, (response) => {
       readBody(response).then((text) => resolve(answerOf(response, text)), reject)
     })
     call.on('error', reject)
     call.end(body)
   })
+}
+
+function tlsOf(trust: ControllerTrust): RequestOptions {
+  const { ca, ...rest } = trust.tls()
+  return { ...rest, ...(ca !== undefined && { ca: [...ca] }) }
 }
 
 function answerOf({ statusCode = 0, headers }: IncomingMessage, text: string): Answer {

@@ -2,8 +2,9 @@
  * Which container instance this directory belongs to. It is a file apart from the journal, so that an agent whose
  * journal is lost is still the same instance, and adopts the containers that carry its ARN.
  */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { writeDurably } from './durable-file.ts'
 
 export interface Identity {
   /** As ECS_CLUSTER named it: name or ARN. */
@@ -38,22 +39,7 @@ export function readIdentity(directory: string): Identity | undefined {
 
 /** Durable when it returns, and never half-written. */
 export function writeIdentity(directory: string, identity: Identity): void {
-  const path = join(directory, fileName)
-  const fresh = `${path}.new`
-  const file = openSync(fresh, 'w', 0o600)
-  try {
-    writeSync(file, `${JSON.stringify(identity, undefined, 2)}\n`)
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
-  renameSync(fresh, path)
-  const parent = openSync(directory, 'r')
-  try {
-    fsyncSync(parent)
-  } finally {
-    closeSync(parent)
-  }
+  writeDurably(join(directory, fileName), `${JSON.stringify(identity, undefined, 2)}\n`)
 }
 
 function parsed(text: string): Identity | undefined {

@@ -10,9 +10,12 @@ import type { IncomingMessage } from 'node:http'
 import { frameBytesMax, parseFrame, writeFrame } from '../proto/acs.ts'
 import { complaintsTo } from './complaints.ts'
 import type { Complaints } from './complaints.ts'
+import { type ControllerTrust, explainTlsError, systemTrust } from './controller-trust.ts'
 import type { Frame } from '../proto/acs.ts'
 import { signRequest } from '../proto/sigv4.ts'
 import type { CredentialsSource } from './credentials.ts'
+import { unknownKeysCode } from './ecs-api.ts'
+import { type HostKeyring, revokedWaitMs } from './host-keyring.ts'
 import type { Log } from './log.ts'
 import type { Timers } from './timers.ts'
 
@@ -72,6 +75,10 @@ export interface LinkOptions {
   readonly dockerVersion: string
   readonly region: string
   readonly credentials: CredentialsSource
+  /** Whose certificates are believed; the system's CAs where nothing is said. */
+  readonly trust?: ControllerTrust | undefined
+  /** The keys of a host that has joined. */
+  readonly keyring?: HostKeyring | undefined
   readonly now: () => number
   readonly random: () => number
   readonly timers: Timers
@@ -90,6 +97,9 @@ export interface SocketOptions {
   readonly perMessageDeflate: false
   readonly maxPayload: number
   readonly handshakeTimeout: number
+  readonly ca?: string[]
+  readonly rejectUnauthorized: boolean
+  readonly minVersion: 'TLSv1.2'
 }
 
 export interface Link {
@@ -102,17 +112,23 @@ export interface Link {
 /** A signed WebSocket of one of Gantry's own channels, being opened: its events say how that goes. */
 export async function openSignedSocket(
   url: string,
-  by: { readonly region: string; readonly credentials: CredentialsSource; readonly now: () => number },
+  by: {
+    readonly region: string
+    readonly credentials: CredentialsSource
+    readonly trust?: ControllerTrust | undefined
+    readonly now: () => number
+  },
   frameBytes: number,
 ): Promise<WebSocket> {
   const credentials = await by.credentials()
   const signed = { method: 'GET', url, headers: {}, credentials, region: by.region, service: 'ecs', now: by.now() }
-  return new WebSocket(url, {
-    headers: signRequest(signed),
-    perMessageDeflate: false,
-    maxPayload: frameBytes,
-    handshakeTimeout: handshakeTimeoutMs,
-  })
+  return new WebSocket(url, socketOptions(signRequest(signed), frameBytes, by.trust))
+}
+
+function socketOptions(headers: Record<string, string>, maxPayload: number, trust = systemTrust): SocketOptions {
+  const { ca, ...tls } = trust.tls()
+  const limits = { perMessageDeflate: false, maxPayload, handshakeTimeout: handshakeTimeoutMs } as const
+  return { headers, ...limits, ...tls, ...(ca !== undefined && { ca: [...ca] }) }
 }
 
 /** Connects, and goes on doing so until it is closed. */
@@ -186,30 +202,26 @@ class LinkKeeper implements Link {
     this.#registerFirst = false
     const endpoint = await this.#options.discover(this.#askAgain)
     const url = this.#urlAt(endpoint)
-    const headers = signRequest({
-      method: 'GET',
-      url,
-      headers: {},
-      credentials: await credentials(),
-      region,
-      service: 'ecs',
-      now: now(),
-    })
+    const keys = await credentials()
+    const signed = { method: 'GET', url, headers: {}, credentials: keys, region, service: 'ecs', now: now() }
     if (this.#closed) return
     const open = this.#options.openSocket ?? ((address, settings) => new WebSocket(address, settings))
-    const socket = open(url, {
-      headers,
-      perMessageDeflate: false,
-      maxPayload: frameBytesMax,
-      handshakeTimeout: handshakeTimeoutMs,
-    })
+    const { trust } = this.#options
+    const socket = open(url, socketOptions(signRequest(signed), frameBytesMax, trust))
     this.#socket = socket
     socket.on('open', () => this.#opened())
     socket.on('message', (data) => this.#received(data))
     socket.on('close', (code) => this.#ended(socket, code))
-    socket.on('unexpected-response', (_request, response) => this.#refused(socket, response))
+    socket.on('unexpected-response', (_request, response) => this.#refused(socket, response, keys.accessKeyId))
     // Each error is followed by a close, which is where the next step is taken.
-    socket.on('error', (error) => this.#complaints.warn({ error: error.message }, `The ${this.#name} channel failed.`))
+    socket.on('error', (error) => this.#failed(error, new URL(endpoint).origin))
+  }
+
+  #failed(error: Error, origin: string): void {
+    const { trust = systemTrust, now } = this.#options
+    const explained = explainTlsError(error, { origin, trust, now: now() })
+    if (explained === undefined) this.#complaints.warn({ error: error.message }, `The ${this.#name} channel failed.`)
+    else this.#complaints.error({ error: error.message }, explained)
   }
 
   #urlAt(endpoint: string): string {
@@ -274,13 +286,14 @@ class LinkKeeper implements Link {
   }
 
   /** The handshake was answered with something else than an upgrade: the body says why. */
-  #refused(socket: WebSocket, response: IncomingMessage): void {
+  #refused(socket: WebSocket, response: IncomingMessage, accessKeyId: string): void {
     const chunks: Buffer[] = []
     response.on('data', (chunk: Buffer) => {
       if (chunks.length < 64) chunks.push(chunk)
     })
     response.on('end', () => {
       const body = Buffer.concat(chunks).toString('utf8').slice(0, 1000)
+      if (body.includes(unknownKeysCode)) this.#options.keyring?.refused(accessKeyId)
       if (body.includes('InactiveInstanceException')) {
         this.#waitMs = inactiveInstanceWaitMs
         this.#options.log.error(
@@ -320,8 +333,9 @@ class LinkKeeper implements Link {
 
   #reconnectLater(): void {
     if (this.#closed) return
-    const { timers, random } = this.#options
-    const waitMs = this.#waitMs ?? this.#backoffMs * (0.8 + 0.4 * random())
+    const { timers, random, keyring } = this.#options
+    const isRevoked = keyring?.isRevoked() === true
+    const waitMs = this.#waitMs ?? (isRevoked ? revokedWaitMs : this.#backoffMs) * (0.8 + 0.4 * random())
     this.#waitMs = undefined
     const { backoffFactor, backoffMaxMs } = this.#manner
     const mostMs = this.#isRefused ? Math.max(refusedBackoffMaxMs, backoffMaxMs) : backoffMaxMs

@@ -8,7 +8,9 @@ import type { Frame } from '../proto/acs.ts'
 import { logChannelPath, logFrameBytesMax } from '../proto/logs.ts'
 import { complaintsTo } from './complaints.ts'
 import type { Complaints } from './complaints.ts'
+import type { ControllerTrust } from './controller-trust.ts'
 import type { CredentialsSource } from './credentials.ts'
+import { type HostKeyring, revokedWaitMs } from './host-keyring.ts'
 import { openSignedSocket } from './link.ts'
 import type { Log } from './log.ts'
 import type { Timers } from './timers.ts'
@@ -20,6 +22,8 @@ export interface LogLinkOptions {
   readonly containerInstanceArn: string
   readonly region: string
   readonly credentials: CredentialsSource
+  readonly trust?: ControllerTrust | undefined
+  readonly keyring?: HostKeyring | undefined
   readonly now: () => number
   readonly random: () => number
   readonly timers: Timers
@@ -163,8 +167,8 @@ class Keeper implements LogLink {
 
   #later(): void {
     if (this.#closed) return
-    const { timers, random } = this.#options
-    const waitMs = this.#backoffMs * (0.8 + 0.4 * random())
+    const { timers, random, keyring } = this.#options
+    const waitMs = (keyring?.isRevoked() === true ? revokedWaitMs : this.#backoffMs) * (0.8 + 0.4 * random())
     this.#backoffMs = Math.min(this.#backoffMs * 1.5, Math.max(this.#backoffMs, backoffMaxMs))
     this.#cancelNext = timers.after(waitMs, () => this.#connect())
   }

@@ -5,6 +5,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { hostKeysPath } from '../proto/joining.ts'
 import { findAbilities } from './abilities.ts'
 import type { HostAbilities } from './abilities.ts'
 import { instanceAttributes } from './attributes.ts'
@@ -14,8 +15,8 @@ import type { AgentConfig } from './config.ts'
 import type { PortRange } from './config-values.ts'
 import { startContainerServices } from './container-services.ts'
 import type { ContainerServices } from './container-services.ts'
-import { credentialsSource } from './credentials.ts'
-import type { CredentialsSource } from './credentials.ts'
+import { AccessError, openControllerAccess } from './controller-access.ts'
+import type { ControllerAccess } from './controller-access.ts'
 import { lockDirectory } from './directory-lock.ts'
 import type { DirectoryLock } from './directory-lock.ts'
 import { defaultEngineLimits } from './docker-limits.ts'
@@ -23,8 +24,9 @@ import { openDocker } from './docker.ts'
 import type { Journal } from './decide/journal-records.ts'
 import { backInUse } from './drain.ts'
 import type { DrainOptions } from './drain.ts'
-import { openApi } from './ecs-api.ts'
-import type { CallApi } from './ecs-api.ts'
+import { openApi, postRest } from './ecs-api.ts'
+import type { ApiOptions, CallApi } from './ecs-api.ts'
+import { type Exit, endOnSignal } from './end-on-signal.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
@@ -33,7 +35,9 @@ import { listeningPorts } from './host-ports.ts'
 import { readIdentity } from './identity.ts'
 import { startIntrospection } from './introspection.ts'
 import { openIp } from './ip-command.ts'
+import { JoinedIdentityError } from './joined-identity.ts'
 import { openJournal } from './journal.ts'
+import { hostKeysAnswer, startKeyRotation } from './key-rotation.ts'
 import type { Link } from './link.ts'
 import { openLog } from './log.ts'
 import { startTaskNetworks } from './network-upkeep.ts'
@@ -57,24 +61,28 @@ const version = readVersion()
 const clock = { now: () => Date.now() }
 const startsMax = 32
 
-/** Ends the process, with this exit code. */
-export type Exit = (code: number) => never
-
 /** Resolves once the agent is registered and its channel is being kept. A start that fails says why and ends. */
 export async function runAgent(env: NodeJS.ProcessEnv, exit: Exit): Promise<void> {
   let log = openLog('info')
   try {
-    const { config, warnings } = readConfig(env, readConfigFile(env[configFileVariable]))
+    const fileText = readConfigFile(env[configFileVariable])
+    const { config, warnings } = readConfig(env, fileText)
     log = openLog(config.logLevel)
     for (const warning of warnings) log.warn({}, warning)
     const lock = lockDirectory(config.dataDirectory)
     const systemd = await openSdNotify({ env, timers: realTimers, pid: process.pid })
-    await run({ config, lock, log, systemd, exit })
+    const withJoined = (joined: Readonly<Record<string, string>>): AgentConfig =>
+      readConfig(env, fileText, joined).config
+    await run({ config, withJoined, lock, log, systemd, exit })
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     log.fatal({ stack: error instanceof Error ? error.stack : undefined }, message)
-    exit(error instanceof ClusterMismatch ? exitForGood : exitRetry)
+    exit(isForAPerson(error) ? exitForGood : exitRetry)
   }
+}
+
+function isForAPerson(error: unknown): boolean {
+  return error instanceof ClusterMismatch || error instanceof AccessError || error instanceof JoinedIdentityError
 }
 
 /** What all parts are made from, once the engine has answered. */
@@ -88,7 +96,7 @@ interface Base {
   readonly portRange: PortRange
   readonly abilities: HostAbilities
   readonly journal: Journal
-  readonly credentials: CredentialsSource
+  readonly access: ControllerAccess
   readonly callApi: CallApi
   readonly upkeep: Upkeep
   readonly services: ContainerServices
@@ -107,17 +115,19 @@ interface Channel {
 
 interface Run {
   readonly config: AgentConfig
+  /** With what the host was told when it joined. */
+  readonly withJoined: (joined: Readonly<Record<string, string>>) => AgentConfig
   readonly lock: DirectoryLock
   readonly log: Log
   readonly systemd: SdNotify
   readonly exit: Exit
 }
 
-async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
+async function run({ config: given, withJoined, lock, log, systemd, exit }: Run): Promise<void> {
   const ends: (() => unknown)[] = [() => lock.release()]
   let drain: (() => Promise<void>) | undefined
   const startDrain = async (): Promise<void> => {
-    systemd.stopping(drain === undefined ? 0 : config.drainTimeoutMs + 30_000)
+    systemd.stopping(drain === undefined ? 0 : given.drainTimeoutMs + 30_000)
     await drain?.()
   }
   endOnSignal(ends, startDrain, log, exit)
@@ -126,7 +136,18 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     () => channel.turn?.beat() ?? clock.now(),
     () => `${channel.doing}; ${channel.turn?.tasks().length ?? 0} tasks`,
   )
-  const base = await prepare(config, log, channel, systemd)
+  const access = await openControllerAccess({
+    config: given,
+    withJoined,
+    timers: realTimers,
+    log,
+    onWait() {
+      channel.doing = 'waits to be joined to a controller (gantry join)'
+      systemd.ready()
+    },
+  })
+  const { config } = access
+  const base = await prepare(access, log, channel, systemd)
   ends.unshift(() => base.journal.close())
   ends.unshift(() => base.upkeep.close())
   ends.unshift(() => base.services.close())
@@ -173,6 +194,7 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
     closeChannels = open(registered, turn)
   }
   ends.unshift(sweepVolumes(base, registered))
+  ends.unshift(rotateKeys(base, registered, exit))
   const drainAgain = backInUse(drainOptions(base, registered))
   if (config.drainOnStop) drain = drainAgain
   base.services.onceChanged(() => {
@@ -181,6 +203,30 @@ async function run({ config, lock, log, systemd, exit }: Run): Promise<void> {
       (error: unknown) => log.warn({ err: error }, 'The host could not be registered again with what it can do now.'),
     )
   })
+}
+
+/** Nothing to do for an agent whose keys were given to it by settings. */
+function rotateKeys({ config, access, callApi, log }: Base, containerInstance: string, exit: Exit): () => void {
+  const { keyring } = access
+  if (keyring === undefined) return () => undefined
+  return startKeyRotation({
+    keyring,
+    intervalMs: config.keyRotationMs,
+    askForKeys: async () => hostKeysAnswer(await postRest(apiOptions(access), hostKeysPath, {})),
+    useKeys: async () => callApi('DiscoverPollEndpoint', { cluster: config.cluster, containerInstance }),
+    timers: realTimers,
+    now: clock.now,
+    random: Math.random,
+    log,
+    onJoinedAnew() {
+      log.warn({}, 'This host has joined anew; the agent starts again with what it was given. Containers go on.')
+      exit(exitRetry)
+    },
+  })
+}
+
+function apiOptions({ config, credentials, trust, keyring }: ControllerAccess): ApiOptions {
+  return { origin: config.backendOrigin, region: config.region, credentials, clock, trust, keyring }
 }
 
 function sweepVolumes({ engine, channel, log }: Base, containerInstanceArn: string): () => void {
@@ -204,7 +250,8 @@ function drainOptions({ config, callApi, channel, log }: Base, containerInstance
   return { callApi, cluster, containerInstanceArn, directory, serviceTasks, timeoutMs, now, timers: realTimers, log }
 }
 
-async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd: SdNotify): Promise<Base> {
+async function prepare(access: ControllerAccess, log: Log, channel: Channel, systemd: SdNotify): Promise<Base> {
+  const { config } = access
   const engine = openDocker(config.dockerHost, {
     ...defaultEngineLimits,
     createMs: config.containerCreateTimeoutMs,
@@ -219,8 +266,7 @@ async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd:
     systemd.ready()
   })
   const portRange = config.dynamicHostPortRange ?? kernelPortRange()
-  const credentials = credentialsSource(config)
-  const callApi = openApi({ origin: config.backendOrigin, region: config.region, credentials, clock })
+  const callApi = openApi(apiOptions(access))
   const tasks = (): readonly TurnTask[] => channel.turn?.tasks() ?? []
   const { now } = clock
   const [abilities, services] = await Promise.all([
@@ -238,7 +284,7 @@ async function prepare(config: AgentConfig, log: Log, channel: Channel, systemd:
     timers: realTimers,
     log,
   })
-  const parts = { abilities, journal, credentials, callApi, upkeep, services, channel }
+  const parts = { abilities, journal, access, callApi, upkeep, services, channel }
   return { config, log, host, engine, engineInfo, portRange, ...parts }
 }
 
@@ -254,6 +300,7 @@ async function register(base: Base): Promise<string> {
     ]),
     gpuIds: base.abilities.gpus.ids,
     callApi,
+    isRevoked: () => base.access.keyring?.isRevoked() === true,
     timers: realTimers,
     log,
     uuid: randomUUID,
@@ -339,33 +386,6 @@ async function answeringEngine(engine: Engine, config: AgentConfig, log: Log, on
   }
 }
 
-/** Containers go on; the next agent in this directory takes them up again. */
-function endOnSignal(ends: readonly (() => unknown)[], drain: () => Promise<void>, log: Log, exit: Exit): void {
-  const end = once((signal: string) => {
-    log.info({ signal }, 'Gantry agent ends; the containers go on.')
-    // What hangs is left behind: the journal is durable at every instant.
-    setTimeout(() => exit(0), 2_000)
-    endAll(ends).then(
-      () => exit(0),
-      () => exit(0),
-    )
-  })
-  const drainFirst = once((signal: string) => void drain().finally(() => end(signal)))
-  let signals = 0
-  // The second signal means it: whoever gives it does not wait for the tasks to leave.
-  const onSignal = (signal: string): void => {
-    signals += 1
-    if (signals === 1) drainFirst(signal)
-    else end(signal)
-  }
-  process.on('SIGTERM', () => onSignal('SIGTERM'))
-  process.on('SIGINT', () => onSignal('SIGINT'))
-}
-
-async function endAll(ends: readonly (() => unknown)[]): Promise<void> {
-  for (const end of ends) await end()
-}
-
 /** Region and account are the controller's own, and stand in the ARN that it gave. */
 function worldOf(containerInstanceArn: string) {
   const [, , , region = '', account = ''] = containerInstanceArn.split(':')
@@ -398,15 +418,4 @@ function readConfigFile(named: string | undefined): string {
 function readVersion(): string {
   const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8')
   return (JSON.parse(text) as { version: string }).version
-}
-
-function once<Arguments extends readonly unknown[]>(
-  work: (...given: Arguments) => void,
-): (...given: Arguments) => void {
-  let done = false
-  return (...given) => {
-    if (done) return
-    done = true
-    work(...given)
-  }
 }

@@ -5,6 +5,7 @@ import { complaintsTo } from './complaints.ts'
 import { ApiCallError } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { HostFacts } from './host-facts.ts'
+import { revokedWaitMs } from './host-keyring.ts'
 import { readIdentity, writeIdentity } from './identity.ts'
 import type { Identity } from './identity.ts'
 import type { Log } from './log.ts'
@@ -31,6 +32,8 @@ export interface RegisterOptions {
   /** Epoch milliseconds; the clock of the machine unless given. */
   readonly now?: (() => number) | undefined
   readonly random: () => number
+  /** The controller takes no keys of this host. */
+  readonly isRevoked?: (() => boolean) | undefined
   /** Where the host keeps who it is: by default a file in the data directory. */
   readonly identity?: IdentityStore | undefined
 }
@@ -74,6 +77,7 @@ export async function registerInstance(options: RegisterOptions): Promise<string
         continue
       }
       waitMs = Math.min(waitMs, error.code === undefined ? unansweredRetryMaxMs : retryMaxMs)
+      if (options.isRevoked?.() === true) waitMs = revokedWaitMs
       complaints.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
     }
     await pause(options, waitMs)
@@ -153,6 +157,8 @@ export function endpointDiscovery(options: {
   readonly containerInstanceArn: string
   readonly cluster: string
   readonly now: () => number
+  /** Where the controller answers: one that is called by TLS can't send the agent elsewhere without it. */
+  readonly origin?: string | undefined
   /** `endpoint`, the control channel's, where it is absent. */
   readonly member?: 'endpoint' | 'telemetryEndpoint' | undefined
 }): (again: boolean) => Promise<string> {
@@ -166,6 +172,13 @@ export function endpointDiscovery(options: {
       const endpoint = answer[member]
       if (typeof endpoint !== 'string') {
         throw new ApiCallError(undefined, `DiscoverPollEndpoint was answered without ${member}.`)
+      }
+      if (options.origin?.startsWith('https:') === true && !/^(?:https|wss):/.test(endpoint)) {
+        throw new ApiCallError(
+          undefined,
+          `The controller at ${options.origin} names a channel without TLS, ${endpoint}, and this agent opens none. Set ` +
+            "GANTRY_ADVERTISE in the controller's settings to an address that begins with https://, or remove it.",
+        )
       }
       known = { endpoint, at: options.now() }
     } catch (error) {

@@ -5,6 +5,7 @@
 import type { Frame } from '../proto/acs.ts'
 import { streamChannelPath, streamFrameBytesMax } from '../proto/streams.ts'
 import type { GantryStreamRequest } from '../proto/streams.ts'
+import type { ControllerTrust } from './controller-trust.ts'
 import type { CredentialsSource } from './credentials.ts'
 import type { EngineStreams } from './engine-streams.ts'
 import { openExecEnds } from './exec-ends.ts'
@@ -27,6 +28,7 @@ export interface StreamsOptions {
   readonly containerInstanceArn: string
   readonly region: string
   readonly credentials: CredentialsSource
+  readonly trust?: ControllerTrust | undefined
   readonly now: () => number
   readonly timers: Timers
   readonly log: Log

@@ -1,8 +1,10 @@
 /** The telemetry channel: the socket that is kept up, and what is published on it. */
 import { randomUUID } from 'node:crypto'
+import type { ControllerTrust } from './controller-trust.ts'
 import type { CredentialsSource } from './credentials.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { Engine } from './engine.ts'
+import type { HostKeyring } from './host-keyring.ts'
 import { startLink } from './link.ts'
 import type { Link } from './link.ts'
 import type { Log } from './log.ts'
@@ -17,6 +19,9 @@ export interface TelemetryChannelOptions {
   readonly containerInstanceArn: string
   readonly region: string
   readonly credentials: CredentialsSource
+  readonly trust?: ControllerTrust | undefined
+  readonly keyring?: HostKeyring | undefined
+  readonly origin?: string | undefined
   readonly callApi: CallApi
   readonly agentVersion: string
   readonly agentHash: string
@@ -33,7 +38,7 @@ export interface TelemetryChannelOptions {
 }
 
 export function startTelemetryChannel(options: TelemetryChannelOptions): { close(): void } {
-  const { cluster, containerInstanceArn, callApi, engine, stats, tasks, now, timers } = options
+  const { cluster, containerInstanceArn, engine, stats, tasks, now, timers } = options
   let link: Link | undefined
   const telemetry = startTelemetry({
     publisher: { cluster, containerInstance: containerInstanceArn, uuid: randomUUID },
@@ -54,7 +59,7 @@ export function startTelemetryChannel(options: TelemetryChannelOptions): { close
   link = startLink({
     ...options,
     channel: 'telemetry',
-    discover: endpointDiscovery({ callApi, containerInstanceArn, cluster, now, member: 'telemetryEndpoint' }),
+    discover: endpointDiscovery({ ...options, member: 'telemetryEndpoint' }),
     onFrame: (frame) => telemetry.onFrame(frame),
     onConnected: () => telemetry.linkUp(),
     onDisconnected: () => telemetry.linkDown(),
