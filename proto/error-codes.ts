@@ -83,6 +83,7 @@ export const secretsManagerErrorCodes = {
   InvalidRequestException: 400,
   MalformedPolicyDocumentException: 400,
   PreconditionNotMetException: 400,
+  PublicPolicyException: 400,
   ResourceExistsException: 400,
   ValidationException: 400,
 } as const
@@ -96,6 +97,7 @@ export const ssmErrorCodes = {
   InvalidFilterValue: 400,
   InvalidKeyId: 400,
   InvalidNextToken: 400,
+  InvalidPolicyTypeException: 400,
   InvalidResourceId: 400,
   InvalidResourceType: 400,
   ParameterAlreadyExists: 400,

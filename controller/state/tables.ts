@@ -34,6 +34,8 @@ import {
   type UserRow,
 } from './iam-tables.ts'
 import { phaseOf } from './service-phase.ts'
+import { type SecretRow, secretsmanagerIndexes, type SecretVersionRow } from './secretsmanager-tables.ts'
+import { type ParameterRow, type ParameterVersionRow, ssmIndexes } from './ssm-tables.ts'
 import type { AddressRow, SubnetRow } from './subnet-tables.ts'
 
 /** Key: the cluster's name. Counts are not stored: they are read from the indexes when asked. */
@@ -252,6 +254,10 @@ export interface Tables {
   address: AddressRow
   fileSystem: FileSystemRow
   accessPoint: AccessPointRow
+  parameter: ParameterRow
+  parameterVersion: ParameterVersionRow
+  secret: SecretRow
+  secretVersion: SecretVersionRow
   user: UserRow
   accessKey: AccessKeyRow
   role: RoleRow
@@ -363,6 +369,8 @@ export const indexes = {
     byFileSystem: (row: AccessPointRow) => row.fileSystemId,
   },
   ...iamIndexes,
+  ...secretsmanagerIndexes,
+  ...ssmIndexes,
 } as const satisfies { [T in TableName]: Record<string, (row: Tables[T]) => string | undefined> }
 
 export type IndexName<T extends TableName> = keyof (typeof indexes)[T] & string
