@@ -109,7 +109,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
-  const authenticator = createAuthenticator(credentials, config)
+  const authenticator = createAuthenticator({ credentials, place: config, reader: turn.reader, vault: keyring })
   const access = createAccess()
   const logLimits = {
     bytesMax: config.logStoreBytes,

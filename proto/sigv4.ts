@@ -107,17 +107,31 @@ const headersNotSigned = ['authorization', 'connection', 'content-length', 'expe
 
 /**
  * Verifies a request's signature and its age, and answers whose it is. A WebSocket's handshake is a request with an
- * empty body. `secretOf` answers undefined for a key that doesn't exist, or doesn't go with its session token; `now` is in
- * epoch milliseconds. `keyOf` is for callers that keep signing keys: deriving one costs more than all the rest.
+ * empty body. `secretOf` answers undefined for a key that doesn't exist; `now` is in epoch milliseconds.
  *
  * Throws MissingAuthenticationTokenException, IncompleteSignatureException, UnrecognizedClientException or
  * InvalidSignatureException.
  */
 export function verifyRequest(
   request: RequestToVerify,
-  secretOf: (accessKeyId: string, sessionToken: string | undefined) => string | undefined,
+  secretOf: (accessKeyId: string) => string | undefined,
   now: number,
-  keyOf: (secret: string, scope: SigningScope, accessKeyId: string) => Uint8Array = deriveSigningKey,
+): Signer {
+  const keyOf = (signer: Signer & SigningScope): Uint8Array | undefined => {
+    const secret = secretOf(signer.accessKeyId)
+    return secret === undefined ? undefined : deriveSigningKey(secret, signer)
+  }
+  return verifySigner(request, keyOf, now)
+}
+
+/**
+ * As `verifyRequest`, for callers that look at the session token too and keep signing keys: deriving one costs more than
+ * all the rest. `keyOf` answers undefined for a key that may not sign.
+ */
+export function verifySigner(
+  request: RequestToVerify,
+  keyOf: (signer: Signer & SigningScope) => Uint8Array | undefined,
+  now: number,
 ): Signer {
   const questionMark = request.path.indexOf('?')
   const path = questionMark === -1 ? request.path : request.path.slice(0, questionMark)
@@ -125,13 +139,14 @@ export function verifyRequest(
   const claim = readClaim(request.headers, query)
   checkClaim(claim, request.headers)
   checkFreshness(claim, now)
-  const secret = secretOf(claim.accessKeyId, claim.sessionToken)
-  if (secret === undefined) {
+  const { accessKeyId, region, service, sessionToken, scopeDate } = claim
+  const signer = { accessKeyId, region, service, sessionToken }
+  const key = keyOf({ ...signer, scopeDate })
+  if (key === undefined) {
     throw new ApiError('UnrecognizedClientException', 'The security token included in the request is invalid.')
   }
   const bodyHash = sha256Hex(request.body ?? '')
   const canonical = canonicalRequest(request.method, path, request.headers, claim, bodyHash)
-  const key = keyOf(secret, claim, claim.accessKeyId)
   if (!constantTimeEqual(signatureOf(canonical, claim, key), claim.signature)) {
     throw invalidSignature(
       'The request signature we calculated does not match the signature you provided. Check your AWS Secret Access ' +
@@ -139,8 +154,7 @@ export function verifyRequest(
     )
   }
   checkBodyHash(claim, request.headers, bodyHash)
-  const { accessKeyId, region, service, sessionToken } = claim
-  return { accessKeyId, region, service, sessionToken }
+  return signer
 }
 
 function readClaim(headers: Headers, query: readonly Parameter[]): Claim {

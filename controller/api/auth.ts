@@ -1,11 +1,18 @@
 /**
- * Who calls. Every call is signed (SigV4), with one of the keys that the controller knows.
+ * Who calls. Every call is signed (SigV4) with a key that the controller knows: the root's, a host's, a user's, or that of
+ * a session, whose token tells all about it. Who it is is read from the rows at each call, so that what is withdrawn is
+ * withdrawn at once.
  */
 import { ApiError } from '../../proto/errors.ts'
 import type { ServiceName } from '../../proto/model/types.ts'
-import { verifyRequest } from '../../proto/sigv4.ts'
+import { deriveSigningKey, type Signer, type SigningScope, verifySigner } from '../../proto/sigv4.ts'
+import { type Caller, findCaller, type StaticCaller } from '../access/caller.ts'
 import type { Principal } from '../access/principal.ts'
+import { openSessionToken, type SessionContent } from '../access/session-token.ts'
 import type { ControllerCredentials } from '../credentials.ts'
+import { assumedRoleArn, rootArn } from '../iam/arns.ts'
+import type { Reader } from '../state/transaction.ts'
+import type { Vault } from '../state/vault.ts'
 
 /** A request as it came: the signature covers these very bytes. */
 export interface SignedRequest {
@@ -22,38 +29,77 @@ export interface Authenticator {
   authenticate(request: SignedRequest, now: number): Principal
 }
 
-export function createAuthenticator(
-  credentials: ControllerCredentials,
-  place: { readonly region: string; readonly account: string },
-): Authenticator {
-  const { root, agent } = credentials
-  const secrets = new Map([
-    [root.accessKeyId, root.secretAccessKey],
-    [agent.accessKeyId, agent.secretAccessKey],
-  ])
-  const { account } = place
-  const principals = new Map<string, Pick<Principal, 'kind' | 'arn' | 'userId' | 'hostId'>>([
-    [root.accessKeyId, { kind: 'root', arn: `arn:aws:iam::${account}:root`, userId: account }],
-    [
-      agent.accessKeyId,
-      {
-        kind: 'host',
-        arn: `arn:aws:sts::${account}:assumed-role/gantry-host/local`,
-        userId: 'gantry-host:local',
-        hostId: 'local',
-      },
-    ],
-  ])
+export interface AuthenticatorOptions {
+  readonly credentials: ControllerCredentials
+  readonly place: { readonly region: string; readonly account: string }
+  /** Committed state. */
+  readonly reader: Reader
+  readonly vault: Vault
+  /** Told of each call that was signed rightly. */
+  readonly noteUse?: ((principal: Principal, now: number) => void) | undefined
+}
+
+/** How many signing keys, and how many opened tokens, are kept so that they aren't computed again. */
+const keptMax = 4096
+/** What a vault seals of a session is some hundred bytes, with a session policy and tags a few thousand. */
+const tokenLengthMax = 16_384
+
+export function createAuthenticator(options: AuthenticatorOptions): Authenticator {
+  const { credentials, place, reader, vault } = options
+  const signingKeys = new Map<string, Uint8Array>()
+  const sessions = new Map<string, SessionContent>()
+  const sources = {
+    reader,
+    vault,
+    account: place.account,
+    statics: staticCallers(credentials, place.account),
+    openToken: (token: string): SessionContent | undefined =>
+      token.length > tokenLengthMax ? undefined : kept(sessions, token, () => openSessionToken(token, vault)),
+  }
   return {
     authenticate(request, now) {
-      const { accessKeyId, service, region } = verifyRequest(request, (id) => secrets.get(id), now)
-      const principal = principals.get(accessKeyId)
-      if (principal === undefined) {
-        throw new ApiError('UnrecognizedClientException', 'The security token included in the request is invalid.')
+      let caller: Caller | undefined
+      const keyOf = (signer: Signer & SigningScope): Uint8Array | undefined => {
+        const found = findCaller(sources, signer.accessKeyId, signer.sessionToken)
+        caller = found
+        if (found === undefined) return undefined
+        // An id never comes back with another secret, so it stands for the secret here.
+        const scope = [signer.accessKeyId, signer.scopeDate, signer.region, signer.service].join('/')
+        return kept(signingKeys, scope, () => deriveSigningKey(found.secret(), signer))
       }
-      return { ...principal, accessKeyId, signedFor: { service, region } }
+      const { accessKeyId, service, region } = verifySigner(request, keyOf, now)
+      if (caller === undefined) throw new Error('Bug: a signature was verified without a key.')
+      const principal: Principal = { ...caller.principal(now), accessKeyId, signedFor: { service, region } }
+      options.noteUse?.(principal, now)
+      return principal
     },
   }
+}
+
+/** The keys of the first start, which lie in files. */
+function staticCallers({ root, agent }: ControllerCredentials, account: string): ReadonlyMap<string, StaticCaller> {
+  const rootPrincipal = { kind: 'root', arn: rootArn({ account }), userId: account } as const
+  const localHost = {
+    kind: 'host',
+    arn: assumedRoleArn({ account }, 'gantry-host', 'local'),
+    userId: 'gantry-host:local',
+    hostId: 'local',
+  } as const
+  return new Map([
+    [root.accessKeyId, { secretAccessKey: root.secretAccessKey, principal: rootPrincipal }],
+    [agent.accessKeyId, { secretAccessKey: agent.secretAccessKey, principal: localHost }],
+  ])
+}
+
+/** What stands under the key, computed where it doesn't; the one that was added first makes room. */
+function kept<T>(values: Map<string, T>, key: string, compute: () => T | undefined): T | undefined {
+  const known = values.get(key)
+  if (known !== undefined) return known
+  const value = compute()
+  if (value === undefined) return undefined
+  if (values.size >= keptMax) for (const oldest of [...values.keys()].slice(0, keptMax / 4)) values.delete(oldest)
+  values.set(key, value)
+  return value
 }
 
 /** IAM and STS are one for all regions, and clients sign for this one wherever they are. */
