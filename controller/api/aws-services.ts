@@ -3,6 +3,7 @@
  * operations. One URL serves them all, as with every emulator's `--endpoint-url`.
  */
 import { ecsCodec } from '../../proto/codec/json.ts'
+import { createQueryCodec } from '../../proto/codec/query.ts'
 import { models } from '../../proto/model/model.ts'
 import type { ServiceModel } from '../../proto/model/model.ts'
 import type { ServiceName } from '../../proto/model/types.ts'
@@ -11,6 +12,7 @@ import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
 import { operations as ecsOperations } from '../ecs/operations.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { jsonWire, type Wire } from './wire-json.ts'
+import { queryWire } from './wire-query.ts'
 
 /**
  * A handler of any operation: the tables tie each one's types to its operation's name, and the codec of that same name
@@ -35,6 +37,8 @@ export interface AwsService {
 
 export const awsServices: readonly AwsService[] = [
   { name: 'ecs', model: models.ecs, wire: jsonWire(ecsCodec), handlers: handlersOf(ecsOperations) },
+  { name: 'iam', model: models.iam, wire: queryWire(createQueryCodec(models.iam)), handlers: {} },
+  { name: 'sts', model: models.sts, wire: queryWire(createQueryCodec(models.sts)), handlers: {} },
 ]
 
 const byTargetPrefix = new Map(awsServices.map((service) => [service.model.service.targetPrefix, service]))

@@ -14,7 +14,7 @@ import type { Vault } from '../state/vault.ts'
 import type { Turn } from '../turn.ts'
 import { type Authenticator, requireScope } from './auth.ts'
 import { type AwsService, serviceOf } from './aws-services.ts'
-import { headerText, type Protocol, readTarget, type RpcTarget, writeError } from './protocol.ts'
+import { headerText, readTarget, type RpcTarget, writeError } from './protocol.ts'
 import { originOf, type RpcAnswer, type RpcRequest } from './rpc-request.ts'
 
 export interface RpcServices {
@@ -51,12 +51,14 @@ export async function answerRpc(services: RpcServices, request: RpcRequest): Pro
     } else {
       services.log.debug({ requestId: request.requestId, operation: label, code: refusal.code }, refusal.message)
     }
-    return answerError(target.protocol, refusal, request.requestId)
+    return answerError(target, refusal, request.requestId)
   }
 }
 
-export function answerError(protocol: Protocol, error: ApiError, requestId: string): RpcAnswer {
-  const written = writeError(protocol, error, requestId)
+/** In the caller's protocol, and in the namespace of the service that it named. */
+export function answerError(target: RpcTarget, error: ApiError, requestId: string): RpcAnswer {
+  const { protocol, service } = target
+  const written = writeError(protocol, error, requestId, serviceOf(protocol, service)?.model.service.xmlNamespace)
   return { status: error.httpStatus, contentType: written.contentType, body: Buffer.from(written.body) }
 }
 

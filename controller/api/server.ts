@@ -8,7 +8,7 @@ import { type FastifyError, type FastifyInstance, type FastifyReply, type Fastif
 import { ApiError } from '../../proto/errors.ts'
 import type { ListenAddress } from '../config.ts'
 import { registerProbes } from './probes.ts'
-import { readTarget } from './protocol.ts'
+import { formBytesOf, readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
 import { answerError, answerRpc, asApiError } from './rpc.ts'
 import { type RpcRequest, sourceOf } from './rpc-request.ts'
@@ -50,6 +50,11 @@ export async function startServer(services: ServerServices): Promise<Server> {
   // Before the REST routes, because the OpenAPI document lists every route that is registered after it.
   registerProbes(app, services)
   app.post('/', (request, reply) => replyRpc(services, request, reply))
+  // A presigned URL of the Query protocol, as GetCallerIdentity's, which proves to others who somebody is.
+  app.get('/', { exposeHeadRoute: false }, (request, reply) => {
+    if (formBytesOf(rpcRequestOf(request)) === undefined) return reply.callNotFound()
+    return replyRpc(services, request, reply)
+  })
   app.post('/service/*', (request, reply) => replyRpc(services, request, reply))
   await registerRest(app, services)
   app.server.on('upgrade', services.upgrade)
@@ -76,8 +81,7 @@ function registerErrors(app: FastifyInstance, services: ServerServices): void {
     const refusal = asRefusal(error, request.id)
     if (refusal.httpStatus >= 500) services.log.error({ err: error, requestId: request.id }, 'request failed')
     services.metrics.count('gantry_requests_total', { operation: 'unknown', code: refusal.code })
-    const { protocol } = readTarget(rpcRequestOf(request))
-    const answer = answerError(protocol, refusal, request.id)
+    const answer = answerError(readTarget(rpcRequestOf(request)), refusal, request.id)
     return reply.code(answer.status).header('content-type', answer.contentType).send(answer.body)
   })
   app.setNotFoundHandler((request, reply) => {
@@ -86,7 +90,7 @@ function registerErrors(app: FastifyInstance, services: ServerServices): void {
       `${request.method} ${pathOf(request)} is nothing here. ECS calls are POST / with the header X-Amz-Target; the ` +
         "operators' API is under /v1 (described at /v1/openapi.json); probes are /healthz, /readyz and /metrics.",
     )
-    const answer = answerError(readTarget(rpcRequestOf(request)).protocol, refusal, request.id)
+    const answer = answerError(readTarget(rpcRequestOf(request)), refusal, request.id)
     // 404 rather than the 400 of the protocol: nobody who comes here speaks ECS, and proxies understand it.
     return reply.code(404).header('content-type', answer.contentType).send(answer.body)
   })
