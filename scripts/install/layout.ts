@@ -13,10 +13,15 @@ export const layout = {
   command: '/usr/local/bin/gantry',
 } as const
 
-/** The operators' command: cli/main.ts of the version that is current. */
+/** The operators' command: cli/main.ts of the version that is current, or its way for a host to join. */
 export const commandText = `#!/bin/sh
 # Gantry's command, written by its installer.
-LD_LIBRARY_PATH=${layout.current}/lib exec ${layout.current}/bin/node ${layout.current}/cli/main.ts "$@"
+program=cli/main.ts
+if [ "\${1:-}" = join ]; then
+  shift
+  program=agent/join/main.ts
+fi
+LD_LIBRARY_PATH=${layout.current}/lib exec ${layout.current}/bin/node ${layout.current}/$program "$@"
 `
 
 /** The controller's own system user; the agent, which drives Docker, is root. */
