@@ -25,6 +25,7 @@ import type {
   TaskSetRow,
 } from './service-tables.ts'
 import type { AccessPointRow, FileSystemRow } from './file-system-tables.ts'
+import { hostIndexes, type HostTables } from './host-tables.ts'
 import {
   type AccessKeyRow,
   iamIndexes,
@@ -133,6 +134,8 @@ export interface InstanceRow
   readonly addressedSubnetIds?: readonly string[] | undefined
   /** RegisterContainerInstance's clientToken, so that a repeat answers the same instance. */
   readonly clientToken?: string | undefined
+  /** The joined host that registered it, whose keys alone speak for it; absent: the host with the key of the first start. */
+  readonly hostId?: string | undefined
 }
 
 /** Key: the task's id (32 hex digits). */
@@ -236,7 +239,7 @@ export interface IdempotencyRow {
  */
 export type AccountSettingRow = With<Setting, 'name' | 'value' | 'principalArn'>
 
-export interface Tables {
+export interface Tables extends HostTables {
   cluster: ClusterRow
   family: FamilyRow
   taskDefinition: TaskDefinitionRow
@@ -283,6 +286,7 @@ export const indexes = {
   instance: {
     byCluster: (row: InstanceRow) => row.clusterName,
     byClientToken: (row: InstanceRow) => row.clientToken,
+    byHost: (row: InstanceRow) => row.hostId,
     /** Instances that are registered and whose agent is away: those that may come to count as lost. */
     away: (row: InstanceRow) => (row.status === 'INACTIVE' || row.agentConnected ? undefined : 'away'),
     returned: (row: InstanceRow) => (row.returnedAt === undefined ? undefined : 'returned'),
@@ -368,6 +372,7 @@ export const indexes = {
   accessPoint: {
     byFileSystem: (row: AccessPointRow) => row.fileSystemId,
   },
+  ...hostIndexes,
   ...iamIndexes,
   ...secretsmanagerIndexes,
   ...ssmIndexes,
