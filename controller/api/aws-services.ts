@@ -2,7 +2,7 @@
  * The AWS services that this endpoint answers for: how each is found in a request, what its shapes are, who handles its
  * operations. One URL serves them all, as with every emulator's `--endpoint-url`.
  */
-import { ecsCodec } from '../../proto/codec/json.ts'
+import { createJsonCodec, ecsCodec } from '../../proto/codec/json.ts'
 import { createQueryCodec } from '../../proto/codec/query.ts'
 import { models } from '../../proto/model/model.ts'
 import type { ServiceModel } from '../../proto/model/model.ts'
@@ -10,6 +10,8 @@ import type { ServiceName } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
 import { operations as ecsOperations } from '../ecs/operations.ts'
+import { secretsmanagerOperations } from '../secretsmanager/operations.ts'
+import { ssmOperations } from '../ssm/operations.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { jsonWire, type Wire } from './wire-json.ts'
 import { queryWire } from './wire-query.ts'
@@ -38,6 +40,18 @@ export interface AwsService {
 export const awsServices: readonly AwsService[] = [
   { name: 'ecs', model: models.ecs, wire: jsonWire(ecsCodec), handlers: handlersOf(ecsOperations) },
   { name: 'iam', model: models.iam, wire: queryWire(createQueryCodec(models.iam)), handlers: {} },
+  {
+    name: 'secretsmanager',
+    model: models.secretsmanager,
+    wire: jsonWire(createJsonCodec(models.secretsmanager, () => 'ValidationException')),
+    handlers: handlersOf(secretsmanagerOperations),
+  },
+  {
+    name: 'ssm',
+    model: models.ssm,
+    wire: jsonWire(createJsonCodec(models.ssm, () => 'ValidationException')),
+    handlers: handlersOf(ssmOperations),
+  },
   { name: 'sts', model: models.sts, wire: queryWire(createQueryCodec(models.sts)), handlers: {} },
 ]
 

@@ -15,6 +15,8 @@ export interface SecretRow extends With<Pick<SecretListEntry, SecretFixed | 'Des
   readonly deletionDate?: number | undefined
   /** JSON text, as it was put. */
   readonly resourcePolicy?: string | undefined
+  /** The unique ids of the users and roles that the policy names, by their ARNs, at the time when it was put. */
+  readonly policyPrincipalIds?: Readonly<Record<string, string>> | undefined
   /** How many versions it has had so far: what orders them. */
   readonly versionsMade: number
 }
