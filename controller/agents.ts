@@ -9,14 +9,12 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { frameBytesMax } from '../proto/acs.ts'
 import { ApiError } from '../proto/errors.ts'
 import { dataChannelPath, streamFrameBytesMax } from '../proto/streams.ts'
-import type { Access } from './access/check.ts'
-import { type Authenticator, requireScope } from './api/auth.ts'
-import { asApiError, factsOf } from './api/rpc.ts'
-import { sourceOf } from './api/rpc-request.ts'
+import { asApiError } from './api/rpc.ts'
 import { ControlChannels, type ControlServices } from './control-channels.ts'
-import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
+import type { Handshake } from './decide/handshake.ts'
 import type { CommandPlan, OpenedSession } from './ecs/handler.ts'
 import { ExecSessions } from './exec-sessions.ts'
+import { admitHandshake, type HandshakeServices } from './handshakes.ts'
 import type { Log } from './log.ts'
 import { LogChannels } from './log-channels.ts'
 import type { LogStore } from './log-store.ts'
@@ -25,9 +23,7 @@ import type { Peer } from './peer.ts'
 import { Streams } from './streams.ts'
 import { TelemetryChannels } from './telemetry-channels.ts'
 
-export interface AgentsServices extends ControlServices {
-  readonly authenticator: Authenticator
-  readonly access: Access
+export interface AgentsServices extends ControlServices, HandshakeServices {
   readonly metrics: Metrics
   readonly logStore: LogStore
 }
@@ -95,7 +91,7 @@ export function startAgents(services: AgentsServices): Agents {
       let handshake: Handshake
       try {
         if (closing) throw new ApiError('ServerException', 'The controller is shutting down.')
-        handshake = checkHandshake(services, request)
+        handshake = admitHandshake(services, request)
         checkAwaited(handshake, streams)
       } catch (error) {
         tellRefusal(services, request, socket, error)
@@ -151,24 +147,6 @@ function tellRefusal({ log, metrics }: AgentsServices, request: IncomingMessage,
   else log.warn(facts, 'refused a channel')
   metrics.count('gantry_requests_total', { operation: 'handshake', code: refusal.code })
   refuse(socket, refusal, requestId)
-}
-
-/** Throws ApiError: unsigned, not allowed, no such channel, or an instance that may not dial. */
-function checkHandshake(services: AgentsServices, request: IncomingMessage): Handshake {
-  const path = request.url ?? '/'
-  const url = URL.parse(path, 'http://controller')
-  const channel = url === null ? undefined : channelOf(url.pathname)
-  if (url === null || channel === undefined) {
-    throw new ApiError('ResourceNotFoundException', `There is no channel at ${path.slice(0, 100)}.`)
-  }
-  const { headers, method } = request
-  const { access, authenticator, clock, turn, world } = services
-  const signed = { method: method ?? 'GET', path, headers, body: Buffer.alloc(0), ...sourceOf(request) }
-  const principal = authenticator.authenticate(signed, clock.now())
-  requireScope(principal, 'ecs', world.region)
-  const action = channel === 'tcs' ? 'ecs:StartTelemetrySession' : 'ecs:Poll'
-  access.require(turn.reader, principal, { action, resource: '*' }, factsOf(signed, clock.now()))
-  return readHandshake(channel, url.searchParams, services.turn.reader)
 }
 
 interface Channels {

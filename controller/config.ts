@@ -26,6 +26,10 @@ export interface Config {
   readonly logStoreBytes: number
   /** Milliseconds that shipped container logs are kept. */
   readonly logRetentionMs: number
+  /** Milliseconds that the audit trail is kept. */
+  readonly auditRetentionMs: number
+  /** Records of the audit trail that are kept at most; the oldest go first. */
+  readonly auditRecordsMax: number
   /** Undefined: `secret-key` in the data directory. */
   readonly secretKeyFile: string | undefined
   readonly logLevel: LogLevel
@@ -112,6 +116,20 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     parse: hours,
     doc: 'How long shipped container logs (awslogs) are kept.',
   },
+  auditRetentionMs: {
+    variable: 'GANTRY_AUDIT_RETENTION_HOURS',
+    defaultText: '2160',
+    unit: 'hours',
+    parse: hours,
+    doc: 'How long the audit trail is kept: who called what, from where, with which answer.',
+  },
+  auditRecordsMax: {
+    variable: 'GANTRY_AUDIT_RECORDS_MAX',
+    defaultText: '500000',
+    unit: 'records',
+    parse: wholeNumber(1000, 100_000_000),
+    doc: 'How many records of the audit trail are kept at most, some 500 bytes of disk each; the oldest go first.',
+  },
   secretKeyFile: {
     variable: 'GANTRY_SECRET_KEY_FILE',
     defaultText: '',
@@ -158,6 +176,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       stoppedTaskMemoryMs: valueOf(settings.stoppedTaskMemoryMs),
       logStoreBytes: valueOf(settings.logStoreBytes),
       logRetentionMs: valueOf(settings.logRetentionMs),
+      auditRetentionMs: valueOf(settings.auditRetentionMs),
+      auditRecordsMax: valueOf(settings.auditRecordsMax),
       secretKeyFile: valueOf(settings.secretKeyFile),
       logLevel: valueOf(settings.logLevel),
     },
@@ -185,6 +205,14 @@ function parseAdvertise(text: string): string | undefined {
   const url = new URL(text)
   if (!['http:', 'https:'].includes(url.protocol) || url.pathname !== '/' || url.search !== '') throw new Error(takes)
   return url.origin
+}
+
+function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+    if (!(value >= min && value <= max)) throw new Error(`a whole number from ${min} to ${max}`)
+    return value
+  }
 }
 
 function parseLogLevel(text: string): LogLevel {

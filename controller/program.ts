@@ -7,8 +7,10 @@ import { join } from 'node:path'
 import type { Clock, World } from '../proto/world.ts'
 import { createAccess } from './access/check.ts'
 import { startAgents } from './agents.ts'
+import { auditedTurn } from './api/call-trail.ts'
 import { createAuthenticator } from './api/auth.ts'
 import { startServer } from './api/server.ts'
+import { startAudit } from './audit.ts'
 import { startChangeFeed } from './change-feed.ts'
 import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
 import { CredentialsError, loadCredentials } from './credentials.ts'
@@ -28,6 +30,7 @@ import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
 import { createMetrics } from './metrics.ts'
 import { openSqliteStore } from './state/sqlite.ts'
+import type { Store } from './state/store.ts'
 import { openSdNotify, type SdNotify } from './sd-notify.ts'
 import { logTransitions } from './transitions.ts'
 import { startTurn, type Turn } from './turn.ts'
@@ -92,10 +95,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const credentials = await loadCredentials(config.dataDir)
   const keyring = await openKeyring(config.secretKeyFile ?? join(config.dataDir, 'secret-key'), credentialsDirectory)
   const world = createWorld(config)
-  const store = await openSqliteStore(config.dataDir, {
-    historyKeepMs: config.stoppedTaskRetentionMs,
-    onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
-  })
+  const store = await openStore(config, log)
   const deciders = [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider]
   const turn = await startTurn({
     store,
@@ -110,7 +110,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
   const authenticator = createAuthenticator({ credentials, place: config, reader: turn.reader, vault: keyring })
-  const access = createAccess()
+  const access = createAccess(config)
   const logLimits = {
     bytesMax: config.logStoreBytes,
     streamBytesMax: Math.ceil(config.logStoreBytes / logStreamsMin),
@@ -118,14 +118,15 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   }
   const logStore = openLogStore(config.dataDir, logLimits, clock, log)
   const mintCredentials = taskCredentials(keyring, world)
-  const agents = startAgents({ turn, clock, world, authenticator, access, log, metrics, logStore, mintCredentials })
+  const audit = startAudit({ turn, log, every: everyMs })
+  const identity = { authenticator, access, audit }
+  const agents = startAgents({ turn, clock, world, ...identity, log, metrics, logStore, mintCredentials })
   const server = await startServer({
-    access,
+    ...identity,
     vault: keyring,
-    turn,
+    turn: auditedTurn(turn),
     clock,
     world,
-    authenticator,
     log,
     metrics,
     advertise: config.advertise,
@@ -147,12 +148,26 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
       await housekeeping.close()
       await agents.close()
       await server.close()
+      await audit.close()
       await logStore.close()
       await turn.close()
       lock.release()
       log.info('closed')
     },
   }
+}
+
+function openStore(config: Config, log: Log): Promise<Store> {
+  return openSqliteStore(config.dataDir, {
+    historyKeepMs: config.stoppedTaskRetentionMs,
+    audit: { keepMs: config.auditRetentionMs, keepCount: config.auditRecordsMax },
+    onFoldFailure: (error) => log.error({ err: error }, 'the log could not be folded; nothing is lost by it'),
+  })
+}
+
+function everyMs(ms: number, then: () => void): () => void {
+  const timer = setInterval(then, ms).unref()
+  return () => clearInterval(timer)
 }
 
 /** A cluster that an operator deleted stays deleted, also once it is forgotten: only a store without a turn gets one. */

@@ -208,11 +208,12 @@ class TurnLoop implements Turn {
     const leftOver = this.#decide(overlay, taken, now)
     const changes = overlay.changes()
     const archived = overlay.archivedTasks()
+    const audited = overlay.audited()
     this.#turns += 1
     try {
-      if (changes.length > 0 || archived.length > 0) {
+      if (changes.length + archived.length + audited.length > 0) {
         const writes = writesOf(changes)
-        this.#revision = await this.#options.store.append({ at: now, writes, archived })
+        this.#revision = await this.#options.store.append({ at: now, writes, archived, audited })
         this.#state.apply(changes)
       }
     } catch (error) {

@@ -1,9 +1,13 @@
 /** The caller of a REST route: found before the route runs, and told to it here. */
 import type { FastifyRequest } from 'fastify'
+import type { Clock } from '../../proto/world.ts'
 import type { Principal } from '../access/principal.ts'
+import type { AuditTrail } from '../audit.ts'
+import { auditedRequestOf, CallTrail } from './call-trail.ts'
 import { type RpcRequest, sourceOf } from './rpc-request.ts'
 
 const principals = new WeakMap<FastifyRequest, Principal>()
+const trails = new WeakMap<FastifyRequest, CallTrail>()
 
 export function keepPrincipal(request: FastifyRequest, principal: Principal): void {
   principals.set(request, principal)
@@ -14,6 +18,27 @@ export function principalOf(request: FastifyRequest): Principal {
   const principal = principals.get(request)
   if (principal === undefined) throw new Error(`Bug: nobody was authenticated for ${request.routeOptions.url ?? ''}.`)
   return principal
+}
+
+/** From here on the call is told to the audit trail, whatever becomes of it. */
+export function openTrail(
+  { audit, clock }: { readonly audit: AuditTrail; readonly clock: Clock },
+  request: FastifyRequest,
+  action: string,
+): CallTrail {
+  const trail = new CallTrail(audit, auditedRequestOf(restRequestOf(request)), actionOf(action), clock.now())
+  trails.set(request, trail)
+  return trail
+}
+
+/** Undefined where the request did not get as far as its route. */
+export function trailOf(request: FastifyRequest): CallTrail | undefined {
+  return trails.get(request)
+}
+
+/** A route's action: of ECS, unless it names its service. */
+export function actionOf(action: string): string {
+  return action.includes(':') ? action : `ecs:${action}`
 }
 
 /** As `POST /` sees a request. Its body is there only until the route's own reader took it. */

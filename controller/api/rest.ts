@@ -8,8 +8,9 @@ import { ApiError, invalidParameter, isApiError } from '../../proto/errors.ts'
 import { requireScope } from './auth.ts'
 import { wrongType } from './body-types.ts'
 import { asApiError, factsOf } from './rpc.ts'
-import { keepPrincipal, restRequestOf } from './rest-caller.ts'
+import { actionOf, keepPrincipal, openTrail, restRequestOf, trailOf } from './rest-caller.ts'
 import { registerRestAddresses } from './rest-addresses.ts'
+import { registerRestAudit } from './rest-audit.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEvents } from './rest-events.ts'
@@ -54,9 +55,16 @@ export async function registerRest(app: FastifyInstance, services: ServerService
         const schema = request.routeOptions.schema?.body
         if (typeof schema === 'object' && schema !== null) request.body = readBody(request.body, schema)
       })
+      // With a callback, because everything that a route does is to happen inside of `run`.
+      rest.addHook('preHandler', (request, _reply, done) => {
+        const trail = trailOf(request)
+        if (trail === undefined) done()
+        else trail.run(done)
+      })
       rest.setErrorHandler((error: FastifyError, request, reply) => {
         const refusal = restError(error, request.id)
         if (refusal.httpStatus >= 500) services.log.error({ err: error, requestId: request.id }, 'request failed')
+        trailOf(request)?.end(refusal)
         countRequest(services, request, refusal.code)
         return reply.code(restStatus(refusal)).send({ code: refusal.code, message: refusal.message })
       })
@@ -67,7 +75,9 @@ export async function registerRest(app: FastifyInstance, services: ServerService
         }),
       )
       rest.addHook('onResponse', async (request, reply) => {
-        if (reply.statusCode < 400) countRequest(services, request, 'OK')
+        if (reply.statusCode >= 400) return
+        trailOf(request)?.end('OK')
+        countRequest(services, request, 'OK')
       })
       registerRestClusters(rest, services)
       registerRestClusterLosses(rest, services)
@@ -80,6 +90,7 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestPlan(rest, services)
       registerRestEvents(rest, services)
       registerRestFileSystems(rest, services)
+      registerRestAudit(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
     { prefix: '/v1' },
@@ -92,14 +103,11 @@ function checkCaller(services: ServerServices, request: FastifyRequest): void {
   if (action === undefined) return
   const { authenticator, access, clock, turn, world } = services
   const asked = restRequestOf(request)
+  const trail = openTrail(services, request, action)
   const principal = authenticator.authenticate(asked, clock.now())
+  trail.by(principal)
   requireScope(principal, 'ecs', world.region)
-  access.require(
-    turn.reader,
-    principal,
-    { action: action.includes(':') ? action : `ecs:${action}`, resource: '*' },
-    factsOf(asked, clock.now()),
-  )
+  access.require(turn.reader, principal, { action: actionOf(action), resource: '*' }, factsOf(asked, clock.now()))
   if (principal.kind === 'host') {
     throw new ApiError(
       'AccessDeniedException',

@@ -8,21 +8,25 @@ import type { RequestFacts } from '../access/authorization.ts'
 import type { Access } from '../access/check.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
+import type { AuditTrail } from '../audit.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Vault } from '../state/vault.ts'
 import type { Turn } from '../turn.ts'
 import { type Authenticator, requireScope } from './auth.ts'
 import { type AwsService, serviceOf } from './aws-services.ts'
+import { auditedRequestOf, CallTrail } from './call-trail.ts'
 import { headerText, readTarget, type RpcTarget, writeError } from './protocol.ts'
 import { originOf, type RpcAnswer, type RpcRequest } from './rpc-request.ts'
 
 export interface RpcServices {
+  /** Of the calls: a call's record is committed with its changes (auditedTurn). */
   readonly turn: Turn
   readonly clock: Clock
   readonly world: World
   readonly authenticator: Authenticator
   readonly access: Access
+  readonly audit: AuditTrail
   readonly vault: Vault
   readonly log: Log
   readonly metrics: Metrics
@@ -36,15 +40,21 @@ export async function answerRpc(services: RpcServices, request: RpcRequest): Pro
   const target = readTarget(request)
   const known = serviceOf(target.protocol, target.service)
   const label = known?.model.operations[target.operation ?? ''] === undefined ? 'unknown' : (target.operation ?? '')
+  const action = `${known?.name ?? 'unknown'}:${target.operation ?? 'none'}`
+  const trail = new CallTrail(services.audit, auditedRequestOf(request), action, services.clock.now())
   try {
     const principal = services.authenticator.authenticate(request, services.clock.now())
+    trail.by(principal)
     const { service, operation } = requireOperation(known, target)
     requireScope(principal, service.name, services.world.region)
-    const answer = await runOperation(services, service, operation, request, principal)
+    const asked = { service, operation, request, principal, trail }
+    const answer = await trail.run(() => runOperation(services, asked))
+    trail.end('OK')
     services.metrics.count('gantry_requests_total', { operation, code: 'OK' })
     return { status: 200, ...answer }
   } catch (error) {
     const refusal = asApiError(error, request.requestId)
+    trail.end(refusal)
     services.metrics.count('gantry_requests_total', { operation: label, code: refusal.code })
     if (refusal.httpStatus >= 500) {
       services.log.error({ err: error, requestId: request.requestId, operation: label }, 'request failed')
@@ -131,12 +141,17 @@ function requireOperation(
   throw new ApiError('UnknownOperationException', `The operation ${targetPrefix}.${operation} is not known here.`)
 }
 
+interface Asked {
+  readonly service: AwsService
+  readonly operation: string
+  readonly request: RpcRequest
+  readonly principal: Principal
+  readonly trail: CallTrail
+}
+
 async function runOperation(
   services: RpcServices,
-  service: AwsService,
-  operation: string,
-  request: RpcRequest,
-  principal: Principal,
+  { service, operation, request, principal, trail }: Asked,
 ): Promise<{ contentType: string; body: Buffer }> {
   const handler = service.handlers[operation]
   if (handler === undefined) throw new Error(`Bug: ${operation} has no handler.`)
@@ -144,7 +159,8 @@ async function runOperation(
   const { turn, world, access } = services
   const { reader } = turn
   const call = callOf(services, request, principal)
-  access.requireOperation(reader, principal, { service: service.name, operation, input }, factsOf(request, call.now))
+  const asked = { service: service.name, operation, input }
+  trail.on(access.requireOperation(reader, principal, asked, factsOf(request, call.now)))
   if (handler.kind === 'session') {
     const plan = handler.plan(reader, input, call)
     return service.wire.writeAnswer(operation, handler.answer(plan, services.openSession(plan), call), request)

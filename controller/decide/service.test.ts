@@ -882,6 +882,7 @@ await test('a service that has what it wants is counted, and none of its tasks i
       put: tx.put.bind(tx),
       delete: tx.delete.bind(tx),
       archiveTask: tx.archiveTask.bind(tx),
+      audit: tx.audit.bind(tx),
     }
     serviceDecider.decide(watched, 'default/web', testNow, aWorld())
     state.apply(tx.changes())

@@ -2,6 +2,7 @@
  * A transaction: what it wrote lies over what it was begun on, and it reads both as one. Overlays nest, so that one
  * request of a turn can be dropped without the others.
  */
+import type { AuditRecord } from './audit-record.ts'
 import { sameRow } from './equal.ts'
 import { type ChangeLog, ChangeLogs } from './change-logs.ts'
 import { FoundLists, type KeyedList, patched } from './found-lists.ts'
@@ -16,6 +17,8 @@ export interface Overlay extends Transaction {
   archivedTaskIds(): readonly string[]
   /** The rows behind `archivedTaskIds`. */
   archivedTasks(): readonly Tables['task'][]
+  /** What it writes into the audit trail. */
+  audited(): readonly AuditRecord[]
   /** A transaction within this one, to be merged into it or dropped. This one must not be written to meanwhile. */
   begin(): Overlay
   /** Takes over everything that `inner`, begun on this transaction, wrote. */
@@ -68,6 +71,7 @@ class LayeredOverlay implements Overlay, Base {
   #layers: Map<TableName, Layer> | undefined
   #logs: Map<TableName, ChangeLogs> | undefined
   #archived: Map<string, Tables['task']> | undefined
+  #audited: AuditRecord[] | undefined
   /** What `changes` gave since the last write. */
   #changes: readonly Change[] | undefined
 
@@ -125,6 +129,15 @@ class LayeredOverlay implements Overlay, Base {
     this.#keepArchived(row)
   }
 
+  audit(record: AuditRecord): void {
+    this.#audited ??= []
+    this.#audited.push(record)
+  }
+
+  audited(): readonly AuditRecord[] {
+    return this.#audited ?? []
+  }
+
   changes(): readonly Change[] {
     if (this.#changes !== undefined) return this.#changes
     const changes: Change[] = []
@@ -155,6 +168,7 @@ class LayeredOverlay implements Overlay, Base {
       else this.put(table, key, row)
     }
     for (const row of inner.archivedTasks()) this.#keepArchived(row)
+    for (const record of inner.audited()) this.audit(record)
   }
 
   *entries(table: TableName): Iterable<readonly [string, AnyRow]> {
@@ -265,6 +279,7 @@ function indexesOfLayer(table: TableName, layer: Layer): LayerIndexes {
 /** The history with what this transaction is about to add to it, so that it reads its own writes here too. */
 function historyOver(below: History, archived: ReadonlyMap<string, Tables['task']>): History {
   return {
+    audited: (query) => below.audited(query),
     task: (taskId) => archived.get(taskId) ?? below.task(taskId),
     tasksOfCluster: (clusterName, limit) => {
       const own = [...archived.values()].filter((row) => row.clusterName === clusterName)

@@ -28,6 +28,12 @@ const schema = `
   ) strict;
   create index if not exists history_by_cluster on history (cluster, stopped_at);
   create index if not exists history_by_age on history (stopped_at);
+  create table if not exists audit (
+    id integer primary key, at integer not null, principal text not null, action text not null, code text not null,
+    crc integer not null, row text not null
+  ) strict;
+  create index if not exists audit_by_principal on audit (principal, id);
+  create index if not exists audit_by_action on audit (action, id);
 `
 
 /** Opens the file for reading and writing. Every commit through it is synced to disk before it returns. */

@@ -6,6 +6,7 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
+import { auditDefaults, type AuditLimits, AuditTable } from './sqlite-audit.ts'
 import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from './store-patches.ts'
 import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
 import {
@@ -25,6 +26,8 @@ export interface SqliteStoreOptions {
   readonly historyKeepMs?: number | undefined
   /** How many tasks the history holds at most; the oldest go first. */
   readonly historyKeepCount?: number | undefined
+  /** How long, and how many records, the audit trail is kept. */
+  readonly audit?: AuditLimits | undefined
   /** The log is folded into the checkpoint once it holds this many records... */
   readonly foldAfterRecords?: number | undefined
   /** ...or this many bytes. */
@@ -78,12 +81,14 @@ class SqliteStore implements Store {
   #unfoldedBytes: number
   #fold: Promise<void> | undefined
   readonly #insert: StatementSync
+  readonly #audit: AuditTable
 
   constructor(database: DatabaseSync, path: string, options: SqliteStoreOptions) {
     this.#database = database
     this.#path = path
     this.#options = options
-    this.history = historyIn(database, path)
+    this.#audit = new AuditTable(database, path, options.audit ?? auditDefaults)
+    this.history = historyIn(database, path, this.#audit)
     this.#revision = newestRevision(database)
     this.#insert = database.prepare('insert into log values (?, ?, ?)')
     const size = database.prepare('select count(*) as records, total(length(record)) as bytes from log').get()
@@ -141,6 +146,7 @@ class SqliteStore implements Store {
       this.#database.exec('begin immediate')
       this.#insert.run(revision, checksum(text), text)
       if (record.archived.length > 0) this.#archive(record)
+      if (record.audited !== undefined && record.audited.length > 0) this.#audit.append(record.audited, record.at)
     } catch (error) {
       throw this.#failedWhole(error)
     }
@@ -252,7 +258,7 @@ function newestRevision(database: DatabaseSync): number {
   return typeof newest === 'number' ? newest : (metaValue(database, 'checkpointRevision') ?? 0)
 }
 
-function historyIn(database: DatabaseSync, path: string): History {
+function historyIn(database: DatabaseSync, path: string, audit: AuditTable): History {
   const read = (row: Record<string, unknown>): TaskRow =>
     readChecked(
       `history of task ${String(row['task_id'])} in ${path}`,
@@ -268,5 +274,6 @@ function historyIn(database: DatabaseSync, path: string): History {
       return row === undefined ? undefined : read(row)
     },
     tasksOfCluster: (clusterName, limit) => newest.all(clusterName, limit).map(read),
+    audited: (query) => audit.query(query),
   }
 }

@@ -3,6 +3,7 @@
  * `append` asks for no more than one atomic, ordered, synced write, so that another kind of store can stand in for
  * SQLite.
  */
+import type { AuditRecord } from './audit-record.ts'
 import type { TableName, TaskRow } from './tables.ts'
 import { tableNames } from './tables.ts'
 import type { Change, History } from './transaction.ts'
@@ -23,6 +24,8 @@ export interface TurnRecord {
   readonly writes: readonly RowWrite[]
   /** Tasks that move into the history with this turn. */
   readonly archived: readonly TaskRow[]
+  /** Calls that this turn answers, or that were answered since the last one. They leave no trace in the log of turns. */
+  readonly audited?: readonly AuditRecord[] | undefined
 }
 
 export interface LoadedState {

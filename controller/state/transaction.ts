@@ -2,6 +2,7 @@
  * How handlers and deciders see the state. A transaction is an overlay over the committed tables: it reads its own
  * writes, and nothing of it shows to anyone else before its turn is committed.
  */
+import type { AuditQuery, AuditRecord, FoundAuditRecord } from './audit-record.ts'
 import type { ChangeLog } from './change-logs.ts'
 import type { IndexName, TableName, Tables } from './tables.ts'
 
@@ -27,12 +28,16 @@ export interface Transaction extends Reader {
   delete(table: TableName, key: string): void
   /** Moves a stopped task out of memory, into the history, with this turn's commit. */
   archiveTask(taskId: string): void
+  /** Writes a call into the audit trail, with this turn's commit. */
+  audit(record: AuditRecord): void
 }
 
 export interface History {
   task(taskId: string): Tables['task'] | undefined
   /** Newest first, at most `limit`. */
   tasksOfCluster(clusterName: string, limit: number): readonly Tables['task'][]
+  /** The audit trail, newest first. */
+  audited(query: AuditQuery): readonly FoundAuditRecord[]
 }
 
 /** One row's change in a turn: `row` undefined is a deletion. */

@@ -334,6 +334,7 @@ function watchedTransaction(tx: Transaction, log: SimLog, writer: 'operator' | '
     history: tx.history,
     delete: (table, key) => tx.delete(table, key),
     archiveTask: (taskId) => tx.archiveTask(taskId),
+    audit: (record) => tx.audit(record),
     put(table, key, row) {
       if (table === 'task') {
         for (const { invariant, what } of findingsOfWriter(writer, tx.get('task', key), row as TaskRow)) {

@@ -66,6 +66,7 @@ export class ControllerDisk {
         task: (taskId) => this.#history.get(taskId),
         tasksOfCluster: (clusterName, limit) =>
           [...this.#history.values()].filter((task) => task.clusterName === clusterName).slice(-limit),
+        audited: () => [],
       },
       close: async () => undefined,
     }

@@ -1,0 +1,44 @@
+/**
+ * The audit trail's rows: who called what, on which resources, from where, and what was answered. Never what was given
+ * or told: parameters and answers may hold secrets.
+ */
+export interface AuditRecord {
+  /** Epoch milliseconds. */
+  readonly at: number
+  readonly requestId: string
+  /** Absent where nobody could be made out. */
+  readonly principalArn?: string | undefined
+  /** As the signature names it, also where no such key exists. */
+  readonly accessKeyId?: string | undefined
+  /** `ecs:RunTask`; `gantry:Join`. */
+  readonly action: string
+  /** Those that the caller was asked for rights on, or was denied. At most `auditResourcesMax`. */
+  readonly resources: readonly string[]
+  readonly sourceAddress: string
+  readonly isSecure: boolean
+  /** `OK`, or the error's code. */
+  readonly code: string
+  readonly userAgent?: string | undefined
+  /** How many more of the kind there were in the same second, that are not written down one by one. */
+  readonly more?: number | undefined
+}
+
+export const auditResourcesMax = 20
+
+export interface AuditQuery {
+  readonly principalArn?: string | undefined
+  /** Exactly, or every action of a service: `ecs:*`. */
+  readonly action?: string | undefined
+  readonly code?: string | undefined
+  /** Epoch milliseconds, inclusive. */
+  readonly since?: number | undefined
+  readonly until?: number | undefined
+  /** Go on behind this record: an answer's `id`. */
+  readonly before?: number | undefined
+  readonly limit: number
+}
+
+export interface FoundAuditRecord extends AuditRecord {
+  /** Greater is later. */
+  readonly id: number
+}
