@@ -1,10 +1,14 @@
 /** The one place that says yes or no to a caller, for every API and channel. */
-import { ApiError } from '../../proto/errors.ts'
 import type { ServiceName } from '../../proto/model/types.ts'
 import type { Reader } from '../state/transaction.ts'
-import type { AccessCheck, RequestFacts } from './authorization.ts'
-import { hostActions } from './host-actions.ts'
+import type { AccessCheck, Place, RequestFacts, ResourcePolicyDocument } from './authorization.ts'
+import { accessDenied } from './denial.ts'
+import { evaluate, type PolicyCaller, type PolicySets, type ResourcePolicy } from './evaluate.ts'
+import { createPolicyCache, type PolicyCache } from './policy-cache.ts'
+import { policiesOf, type PrincipalPolicies } from './principal-policies.ts'
 import type { Principal } from './principal.ts'
+import { keyReader } from './request-keys.ts'
+import { rowOf } from './rows.ts'
 
 export interface AskedOperation {
   readonly service: ServiceName
@@ -16,7 +20,7 @@ export interface AskedOperation {
 export interface Access {
   /**
    * Throws AccessDeniedException unless each of the operation's checks is allowed; answers them, for the audit trail. An
-   * operation without a row is denied.
+   * operation without a row is denied to everyone but root.
    */
   requireOperation(
     reader: Reader,
@@ -28,21 +32,82 @@ export interface Access {
   require(reader: Reader, principal: Principal, check: AccessCheck, facts: RequestFacts): void
 }
 
-export function createAccess(): Access {
+export function createAccess(place: Place): Access {
+  const cache = createPolicyCache()
+  const requireAll = (
+    reader: Reader,
+    principal: Principal,
+    checks: readonly AccessCheck[],
+    facts: RequestFacts,
+  ): void => {
+    if (principal.kind === 'root') return
+    const policies = policiesOf(principal, reader)
+    const sets = compileSets(policies, cache)
+    for (const check of checks) {
+      const { principalArn } = policies
+      const request = {
+        action: check.action.toLowerCase(),
+        resource: check.resource,
+        read: keyReader({ principal, principalArn, facts, place }, check),
+        caller: policyCaller(principal, policies, place, check.resourcePolicy?.trustedIds),
+      }
+      const decision = evaluate(sets, request, compileResourcePolicy(check.resourcePolicy, cache))
+      if (!decision.isAllowed) throw accessDenied(principal, check, decision)
+    }
+  }
   return {
-    requireOperation(reader, principal, { service, operation }, facts) {
-      const check = { action: `${service}:${operation}`, resource: '*' }
-      this.require(reader, principal, check, facts)
-      return [check]
+    requireOperation(reader, principal, { service, operation, input }, facts) {
+      const checks = rowOf(service, operation)?.(input, reader, place) ?? []
+      if (checks.length > 0) {
+        requireAll(reader, principal, checks, facts)
+        return checks
+      }
+      // Nothing says what this would take, so nothing can allow it.
+      const unknown = { action: `${service}:${operation}`, resource: '*' }
+      if (principal.kind !== 'root') throw accessDenied(principal, unknown, noPolicy)
+      return [unknown]
     },
-    require(_reader, principal, { action, resource }) {
-      if (principal.kind === 'root') return
-      if (principal.kind === 'host' && hostActions.has(action)) return
-      throw new ApiError(
-        'AccessDeniedException',
-        `User: ${principal.arn} is not authorized to perform: ${action} on resource: ${resource} because no ` +
-          `identity-based policy allows the ${action} action`,
-      )
-    },
+    require: (reader, principal, check, facts) => requireAll(reader, principal, [check], facts),
+  }
+}
+
+const noPolicy = { isAllowed: false, isExplicit: false, by: 'identity' } as const
+const noStatements = { kind: 'identity', statements: [] } as const
+
+function compileSets({ identity, boundary, session }: PrincipalPolicies, cache: PolicyCache): PolicySets {
+  return {
+    identity: identity.map((document) => cache.compile(document, 'identity')),
+    boundary: boundary === null ? noStatements : compileIdentity(boundary, cache),
+    session: compileIdentity(session, cache),
+  }
+}
+
+function compileIdentity(document: string | undefined, cache: PolicyCache): PolicySets['session'] {
+  return document === undefined ? undefined : cache.compile(document, 'identity')
+}
+
+function compileResourcePolicy(
+  given: ResourcePolicyDocument | undefined,
+  cache: PolicyCache,
+): ResourcePolicy | undefined {
+  if (given === undefined) return undefined
+  return { policy: cache.compile(given.document, given.isTrust ? 'trust' : 'resource'), isTrust: given.isTrust }
+}
+
+function policyCaller(
+  { kind, arn }: Principal,
+  { principalArn, principalId }: PrincipalPolicies,
+  { account }: Place,
+  trustedIds: ResourcePolicyDocument['trustedIds'],
+): PolicyCaller {
+  const isSession = principalArn !== arn
+  return {
+    kind: kind === 'host' ? 'role' : kind,
+    account,
+    arn,
+    ...(isSession && { roleArn: principalArn }),
+    ...(trustedIds !== undefined && {
+      isNamed: (named: string) => trustedIds[named] === undefined || trustedIds[named] === principalId,
+    }),
   }
 }

@@ -1,0 +1,34 @@
+/**
+ * What a caller is told who may not: who asked for what on which resource, and which kind of policy stands against it.
+ *
+ * Source: AWS IAM User Guide, "Troubleshoot access denied error messages".
+ */
+import { ApiError } from '../../proto/errors.ts'
+import type { AccessCheck } from './authorization.ts'
+import type { Decision, PolicySource } from './evaluate.ts'
+import type { Principal } from './principal.ts'
+
+const kinds: Readonly<Record<PolicySource, string>> = {
+  identity: 'identity-based policy',
+  boundary: 'permissions boundary',
+  session: 'session policy',
+  resource: 'resource-based policy',
+  trust: 'role trust policy',
+}
+
+/** Which policy it was is not said, nor what it holds: who may not call may not learn that by trying. */
+export function accessDenied(
+  { arn }: Principal,
+  { action, resource }: Pick<AccessCheck, 'action' | 'resource'>,
+  { isExplicit, by }: Exclude<Decision, { isAllowed: true }>,
+): ApiError {
+  const kind = kinds[by]
+  const article = by === 'identity' ? 'an' : by === 'trust' ? 'the' : 'a'
+  const why = isExplicit
+    ? `with an explicit deny in ${article} ${kind}`
+    : `because no ${kind} allows the ${action} action`
+  return new ApiError(
+    'AccessDeniedException',
+    `User: ${arn} is not authorized to perform: ${action} on resource: ${resource} ${why}`,
+  )
+}
