@@ -121,8 +121,7 @@ class Course {
           runTask(
             tx,
             { taskDefinition: 'net', count: 1 + (step.nth % 4), networkConfiguration },
-            principalArn,
-            this.now,
+            aCall({ principalArn, now: this.now }),
             this.world,
           ),
         )

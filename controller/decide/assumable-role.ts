@@ -2,7 +2,7 @@
  * Whether a role can be given to tasks right now: it is there, and its trust policy allows ECS's tasks to assume it. Asked
  * where a task is wanted and again whenever keys are made, so that what is withdrawn takes effect.
  */
-import { isArn } from '../../proto/arn.ts'
+import { isArn, type Place } from '../../proto/arn.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
 import type { Reader } from '../state/transaction.ts'
 
@@ -27,6 +27,11 @@ export function assumableRole(reader: Reader, named: string, _now: number): Assu
 export function findRole(reader: Reader, named: string): RoleRow | undefined {
   const role = reader.get('role', named.slice(named.lastIndexOf('/') + 1))
   return role !== undefined && (!isArn(named) || role.Arn === named) ? role : undefined
+}
+
+/** What a policy on the role is matched against: its ARN; of a name without a role, the ARN that it would have. */
+export function roleArnOf(reader: Reader, named: string, { account }: Place): string {
+  return isArn(named) ? named : (findRole(reader, named)?.Arn ?? `arn:aws:iam::${account}:role/${named}`)
 }
 
 /** Source: the ECS service's own answer, as it stands in many reports. */

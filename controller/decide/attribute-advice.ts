@@ -11,16 +11,29 @@ interface Advice {
 const advices: readonly Advice[] = [
   {
     names: /^ecs\.capability\.secrets\./,
-    remedy: "agents don't fetch secrets yet: put the values into environment, or into a file of a volume",
+    remedy: "the host's agent is too old to fetch secrets: update it",
   },
   {
     names: /^ecs\.capability\.env-files\./,
-    remedy: "agents don't fetch environmentFiles yet: put the variables into environment",
+    remedy: "the host's agent is too old to fetch environmentFiles: update it",
   },
   {
     names: /private-registry-authentication/,
     remedy:
-      "agents don't fetch repositoryCredentials yet: give each host's agent ECS_ENGINE_AUTH_TYPE and ECS_ENGINE_AUTH_DATA",
+      "the host's agent is too old to fetch repositoryCredentials: update it, or give it ECS_ENGINE_AUTH_TYPE and " +
+      'ECS_ENGINE_AUTH_DATA and leave them out',
+  },
+  {
+    names: /\.task-iam-role(?:-network-host)?$/,
+    remedy:
+      "the host's agent gives tasks no keys of a role: see ECS_ENABLE_TASK_IAM_ROLE and " +
+      'ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST, and what it logged when it started',
+  },
+  {
+    names: /\.execution-role-awslogs$/,
+    remedy:
+      "the host's agent ships no logs by an execution role: update it, or with the official agent give it " +
+      'ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE',
   },
   {
     names: /ecr-auth$|execution-role-ecr-pull$/,

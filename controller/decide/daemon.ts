@@ -20,6 +20,7 @@ import { armFilters } from './placement-filters.ts'
 import { type Failed, refusalOf, waitOf } from './placement-refusal.ts'
 import { rollingBounds } from './rolling.ts'
 import { type Decided, graceEnd, retries, tasksPerDecisionMax } from './service-decision.ts'
+import { waitForRole } from './role-wait.ts'
 import { noteWait, placementRequestOf, sourceOf, waitForDefinition } from './service-starts.ts'
 import { beginStops, type Stops, unhealthyReason } from './service-stops.ts'
 import { noteStuck } from './service-stuck.ts'
@@ -140,6 +141,9 @@ function startMissing(
 ): Started {
   const started: TaskRow[] = []
   if (!mayStart(primary, now)) return { started, wait: undefined, isCutShort: false }
+  const isMissing = eligible.some(({ instanceId }) => !tasksOn.has(instanceId))
+  const roleless = isMissing ? waitForRole(tx, source.definition, now) : undefined
+  if (roleless !== undefined) return { started, wait: roleless, isCutShort: false }
   let filters = armFilters(withOffer(tx, request))
   const failed: Failed[] = []
   let isCutShort = false

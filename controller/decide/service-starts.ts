@@ -12,6 +12,7 @@ import type { PlacementRequest } from './placement-candidates.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
 import { type PhaseCounts, type RollingInput, rollingBounds } from './rolling.ts'
+import { roleFilter, waitForRole } from './role-wait.ts'
 import { addServiceEvent, subjectOf } from './service-events.ts'
 import { countPhases, definitionOf, groupOf, newServiceTask, type ServiceTaskSource } from './service-tasks.ts'
 
@@ -43,6 +44,8 @@ export function startTasks(
   if (count <= 0) return { started: [] }
   const source = sourceOf(tx, service, owner)
   if (source === undefined) return { started: [], wait: waitForDefinition(owner, now) }
+  const roleless = waitForRole(tx, source.definition, now)
+  if (roleless !== undefined) return { started: [], wait: roleless }
   const request = placementRequestOf(source)
   const plan = planPlacement(tx, service.clusterName, request, now, world)
   const started: TaskRow[] = []
@@ -156,11 +159,11 @@ export function tellWait(
   world: World,
 ): void {
   if (wait === undefined) return
-  const reason = wait.counts[0]?.reason
+  const [{ reason, filter } = {}] = wait.counts
   const message = [sentenceOf(subject, wait), advice].filter((part) => part !== undefined).join(' ')
   addServiceEvent(tx, service.serviceKey, message, now, world, {
     eventType: 'ERROR',
-    eventName: 'SERVICE_TASK_PLACEMENT_FAILURE',
+    eventName: filter === roleFilter ? 'SERVICE_TASK_CONFIGURATION_FAILURE' : 'SERVICE_TASK_PLACEMENT_FAILURE',
     ...(reason === undefined ? {} : { reason }),
     deploymentId: id,
   })
@@ -212,6 +215,7 @@ export function waitForDefinition({ taskDefinition }: Owner, now: number): Place
 
 /** ECS's words, then ours: what each instance lacks, in figures. */
 function sentenceOf(subject: string, wait: PlacementWait): string {
+  if (wait.counts[0]?.filter === roleFilter) return `${subject} failed to launch a task with (error ${wait.sentence}.).`
   const start = `${subject} was unable to place a task`
   if (wait.counts[0]?.filter === 'taskDefinition') return `${start}. Reason: ${wait.sentence}.`
   const failed = `${start} because no container instance met all of its requirements.`

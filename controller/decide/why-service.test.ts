@@ -308,9 +308,7 @@ await t.test('what plan says is what the call then does', async (test) => {
     const count = Math.min(10, desiredCount)
     const run = { taskDefinition: 'web:1', count, placementStrategy: strategy }
     const plannedRun = planRunTask(state.begin(), run, aCall(), aWorld(seed))
-    const { tasks = [], failures } = inTransaction(state, (tx) =>
-      runTask(tx, run, aCall().principalArn, testNow, aWorld(seed)),
-    )
+    const { tasks = [], failures } = inTransaction(state, (tx) => runTask(tx, run, aCall(), aWorld(seed)))
     const went = tasks.map(({ containerInstanceArn }) => containerInstanceArn?.split('/').at(-1))
     if (JSON.stringify(went) !== JSON.stringify(plannedRun.tasks.map(({ instanceId }) => instanceId))) return false
     return JSON.stringify(failures) === JSON.stringify(plannedRun.failures)

@@ -10,6 +10,7 @@ import { count } from './placement-filter.ts'
 import { planPlacement } from './placement-plan.ts'
 import { waitOf } from './placement-refusal.ts'
 import { type PhaseCounts, totalOf } from './rolling.ts'
+import { waitForRole } from './role-wait.ts'
 import { placementRequestOf, sourceOf } from './service-starts.ts'
 import { countPhases } from './service-tasks.ts'
 import { type Protection, protectionOf } from './task-protection.ts'
@@ -152,6 +153,8 @@ function waitNow(
   if (service.schedulingStrategy === 'DAEMON') return primary.waiting
   const source = sourceOf(reader, service, primary)
   if (source === undefined) return primary.waiting
+  const roleless = waitForRole(reader, source.definition, now)
+  if (roleless !== undefined) return { ...roleless, since: primary.waiting.since }
   const placed = planPlacement(reader, service.clusterName, placementRequestOf(source), now, world).next()
   return placed.kind === 'placed' ? undefined : waitOf(placed, primary.waiting.since, now)
 }

@@ -5,11 +5,11 @@
 import { clientError } from '../../proto/errors.ts'
 import { awslogsProblem } from '../../proto/log-options.ts'
 import type { ContainerDefinition, TaskDefinition } from '../../proto/model/types.ts'
+import { checkFetched } from './fetched-rules.ts'
 
 /** The smallest limit that a Docker Engine 20.10 or newer takes. */
 export const memoryMiBMin = 6
 
-const environmentFilesMax = 10
 const ignoredExitCodesMax = 50
 
 /** Bounds of a member: both ends included. */
@@ -35,6 +35,7 @@ export function checkContainer(container: ContainerDefinition, definition: TaskD
   checkHealthCheck(container)
   checkRestartPolicy(container)
   checkEnvironment(container)
+  checkFetched(container)
   checkLog(container)
   checkLimits(container)
   checkNetworkMembers(container, definition.networkMode)
@@ -130,7 +131,6 @@ function checkRestartPolicy(container: ContainerDefinition): void {
 }
 
 function checkEnvironment(container: ContainerDefinition): void {
-  const names = new Set<string>()
   for (const { name } of container.environment ?? []) {
     if (name === undefined || name === '') {
       throw invalid(container, 'environment', 'The name of a variable should not be null or empty.')
@@ -138,33 +138,6 @@ function checkEnvironment(container: ContainerDefinition): void {
     if (/[=\0]/.test(name)) {
       throw invalid(container, 'environment', `The name '${name}' holds a character that no variable can have.`)
     }
-    names.add(name)
-  }
-  checkSecrets(container, names)
-  const files = container.environmentFiles ?? []
-  if (files.length > environmentFilesMax) {
-    throw invalid(container, 'environmentFiles', `It takes at most ${environmentFilesMax} files.`)
-  }
-  if (files.some((file) => !/^arn:aws[a-z-]*:s3:::\S+\.env$/.test(file.value ?? ''))) {
-    throw invalid(container, 'environmentFiles', "Each value is the ARN of an S3 object whose name ends in '.env'.")
-  }
-}
-
-/** Secrets become variables of the same environment, so no name can stand for both. */
-function checkSecrets(container: ContainerDefinition, environmentNames: ReadonlySet<string>): void {
-  const names = new Set(environmentNames)
-  for (const { name, valueFrom } of container.secrets ?? []) {
-    if (name === undefined || name === '') throw invalid(container, 'secrets', 'A name should not be null or empty.')
-    if (valueFrom === undefined || valueFrom === '') {
-      throw invalid(container, 'secrets', `The valueFrom of '${name}' should not be null or empty.`)
-    }
-    if (names.has(name)) {
-      throw clientError(
-        'The secret name must be unique and not shared with any new or existing environment variables set on the ' +
-          `container, such as '${name}'.`,
-      )
-    }
-    names.add(name)
   }
 }
 

@@ -19,6 +19,7 @@ import {
 import type { Call } from './handler.ts'
 import { unsupported } from './launch-rules.ts'
 import { checkNetworkConfiguration } from './network-configuration.ts'
+import { checkTaskRoles } from './passed-roles.ts'
 import { serviceKeyOf } from './service-lookup.ts'
 import {
   checkCapacity,
@@ -99,7 +100,7 @@ function newService(
   world: World,
 ): ServiceRow {
   const serviceName = checkName(input.serviceName)
-  const members = checkMembers(tx, cluster, input)
+  const members = checkMembers(tx, cluster, input, call, world)
   const logDriverMode = effectiveSetting(tx, call.principalArn, 'defaultLogDriverMode', world)
   return {
     ...members,
@@ -142,7 +143,13 @@ type CheckedMembers = Pick<
 >
 
 /** What the service runs, how many, where and how it is deployed: the members that depend on each other. */
-function checkMembers(reader: Reader, cluster: ClusterRow, input: Input<'CreateService'>): CheckedMembers {
+function checkMembers(
+  reader: Reader,
+  cluster: ClusterRow,
+  input: Input<'CreateService'>,
+  call: Call,
+  world: World,
+): CheckedMembers {
   const controller = checkController(input)
   const strategy: SchedulingStrategy = input.schedulingStrategy ?? 'REPLICA'
   if (strategy === 'DAEMON' && controller !== 'ECS') {
@@ -155,6 +162,7 @@ function checkMembers(reader: Reader, cluster: ClusterRow, input: Input<'CreateS
   const launchType = checkCapacity(cluster, input, strategy)
   const definition =
     controller === 'EXTERNAL' ? undefined : checkServiceDefinition(reader, input.taskDefinition, launchType)
+  if (definition !== undefined) checkTaskRoles(reader, definition, undefined, call, world)
   const networkConfiguration =
     definition === undefined
       ? undefined

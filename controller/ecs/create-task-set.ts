@@ -9,7 +9,9 @@ import type { ServiceRow, TaskSetRow } from '../state/service-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
+import type { Call } from './handler.ts'
 import { checkNetworkConfiguration } from './network-configuration.ts'
+import { checkTaskRoles } from './passed-roles.ts'
 import {
   checkCapacity,
   checkServiceConstraints,
@@ -28,7 +30,7 @@ const clientTokenPattern = /^[\x21-\x7e]{1,36}$/
 export function createTaskSet(
   tx: Transaction,
   input: Input<'CreateTaskSet'>,
-  now: number,
+  call: Call,
   world: World,
 ): { readonly service: ServiceRow; readonly taskSet: TaskSetRow } {
   const cluster = requireCluster(tx, input.cluster)
@@ -43,7 +45,7 @@ export function createTaskSet(
         'Delete those that are not needed; a deleted one counts until its last task has stopped.',
     )
   }
-  const taskSet = newTaskSet(tx, cluster, service, input, inputHash, now, world)
+  const taskSet = newTaskSet(tx, cluster, service, input, inputHash, call, world)
   tx.put('taskSet', taskSet.id, taskSet)
   return { service, taskSet }
 }
@@ -76,12 +78,14 @@ function newTaskSet(
   service: ServiceRow,
   input: Input<'CreateTaskSet'>,
   inputHash: string,
-  now: number,
+  call: Call,
   world: World,
 ): TaskSetRow {
+  const { now } = call
   refuseWhatIsNotBuilt(input)
   const launchType = checkCapacity(cluster, input, 'REPLICA')
   const definition = checkServiceDefinition(tx, input.taskDefinition, launchType)
+  checkTaskRoles(tx, definition, undefined, call, world)
   const networkConfiguration = checkNetworkConfiguration(tx, cluster, definition, input.networkConfiguration)
   checkServiceConstraints(definition, service.placementConstraints, 'REPLICA')
   const id = newDeploymentId(world)

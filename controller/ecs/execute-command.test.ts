@@ -90,7 +90,7 @@ await test('a task that allows it goes to agents that can, and shows its managed
     aState({ cluster: [aCluster()], instance: [anInstance({ attributes })], taskDefinition: [definition] })
   const asked = { taskDefinition: `${definition.family}:${definition.revision}`, enableExecuteCommand: true }
   const runIn = (state: ReturnType<typeof stateWith>, wanted: Parameters<typeof runTask>[1]) =>
-    inTransaction(state, (tx) => runTask(tx, wanted, aCall().principalArn, aCall().now, aWorld()))
+    inTransaction(state, (tx) => runTask(tx, wanted, aCall(), aWorld()))
   const run = (attributes: InstanceRow['attributes']) => runIn(stateWith(attributes), asked)
   t.match(run([]).failures, [{ detail: /lacks attribute ecs.capability.execute-command/ }])
   const without = stateWith([])

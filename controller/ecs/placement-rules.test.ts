@@ -1,15 +1,7 @@
 import t from 'tap'
 import { readInput } from '../../proto/codec/json.ts'
 import { ApiError } from '../../proto/errors.ts'
-import {
-  aCall,
-  aState,
-  aTaskDefinition,
-  aWorld,
-  anInstance,
-  inTransaction,
-  testNow,
-} from '../../test/support/builders.ts'
+import { aCall, aState, aTaskDefinition, aWorld, anInstance, inTransaction } from '../../test/support/builders.ts'
 import { checkConstraints, checkStrategies } from './placement-rules.ts'
 import { runTask } from './run-task.ts'
 import { taskDefinitionHandlers } from './task-definitions.ts'
@@ -22,7 +14,7 @@ function refusalOf(members: Readonly<Record<string, unknown>>): string {
 function run(members: Readonly<Record<string, unknown>>) {
   const state = aState({ instance: [anInstance()], taskDefinition: [aTaskDefinition()] })
   const input = readInput('RunTask', { taskDefinition: 'web', ...members })
-  return inTransaction(state, (tx) => runTask(tx, input, 'arn:aws:iam::123456789012:user/ann', testNow, aWorld()))
+  return inTransaction(state, (tx) => runTask(tx, input, aCall(), aWorld()))
 }
 
 function refusal(call: () => unknown): string {

@@ -23,13 +23,7 @@ export interface PlannedRun {
 /** Throws what RunTask would. `draft` is to be dropped. */
 export function planRunTask(draft: Transaction, input: Input<'RunTask'>, call: Call, world: World): PlannedRun {
   // A token would answer a call of the past; what a plan is asked for is the next one.
-  const { tasks = [], failures = [] } = runTask(
-    draft,
-    { ...input, clientToken: undefined },
-    call.principalArn,
-    call.now,
-    world,
-  )
+  const { tasks = [], failures = [] } = runTask(draft, { ...input, clientToken: undefined }, call, world)
   const planned = tasks.map(({ taskArn, containerInstanceArn }) => ({
     instanceId: idOf(containerInstanceArn ?? ''),
     placement: draft.get('task', idOf(taskArn ?? ''))?.placement,

@@ -12,6 +12,7 @@ import type { TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { describeTask } from './describe-task.ts'
+import type { Call } from './handler.ts'
 import { checkCompatibility, checkLaunchType } from './launch-rules.ts'
 import { subnetsOf } from './network-configuration.ts'
 import { newTask } from './new-task.ts'
@@ -21,13 +22,8 @@ import { readTaskRequest, type TaskRequest } from './task-request.ts'
 
 const countMax = 10
 
-export function runTask(
-  tx: Transaction,
-  input: Input<'RunTask'>,
-  principalArn: string,
-  now: number,
-  world: World,
-): Output<'RunTask'> {
+export function runTask(tx: Transaction, input: Input<'RunTask'>, call: Call, world: World): Output<'RunTask'> {
+  const { now } = call
   const cluster = requireCluster(tx, input.cluster)
   checkClientToken(input.clientToken)
   // The cluster's name stands for however the caller wrote it; the token itself is the key.
@@ -40,7 +36,7 @@ export function runTask(
     throw invalidParameter(`count must be a whole number from 1 to ${countMax}, and is ${count}.`)
   }
   const launchType = checkLaunchType(cluster, input)
-  const request = readTaskRequest(tx, cluster, input, principalArn, world)
+  const request = readTaskRequest(tx, cluster, input, call, world)
   const placement = placementOf(request, launchType, input)
   const { rows, refused } = placeAll(tx, request, placement, count, now, world)
   const failures = refused === undefined ? [] : failuresOf(refused, detailOf(refused, rows.length, count))

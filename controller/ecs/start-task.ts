@@ -7,6 +7,7 @@ import { failuresOf, placeOn } from '../decide/placement.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { checkClusterOf, describeTask } from './describe-task.ts'
+import type { Call } from './handler.ts'
 import { findInstance, missingInstance } from './instance-lookup.ts'
 import { subnetsOf } from './network-configuration.ts'
 import { newTask } from './new-task.ts'
@@ -14,13 +15,8 @@ import { readTaskRequest } from './task-request.ts'
 
 const instancesMax = 10
 
-export function startTask(
-  tx: Transaction,
-  input: Input<'StartTask'>,
-  principalArn: string,
-  now: number,
-  world: World,
-): Output<'StartTask'> {
+export function startTask(tx: Transaction, input: Input<'StartTask'>, call: Call, world: World): Output<'StartTask'> {
+  const { now } = call
   const cluster = requireCluster(tx, input.cluster)
   const named = input.containerInstances ?? []
   if (named.length === 0) throw invalidParameter('Container instances cannot be empty.')
@@ -28,7 +24,7 @@ export function startTask(
     throw invalidParameter(`At most ${instancesMax} container instances can be named, and there are ${named.length}.`)
   }
   for (const idOrArn of named) checkClusterOf(idOrArn, cluster)
-  const request = readTaskRequest(tx, cluster, input, principalArn, world)
+  const request = readTaskRequest(tx, cluster, input, call, world)
   const { definition, overrides, group, enableExecuteCommand } = request
   const subnetIds = subnetsOf(request.networkConfiguration)
   const tasks: Task[] = []

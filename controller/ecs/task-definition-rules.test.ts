@@ -21,6 +21,11 @@ const register = (state: State, input: Registration) =>
 
 const role = 'arn:aws:iam::123456789012:role/task'
 const awslogs = { 'awslogs-group': 'g', 'awslogs-region': 'us-east-1' }
+const secretArn = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf'
+const withSecret = (valueFrom: string): Registration => ({
+  ...withContainer({ secrets: [{ name: 'A', valueFrom }] }),
+  executionRoleArn: role,
+})
 const healthy = { command: ['CMD', 'true'] }
 const sidecar = (over: Partial<ContainerDefinition> = {}): ContainerDefinition =>
   aContainerDefinition({ name: 'sidecar', essential: false, ...over })
@@ -247,6 +252,55 @@ const refusals: readonly [string, Registration, string][] = [
     "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
   ],
   [
+    'a secret of another service',
+    withSecret('arn:aws:sqs:us-east-1:123456789012:queue'),
+    "The valueFrom of 'A' is neither a secret of Secrets Manager nor a parameter of Parameter Store",
+  ],
+  ['two colons behind a secret', withSecret(`${secretArn}:password:`), 'alone or with :JSON-KEY:VERSION-STAGE'],
+  [
+    'a stage and an id of a version',
+    withSecret(`${secretArn}::AWSCURRENT:0123`),
+    "The valueFrom of 'A' names a version stage and a version id",
+  ],
+  ['a parameter with a space', withSecret('/db/pass word'), "The valueFrom of 'A' is no name of a parameter"],
+  [
+    'a log option that has two values',
+    {
+      ...withContainer({
+        logConfiguration: {
+          logDriver: 'splunk',
+          options: { 'splunk-token': 'x' },
+          secretOptions: [{ name: 'splunk-token', valueFrom: '/t' }],
+        },
+      }),
+      executionRoleArn: role,
+    },
+    "Option 'splunk-token' is given in options as well",
+  ],
+  [
+    'a file of variables that is none',
+    {
+      ...withContainer({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web.txt' }] }),
+      executionRoleArn: role,
+    },
+    "Each value is the ARN of an S3 object whose name ends in '.env'",
+  ],
+  [
+    'a file of variables and nobody to fetch it',
+    withContainer({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web.env' }] }),
+    "When you are specifying container environment files, you must also specify a value for 'executionRoleArn'.",
+  ],
+  [
+    'a private registry and nobody to log in',
+    withContainer({ repositoryCredentials: { credentialsParameter: secretArn } }),
+    'Private repository authentication requires that the task definition specify a value for executionRoleArn.',
+  ],
+  [
+    'a login with spaces',
+    { ...withContainer({ repositoryCredentials: { credentialsParameter: 'a b' } }), executionRoleArn: role },
+    "The repository credentials parameter specified for container 'app' is invalid. Parameter names can include up to 255",
+  ],
+  [
     'awslogs without a group',
     withContainer({ logConfiguration: { logDriver: 'awslogs' } }),
     'Log driver awslogs requires options: awslogs-region, awslogs-group',
@@ -389,6 +443,22 @@ await t.test('RegisterTaskDefinition refuses, in words that name the member', as
 
 await t.test('RegisterTaskDefinition takes what comes close to a rule', async (test) => {
   const taken: readonly [string, Registration][] = [
+    ['a secret by its ARN', withSecret(secretArn)],
+    ['a JSON key of a secret', withSecret(`${secretArn}:password::`)],
+    ['a stage of a secret', withSecret(`${secretArn}:password:AWSPREVIOUS:`)],
+    ['a version of a secret', withSecret(`${secretArn}:::9d4cb84b`)],
+    ['a parameter by its ARN', withSecret('arn:aws:ssm:us-east-1:123456789012:parameter/db/password')],
+    ['a parameter by its name', withSecret('/db/password')],
+    [
+      'a file of variables and the login of a registry',
+      {
+        ...withContainer({
+          environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/prod/web.env' }],
+          repositoryCredentials: { credentialsParameter: 'registry-login' },
+        }),
+        executionRoleArn: 'executor',
+      },
+    ],
     ['the least Fargate task', onFargate()],
     ['memory for the task alone', { ...withContainer({ memory: undefined }), memory: '64' }],
     ['equal limits', withContainer({ memory: 64, memoryReservation: 64 })],

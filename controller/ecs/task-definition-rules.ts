@@ -8,6 +8,7 @@ import type { ContainerDefinition, TaskDefinition } from '../../proto/model/type
 import { compatibilityProblem } from '../decide/compatibilities.ts'
 import { checkContainer, memoryMiBMin } from './container-definition-rules.ts'
 import { checkDependencies } from './container-dependency-rules.ts'
+import { checkRoles } from './fetched-rules.ts'
 import { checkExpression } from './placement-rules.ts'
 import { checkPortMappings } from './port-mapping-rules.ts'
 import { checkVolumes } from './volume-rules.ts'
@@ -149,25 +150,6 @@ function checkFirelens(containers: readonly ContainerDefinition[]): void {
       'When the awsfirelens log driver is specified, one container has to be configured with a firelensConfiguration object.',
     )
   }
-}
-
-function checkRoles(definition: TaskDefinition, containers: readonly ContainerDefinition[]): void {
-  for (const role of [definition.taskRoleArn, definition.executionRoleArn]) {
-    if (role !== undefined && !isRole(role)) throw clientError(`Role is not valid: '${role.slice(0, 255)}'.`)
-  }
-  const hasSecrets = containers.some(
-    (container) => (container.secrets ?? []).length > 0 || (container.logConfiguration?.secretOptions ?? []).length > 0,
-  )
-  if (hasSecrets && definition.executionRoleArn === undefined) {
-    throw clientError(
-      "When you are specifying container secrets, you must also specify a value for 'executionRoleArn'.",
-    )
-  }
-}
-
-/** A role's ARN, or its bare name. */
-function isRole(text: string): boolean {
-  return /^arn:aws[a-z-]*:iam::\d{12}:role\/\S+$/.test(text) || /^[\w+=,.@-]{1,64}$/.test(text)
 }
 
 function checkDocumentSize(definition: TaskDefinition): void {

@@ -15,6 +15,7 @@ import type { Call, Handlers } from './handler.ts'
 import { read, write } from './handler.ts'
 import { checkFileSystems } from './file-system-rules.ts'
 import { page } from './paging.ts'
+import { checkPassRole } from './passed-roles.ts'
 import { checkTags } from './tags.ts'
 import { withDefaults } from './task-definition-defaults.ts'
 import { checkTaskDefinition } from './task-definition-rules.ts'
@@ -57,6 +58,7 @@ function registerTaskDefinition(
   const checkedTags = checkTags(tags)
   const definition = withDefaults(given)
   checkTaskDefinition(definition)
+  checkPassRole(tx, definition, call, world)
   checkFileSystems(tx, definition)
   const family = given.family ?? ''
   const revision = (tx.get('family', family)?.latestRevision ?? 0) + 1

@@ -1,9 +1,11 @@
 /** ECS's rules on the `overrides` of RunTask and StartTask, and the form in which a task keeps and echoes them. */
 import { ApiError, clientError, invalidParameter } from '../../proto/errors.ts'
 import type { ContainerOverride, TaskOverride } from '../../proto/model/types.ts'
+import { rolesOf } from '../decide/task-roles.ts'
 import { parseCpuUnits, parseMemoryMiB } from '../decide/task-size.ts'
 import type { TaskDefinitionRow } from '../state/tables.ts'
 import { memoryMiBMin, resourceProblem } from './container-definition-rules.ts'
+import { environmentFilesProblem, isRole } from './fetched-rules.ts'
 
 const overridesLengthMax = 8192
 
@@ -20,10 +22,12 @@ export function checkOverrides(definition: TaskDefinitionRow, overrides: TaskOve
   const sizes = taskSizes(given)
   const containerOverrides = given.containerOverrides ?? []
   checkNames(definition, containerOverrides)
+  checkRoles(given)
+  checkFetched(definition, given)
   for (const override of containerOverrides) checkContainerSizes(definition, sizes.memory, override)
   return {
-    ...(given.taskRoleArn === undefined ? {} : { taskRoleArn: given.taskRoleArn }),
-    ...(given.executionRoleArn === undefined ? {} : { executionRoleArn: given.executionRoleArn }),
+    ...(given.taskRoleArn ? { taskRoleArn: given.taskRoleArn } : {}),
+    ...(given.executionRoleArn ? { executionRoleArn: given.executionRoleArn } : {}),
     ...sizes,
     containerOverrides: definition.containerDefinitions.map(
       ({ name }) => containerOverrides.find((override) => override.name === name) ?? { name },
@@ -44,16 +48,30 @@ function refuseWhatIsNotBuilt(overrides: TaskOverride): void {
   }
 }
 
-/** A member that no agent is told of: it is refused rather than dropped. */
-function refuseOfContainer({ name, environmentFiles, resourceRequirements }: ContainerOverride): void {
+/** Names of roles in ECS's forms; an empty one overrides nothing. */
+function checkRoles({ taskRoleArn, executionRoleArn }: TaskOverride): void {
+  for (const role of [taskRoleArn, executionRoleArn]) {
+    if (role && !isRole(role)) throw clientError(`Role is not valid: '${role.slice(0, 255)}'.`)
+  }
+}
+
+function checkFetched(definition: TaskDefinitionRow, overrides: TaskOverride): void {
+  for (const { name, environmentFiles } of overrides.containerOverrides ?? []) {
+    const problem = environmentFilesProblem(environmentFiles)
+    if (problem !== undefined) {
+      throw invalidParameter(`Override for container named ${name}: invalid environmentFiles. ${problem}`)
+    }
+    if ((environmentFiles ?? []).length === 0) continue
+    if (rolesOf(definition, overrides).executionRoleArn !== undefined) continue
+    throw clientError(
+      "When you are specifying container environment files, you must also specify a value for 'executionRoleArn'.",
+    )
+  }
+}
+
+function refuseOfContainer({ name, resourceRequirements }: ContainerOverride): void {
   const problem = resourceProblem(resourceRequirements)
   if (problem !== undefined) throw invalidParameter(`Override for container named ${name}: ${problem}`)
-  if ((environmentFiles ?? []).length === 0) return
-  throw new ApiError(
-    'UnsupportedFeatureException',
-    `Override for container named ${name}: environmentFiles can't be overridden yet. Put environmentFiles into the task ` +
-      'definition.',
-  )
 }
 
 function taskSizes(overrides: TaskOverride): { readonly cpu?: string; readonly memory?: string } {

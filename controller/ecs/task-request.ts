@@ -6,8 +6,10 @@ import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow, TaskDefinitionRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { effectiveSetting } from './account-settings.ts'
+import type { Call } from './handler.ts'
 import { unsupported } from './launch-rules.ts'
 import { checkNetworkConfiguration } from './network-configuration.ts'
+import { checkTaskRoles } from './passed-roles.ts'
 import { checkTags, tagsMax } from './tags.ts'
 import { requireTaskDefinition } from './task-definitions.ts'
 import { checkOverrides } from './task-overrides.ts'
@@ -37,7 +39,7 @@ export function readTaskRequest(
   reader: Reader,
   cluster: ClusterRow,
   input: SharedInput,
-  principalArn: string,
+  call: Call,
   world: World,
 ): TaskRequest {
   if (input.taskDefinition === undefined || input.taskDefinition === '') {
@@ -53,16 +55,18 @@ export function readTaskRequest(
   const definition = requireTaskDefinition(reader, input.taskDefinition)
   if (definition.status !== 'ACTIVE') throw clientError('TaskDefinition is inactive')
   const networkConfiguration = checkNetworkConfiguration(reader, cluster, definition, input.networkConfiguration)
+  const overrides = checkOverrides(definition, input.overrides)
+  checkTaskRoles(reader, definition, overrides, call, world)
   return {
     cluster,
     definition,
     group: input.group ?? `family:${definition.family}`,
     startedBy: input.startedBy,
-    overrides: checkOverrides(definition, input.overrides),
+    overrides,
     tags: tagsOf(cluster, definition, input),
     enableExecuteCommand: input.enableExecuteCommand ?? false,
     logDriverMode:
-      effectiveSetting(reader, principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
+      effectiveSetting(reader, call.principalArn, 'defaultLogDriverMode', world) === 'non-blocking'
         ? 'non-blocking'
         : undefined,
     networkConfiguration,

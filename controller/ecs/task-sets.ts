@@ -19,8 +19,8 @@ import { findTaskSet, requireActiveExternalService, requireExternalService, requ
 const describedMost = 100
 
 export const taskSetHandlers = {
-  CreateTaskSet: write<'CreateTaskSet'>((tx, input, { now }, world) => {
-    const { service, taskSet } = createTaskSet(tx, input, now, world)
+  CreateTaskSet: write<'CreateTaskSet'>((tx, input, call, world) => {
+    const { service, taskSet } = createTaskSet(tx, input, call, world)
     return answer(tx, service, taskSet)
   }),
   DescribeTaskSets: read<'DescribeTaskSets'>((reader, input, _call, world) => describeTaskSets(reader, input, world)),

@@ -224,9 +224,15 @@ await t.test('overrides are checked against the definition', async (test) => {
   const state = aState({ instance: [host('1')], taskDefinition: [aTaskDefinition(), sized] })
   const cases: readonly [NonNullable<Input<'RunTask'>['overrides']>, RegExp][] = [
     [
-      { containerOverrides: [{ name: 'app', environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::b/x.env' }] }] },
-      /^UnsupportedFeatureException: Override for container named app: environmentFiles can't be overridden yet/,
+      { containerOverrides: [{ name: 'app', environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/x.txt' }] }] },
+      /^InvalidParameterException: Override for container named app: invalid environmentFiles. Each value is the ARN/,
     ],
+    [
+      { containerOverrides: [{ name: 'app', environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/x.env' }] }] },
+      /^ClientException: When you are specifying container environment files, you must also .* 'executionRoleArn'/,
+    ],
+    [{ taskRoleArn: 'arn:aws:iam::1:user/ann' }, /^ClientException: Role is not valid: 'arn:aws:iam::1:user\/ann'/],
+    [{ executionRoleArn: 'nobody' }, /^ClientException: ECS was unable to assume the role 'nobody' that was provided/],
     [
       { containerOverrides: [{ name: 'app', resourceRequirements: [{ type: 'GPU', value: '0' }] }] },
       /^InvalidParameterException: Override for container named app: The number of GPUs is a whole number/,
@@ -456,6 +462,7 @@ await t.test('DescribeTasks tells MISSING apart, reads the history, and leaks no
   const state = createState({
     task: (taskId) => (taskId === past.taskId ? past : undefined),
     tasksOfCluster: () => [past],
+    audited: () => [],
   })
   inTransaction(state, (tx) => {
     tx.put('cluster', 'default', aCluster())

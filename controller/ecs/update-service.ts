@@ -19,6 +19,7 @@ import { requireCluster } from './clusters.ts'
 import { mergeDeploymentConfiguration } from './deployment-configuration.ts'
 import type { Call } from './handler.ts'
 import { checkNetworkConfiguration } from './network-configuration.ts'
+import { checkTaskRoles } from './passed-roles.ts'
 import { requireService } from './service-lookup.ts'
 import {
   checkCapacity,
@@ -45,8 +46,11 @@ export function updateService(tx: Transaction, input: Input<'UpdateService'>, ca
     networkConfiguration: networkAfter(tx, cluster, before, definition, input),
   }
   tx.put('service', next.serviceKey, next)
-  if (startsDeployment(before, next, input)) startDeployment(tx, next, {}, call.now, world)
-  else markUpdated(tx, next, call.now)
+  if (startsDeployment(before, next, input)) {
+    const run = definition ?? currentDefinition(tx, next)
+    if (run !== undefined) checkTaskRoles(tx, run, undefined, call, world)
+    startDeployment(tx, next, {}, call.now, world)
+  } else markUpdated(tx, next, call.now)
   tellRebalancing(tx, before, next, input, call.now, world)
   return tx.get('service', next.serviceKey) ?? next
 }

@@ -14,6 +14,7 @@ import type { World } from '../../proto/world.ts'
 import type { Principal } from '../../controller/access/principal.ts'
 import type { Call } from '../../controller/ecs/handler.ts'
 import type { DeploymentRow, ServiceRow, TaskSetRow } from '../../controller/state/service-tables.ts'
+import type { RoleRow } from '../../controller/state/iam-tables.ts'
 import { createState, type State } from '../../controller/state/state.ts'
 import type {
   ClusterRow,
@@ -89,6 +90,29 @@ export function aVault(): Vault {
       if (read.context !== context) throw new SealedTextError('It belongs to something else.')
       return turned(read.sealed)
     },
+  }
+}
+
+/** Role `app` that ECS's tasks may assume, without any right. */
+export function aRole(over: Partial<RoleRow> = {}): RoleRow {
+  const RoleName = over.RoleName ?? 'app'
+  return {
+    RoleName,
+    RoleId: `GROL${RoleName.toUpperCase().padEnd(17, 'A').slice(0, 17)}`,
+    Path: '/',
+    Arn: `arn:aws:iam::${place.account}:role/${RoleName}`,
+    CreateDate: testNow,
+    AssumeRolePolicyDocument: JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [{ Effect: 'Allow', Principal: { Service: 'ecs-tasks.amazonaws.com' }, Action: 'sts:AssumeRole' }],
+    }),
+    MaxSessionDuration: 3600,
+    Tags: [],
+    inlinePolicies: [],
+    attachedPolicyArns: [],
+    trustedIds: {},
+    revocationEpoch: 0,
+    ...over,
   }
 }
 
@@ -352,6 +376,7 @@ export function aState(rows: Rows = {}): State {
     for (const row of rows.taskSet ?? []) tx.put('taskSet', row.id, row)
     for (const row of rows.subnet ?? []) tx.put('subnet', row.subnetId, row)
     for (const row of rows.address ?? []) tx.put('address', `${row.subnetId}/${row.address}`, row)
+    for (const row of rows.role ?? []) tx.put('role', row.RoleName, row)
   })
   return state
 }
