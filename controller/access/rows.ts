@@ -3,6 +3,8 @@ import type { InputOf, OperationOf, ServiceName } from '../../proto/model/types.
 import type { AccessRow } from './authorization.ts'
 import { builtEcsRows } from './rows/ecs.ts'
 import { unbuiltEcsRows } from './rows/ecs-unbuilt.ts'
+import { secretsmanagerRows } from './rows/secretsmanager.ts'
+import { ssmRows } from './rows/ssm.ts'
 
 /** The rows of one service: each takes the input of its own operation. */
 export type ServiceRows<S extends ServiceName> = {
@@ -11,6 +13,8 @@ export type ServiceRows<S extends ServiceName> = {
 
 const rows: Readonly<Partial<Record<ServiceName, object>>> = {
   ecs: { ...builtEcsRows, ...unbuiltEcsRows },
+  secretsmanager: secretsmanagerRows,
+  ssm: ssmRows,
 }
 
 export function rowOf(service: ServiceName, operation: string): AccessRow | undefined {

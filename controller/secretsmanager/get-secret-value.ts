@@ -56,7 +56,7 @@ function valuesOf(reader: Reader, secretIds: readonly string[], call: Call, plac
   const Errors: { SecretId: string; ErrorCode: string; Message: string }[] = []
   for (const SecretId of new Set(secretIds)) {
     try {
-      call.authorize(reader, secretValueCheck(reader, SecretId, place))
+      call.authorize(reader, secretValueCheck(reader, SecretId, place, { 'secretsmanager:VersionStage': currentStage }))
       const secret = requireLiveSecret(reader, SecretId, place)
       SecretValues.push(shownValue(secret, requireVersion(reader, secret, {}), call.vault))
     } catch (error) {

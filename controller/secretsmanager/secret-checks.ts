@@ -23,6 +23,11 @@ export function secretCheck(
   }
 }
 
+/** Of a secret that is to be made: no other of that name counts. */
+export function newSecretCheck(operation: string, name: string, place: Place, keys: ConditionKeys): AccessCheck {
+  return { action: `secretsmanager:${operation}`, resource: missingArn(name, place), keys }
+}
+
 export function secretValueCheck(
   reader: Reader,
   secretId: string,
