@@ -8,13 +8,20 @@ import { createPolicyCache, type PolicyCache } from './policy-cache.ts'
 import { policiesOf, type PrincipalPolicies } from './principal-policies.ts'
 import type { Principal } from './principal.ts'
 import { keyReader } from './request-keys.ts'
-import { rowOf } from './rows.ts'
+import { rowOf, routeRowOf } from './rows.ts'
+import type { RestInput } from './rows/rest.ts'
 
 export interface AskedOperation {
   readonly service: ServiceName
   readonly operation: string
   /** As the codec read it. */
   readonly input: unknown
+}
+
+export interface AskedRoute {
+  /** `GET /v1/tasks/:task`. */
+  readonly route: string
+  readonly input: RestInput
 }
 
 export interface Access {
@@ -28,6 +35,8 @@ export interface Access {
     asked: AskedOperation,
     facts: RequestFacts,
   ): readonly AccessCheck[]
+  /** The same for a route of the operators' API. */
+  requireRoute(reader: Reader, principal: Principal, asked: AskedRoute, facts: RequestFacts): readonly AccessCheck[]
   /** Throws AccessDeniedException unless this one thing is allowed. */
   require(reader: Reader, principal: Principal, check: AccessCheck, facts: RequestFacts): void
 }
@@ -55,17 +64,29 @@ export function createAccess(place: Place): Access {
       if (!decision.isAllowed) throw accessDenied(principal, check, decision)
     }
   }
+  const requireRow = (
+    reader: Reader,
+    principal: Principal,
+    { name, checks }: { readonly name: string; readonly checks: readonly AccessCheck[] },
+    facts: RequestFacts,
+  ): readonly AccessCheck[] => {
+    if (checks.length > 0) {
+      requireAll(reader, principal, checks, facts)
+      return checks
+    }
+    // Nothing says what this would take, so nothing can allow it.
+    const unknown = { action: name, resource: '*' }
+    if (principal.kind !== 'root') throw accessDenied(principal, unknown, noPolicy)
+    return [unknown]
+  }
   return {
     requireOperation(reader, principal, { service, operation, input }, facts) {
       const checks = rowOf(service, operation)?.(input, reader, place) ?? []
-      if (checks.length > 0) {
-        requireAll(reader, principal, checks, facts)
-        return checks
-      }
-      // Nothing says what this would take, so nothing can allow it.
-      const unknown = { action: `${service}:${operation}`, resource: '*' }
-      if (principal.kind !== 'root') throw accessDenied(principal, unknown, noPolicy)
-      return [unknown]
+      return requireRow(reader, principal, { name: `${service}:${operation}`, checks }, facts)
+    },
+    requireRoute(reader, principal, { route, input }, facts) {
+      const checks = routeRowOf(route)?.(input, reader, place) ?? []
+      return requireRow(reader, principal, { name: `gantry:${route}`, checks }, facts)
     },
     require: (reader, principal, check, facts) => requireAll(reader, principal, [check], facts),
   }

@@ -16,19 +16,27 @@ const kinds: Readonly<Record<PolicySource, string>> = {
   trust: 'role trust policy',
 }
 
+/** Names the resource for the audit trail, too. */
+export class AccessDeniedError extends ApiError {
+  readonly resource: string
+
+  constructor(message: string, resource: string) {
+    super('AccessDeniedException', message)
+    this.resource = resource
+  }
+}
+
 /** Which policy it was is not said, nor what it holds: who may not call may not learn that by trying. */
 export function accessDenied(
   { arn }: Principal,
   { action, resource }: Pick<AccessCheck, 'action' | 'resource'>,
   { isExplicit, by }: Exclude<Decision, { isAllowed: true }>,
-): ApiError {
+): AccessDeniedError {
   const kind = kinds[by]
   const article = by === 'identity' ? 'an' : by === 'trust' ? 'the' : 'a'
   const why = isExplicit
     ? `with an explicit deny in ${article} ${kind}`
     : `because no ${kind} allows the ${action} action`
-  return new ApiError(
-    'AccessDeniedException',
-    `User: ${arn} is not authorized to perform: ${action} on resource: ${resource} ${why}`,
-  )
+  const message = `User: ${arn} is not authorized to perform: ${action} on resource: ${resource} ${why}`
+  return new AccessDeniedError(message, resource)
 }

@@ -1,7 +1,7 @@
 /**
  * What a host's keys allow, each for its own instances alone (whose they are is checked where they are named). This is
- * AWS's own policy for container instances, AmazonEC2ContainerServiceforEC2Role, as far as it is about ECS; and two things
- * more: an agent asks what its own instance is before it drains it, and protects a task that asks for it.
+ * AWS's own policy for container instances, AmazonEC2ContainerServiceforEC2Role, as far as it is about ECS; and a little
+ * more: an agent asks what its own instance is before it drains it, protects a task that asks for it, and changes its keys.
  */
 export const hostPolicy = JSON.stringify({
   Version: '2012-10-17',
@@ -22,6 +22,7 @@ export const hostPolicy = JSON.stringify({
         'ecs:SubmitTaskStateChange',
         'ecs:UpdateContainerInstancesState',
         'ecs:UpdateTaskProtection',
+        'gantry:ChangeHostKeys',
       ],
       Resource: '*',
     },

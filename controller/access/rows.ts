@@ -3,6 +3,7 @@ import type { InputOf, OperationOf, ServiceName } from '../../proto/model/types.
 import type { AccessRow } from './authorization.ts'
 import { builtEcsRows } from './rows/ecs.ts'
 import { unbuiltEcsRows } from './rows/ecs-unbuilt.ts'
+import { type RestInput, restRows } from './rows/rest.ts'
 import { secretsmanagerRows } from './rows/secretsmanager.ts'
 import { ssmRows } from './rows/ssm.ts'
 
@@ -20,4 +21,9 @@ const rows: Readonly<Partial<Record<ServiceName, object>>> = {
 export function rowOf(service: ServiceName, operation: string): AccessRow | undefined {
   const ofService = rows[service] as Readonly<Record<string, AccessRow | undefined>> | undefined
   return ofService !== undefined && Object.hasOwn(ofService, operation) ? ofService[operation] : undefined
+}
+
+/** `GET /v1/tasks/:task`. */
+export function routeRowOf(route: string): AccessRow<RestInput> | undefined {
+  return Object.hasOwn(restRows, route) ? restRows[route] : undefined
 }

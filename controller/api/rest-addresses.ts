@@ -54,7 +54,7 @@ export function registerRestAddresses(rest: FastifyInstance, { turn }: ServerSer
   rest.get<{ Params: SubnetParams; Querystring: PageQuery }>(
     '/subnets/:subnetId/addresses',
     {
-      config: { action: 'DescribeNetworkInterfaces' },
+      config: { action: 'gantry:DescribeAddresses' },
       schema: {
         summary: 'The addresses of a subnet that are held: by whom, since when; and how many are free',
         params: subnetParams,
@@ -73,7 +73,7 @@ export function registerRestAddresses(rest: FastifyInstance, { turn }: ServerSer
   rest.post<{ Params: SubnetParams; Body: Release }>(
     '/subnets/:subnetId/release',
     {
-      config: { action: 'DeleteNetworkInterface' },
+      config: { action: 'gantry:ReleaseAddress' },
       schema: {
         summary:
           'Takes addresses out of quarantine: says that nobody uses them any more. Only those of hosts that were ' +

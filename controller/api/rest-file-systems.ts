@@ -134,7 +134,7 @@ function registerLists(rest: FastifyInstance, { turn }: ServerServices): void {
   rest.get<{ Querystring: PageQuery }>(
     '/file-systems',
     {
-      config: { action: 'DescribeFileSystems' },
+      config: { action: 'gantry:DescribeFileSystems' },
       schema: {
         summary: 'The file systems that tasks may share',
         querystring: pageQuerySchema,
@@ -150,7 +150,7 @@ function registerLists(rest: FastifyInstance, { turn }: ServerServices): void {
   rest.get<{ Params: FileSystemParams }>(
     '/file-systems/:fileSystemId',
     {
-      config: { action: 'DescribeFileSystems' },
+      config: { action: 'gantry:DescribeFileSystems' },
       schema: { summary: 'One file system, and who uses it', params: fileSystemParams, response: shownResponse },
     },
     ({ params }) => {
@@ -165,7 +165,7 @@ function registerFileSystemChanges(rest: FastifyInstance, { turn, world }: Serve
   rest.post<{ Body: FileSystemInput }>(
     '/file-systems',
     {
-      config: { action: 'CreateFileSystem' },
+      config: { action: 'gantry:CreateFileSystem' },
       schema: {
         summary: 'Registers a file system: tasks mount it by its id on whichever host they run',
         body: { type: 'object', required: ['target'], properties: inputMembers },
@@ -183,7 +183,7 @@ function registerFileSystemChanges(rest: FastifyInstance, { turn, world }: Serve
   rest.patch<{ Params: FileSystemParams; Body: Partial<FileSystemInput> }>(
     '/file-systems/:fileSystemId',
     {
-      config: { action: 'UpdateFileSystem' },
+      config: { action: 'gantry:UpdateFileSystem' },
       schema: {
         summary: 'Changes its name or where it lies, for tasks that start from now on. Its kind and driver stay',
         params: fileSystemParams,
@@ -202,7 +202,7 @@ function registerFileSystemChanges(rest: FastifyInstance, { turn, world }: Serve
   rest.delete<{ Params: FileSystemParams }>(
     '/file-systems/:fileSystemId',
     {
-      config: { action: 'DeleteFileSystem' },
+      config: { action: 'gantry:DeleteFileSystem' },
       schema: {
         summary: 'Forgets a file system that nobody uses; its data stays where it is',
         params: fileSystemParams,
@@ -221,7 +221,7 @@ function registerAccessPoints(rest: FastifyInstance, { turn, world }: ServerServ
   rest.get<{ Params: FileSystemParams; Querystring: PageQuery }>(
     '/file-systems/:fileSystemId/access-points',
     {
-      config: { action: 'DescribeAccessPoints' },
+      config: { action: 'gantry:DescribeAccessPoints' },
       schema: {
         summary: 'The access points of a file system',
         params: fileSystemParams,
@@ -239,7 +239,7 @@ function registerAccessPoints(rest: FastifyInstance, { turn, world }: ServerServ
   rest.post<{ Params: FileSystemParams; Body: AccessPointInput }>(
     '/file-systems/:fileSystemId/access-points',
     {
-      config: { action: 'CreateAccessPoint' },
+      config: { action: 'gantry:CreateAccessPoint' },
       schema: {
         summary: 'Makes an access point: a directory of the file system, and as whom tasks use it. It never changes',
         params: fileSystemParams,
@@ -258,7 +258,7 @@ function registerAccessPoints(rest: FastifyInstance, { turn, world }: ServerServ
   rest.get<{ Params: AccessPointParams }>(
     '/file-systems/:fileSystemId/access-points/:accessPointId',
     {
-      config: { action: 'DescribeAccessPoints' },
+      config: { action: 'gantry:DescribeAccessPoints' },
       schema: { summary: 'One access point', params: accessPointParams, response: shown },
     },
     ({ params }) => showAccessPoint(requireAccessPoint(turn.reader, params.fileSystemId, params.accessPointId)),
@@ -266,7 +266,7 @@ function registerAccessPoints(rest: FastifyInstance, { turn, world }: ServerServ
   rest.delete<{ Params: AccessPointParams }>(
     '/file-systems/:fileSystemId/access-points/:accessPointId',
     {
-      config: { action: 'DeleteAccessPoint' },
+      config: { action: 'gantry:DeleteAccessPoint' },
       schema: {
         summary: 'Forgets an access point that nobody uses; its directory stays where it is',
         params: accessPointParams,

@@ -57,7 +57,7 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
   rest.get<{ Params: { readonly task: string }; Querystring: LogsQuery }>(
     '/tasks/:task/logs',
     {
-      config: { action: 'GetTaskLogs' },
+      config: { action: 'gantry:GetTaskLogs' },
       schema: {
         summary: 'What a container of the task wrote, oldest first; with follow as application/x-ndjson, as it comes',
         params: paramsOf('task', 'Id or ARN'),

@@ -125,7 +125,7 @@ function registerReads(rest: FastifyInstance, { turn }: ServerServices): void {
   rest.get<{ Querystring: PageQuery }>(
     '/subnets',
     {
-      config: { action: 'DescribeSubnets' },
+      config: { action: 'gantry:DescribeSubnets' },
       schema: {
         summary: 'The subnets for tasks with an address of their own, and how full each is',
         querystring: pageQuerySchema,
@@ -140,7 +140,7 @@ function registerReads(rest: FastifyInstance, { turn }: ServerServices): void {
   rest.get<{ Params: SubnetParams }>(
     '/subnets/:subnetId',
     {
-      config: { action: 'DescribeSubnets' },
+      config: { action: 'gantry:DescribeSubnets' },
       schema: { summary: 'One subnet', params: subnetParams, response: shown },
     },
     ({ params }) => showSubnet(turn.reader, requireSubnet(turn.reader, params.subnetId)),
@@ -151,7 +151,7 @@ function registerChanges(rest: FastifyInstance, { turn }: ServerServices): void 
   rest.post<{ Body: SubnetInput }>(
     '/subnets',
     {
-      config: { action: 'CreateSubnet' },
+      config: { action: 'gantry:CreateSubnet' },
       schema: {
         summary: 'Makes a subnet. Its addresses come from Gantry alone: no DHCP server may give them out too',
         body: { type: 'object', required: ['cidr', 'attachment'], properties: inputMembers },
@@ -166,7 +166,7 @@ function registerChanges(rest: FastifyInstance, { turn }: ServerServices): void 
   rest.patch<{ Params: SubnetParams; Body: Partial<SubnetInput> }>(
     '/subnets/:subnetId',
     {
-      config: { action: 'UpdateSubnet' },
+      config: { action: 'gantry:UpdateSubnet' },
       schema: {
         summary:
           'Changes what is given, for tasks that start from now on. cidr, gateway, attachment and mtu only while no ' +
@@ -184,7 +184,7 @@ function registerChanges(rest: FastifyInstance, { turn }: ServerServices): void 
   rest.delete<{ Params: SubnetParams }>(
     '/subnets/:subnetId',
     {
-      config: { action: 'DeleteSubnet' },
+      config: { action: 'gantry:DeleteSubnet' },
       schema: {
         summary: 'Deletes a subnet that nobody uses: no address, no service, no cluster by default',
         params: subnetParams,

@@ -5,14 +5,18 @@
 import { fastifySwagger } from '@fastify/swagger'
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify'
 import { ApiError, invalidParameter, isApiError } from '../../proto/errors.ts'
+import type { RequestFacts } from '../access/authorization.ts'
+import type { Principal } from '../access/principal.ts'
 import { requireScope } from './auth.ts'
 import { wrongType } from './body-types.ts'
+import type { CallTrail } from './call-trail.ts'
 import { asApiError, factsOf } from './rpc.ts'
-import { actionOf, keepPrincipal, openTrail, restRequestOf, trailOf } from './rest-caller.ts'
+import { keepPrincipal, openTrail, restRequestOf, trailOf } from './rest-caller.ts'
 import { registerRestAddresses } from './rest-addresses.ts'
 import { registerRestAudit } from './rest-audit.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
 import { registerRestClusters } from './rest-clusters.ts'
+import { registerRestEnvironmentFiles } from './rest-environment-files.ts'
 import { registerRestEvents } from './rest-events.ts'
 import { registerRestFileSystems } from './rest-file-systems.ts'
 import { registerRestLogs } from './rest-logs.ts'
@@ -50,10 +54,11 @@ export async function registerRest(app: FastifyInstance, services: ServerService
   await app.register(
     async (rest) => {
       rest.addHook('preValidation', async (request) => {
-        checkCaller(services, request)
+        const caller = authenticateCaller(services, request)
         // Only once the signature over its very bytes is checked, a body is read.
         const schema = request.routeOptions.schema?.body
         if (typeof schema === 'object' && schema !== null) request.body = readBody(request.body, schema)
+        if (caller !== undefined) authorizeCaller(services, request, caller)
       })
       // With a callback, because everything that a route does is to happen inside of `run`.
       rest.addHook('preHandler', (request, _reply, done) => {
@@ -90,6 +95,7 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestPlan(rest, services)
       registerRestEvents(rest, services)
       registerRestFileSystems(rest, services)
+      registerRestEnvironmentFiles(rest, services)
       registerRestAudit(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
@@ -97,24 +103,41 @@ export async function registerRest(app: FastifyInstance, services: ServerService
   )
 }
 
-function checkCaller(services: ServerServices, request: FastifyRequest): void {
+interface RestCaller {
+  readonly principal: Principal
+  readonly facts: RequestFacts
+  readonly trail: CallTrail
+}
+
+/** Undefined on a route that takes unsigned requests. */
+function authenticateCaller(services: ServerServices, request: FastifyRequest): RestCaller | undefined {
   const { action } = request.routeOptions.config
   // The document of the API holds nothing of this installation; everything else names its action.
-  if (action === undefined) return
-  const { authenticator, access, clock, turn, world } = services
+  if (action === undefined) return undefined
+  const { authenticator, clock, world } = services
   const asked = restRequestOf(request)
   const trail = openTrail(services, request, action)
   const principal = authenticator.authenticate(asked, clock.now())
   trail.by(principal)
   requireScope(principal, 'ecs', world.region)
-  access.require(turn.reader, principal, { action: actionOf(action), resource: '*' }, factsOf(asked, clock.now()))
-  if (principal.kind === 'host') {
-    throw new ApiError(
-      'AccessDeniedException',
-      `User: ${principal.arn} is not authorized to perform: ecs:${action} on resource: * through the operators' API`,
-    )
-  }
+  return { principal, facts: factsOf(asked, clock.now()), trail }
+}
+
+function authorizeCaller(
+  { access, turn }: ServerServices,
+  request: FastifyRequest,
+  { principal, facts, trail }: RestCaller,
+): void {
+  const { params, query, body, method } = request
+  const input = { params: recordOf(params), query: recordOf(query), body }
+  // Whoever may have an answer may have its head.
+  const route = `${method === 'HEAD' ? 'GET' : method} ${request.routeOptions.url ?? ''}`
+  trail.on(access.requireRoute(turn.reader, principal, { route, input }, facts))
   keepPrincipal(request, principal)
+}
+
+function recordOf(value: unknown): Readonly<Record<string, string | undefined>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, string | undefined>>) : {}
 }
 
 function readBody(body: unknown, schema: object): unknown {
@@ -144,6 +167,7 @@ function restError(error: FastifyError, requestId: string): ApiError {
 
 /** ECS answers 400 for what does not exist; REST's readers expect 404. */
 function restStatus(error: ApiError): number {
+  if (error.code === 'ThrottlingException') return 429
   return error.code.endsWith('NotFoundException') ? 404 : error.httpStatus
 }
 
