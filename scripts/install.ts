@@ -2,18 +2,30 @@
  * Installs, upgrades and removes Gantry's services on this machine. `systemd/install.sh` runs it under the Node of the
  * release that it belongs to; docs/install.md is for operators.
  */
+import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Role, type Wish, readWish, roles, usage } from './install/arguments.ts'
+import { joinedFile } from '../agent/joined-identity.ts'
+import { type JoinTarget, type Role, type Wish, readWish, roles, usage } from './install/arguments.ts'
 import { endOfJournal, look, perform } from './install/apply.ts'
-import { readEnvFile } from './install/env-file.ts'
+import { clearInEnvFile, readEnvFile } from './install/env-file.ts'
 import { dataOf, envFileOf, layout, unitFileOf, unitOf } from './install/layout.ts'
 import { type Machine, lookAtMachine } from './install/machine.ts'
-import { type Found, type Source, defaultsOf, describe, planInstall, planUninstall } from './install/plan.ts'
-import { type Finding, type Intent, findPreconditions } from './install/preconditions.ts'
+import {
+  type Found,
+  type Source,
+  defaultsOf,
+  describe,
+  planInstall,
+  planUninstall,
+  settingsBeforeJoin,
+} from './install/plan.ts'
+import { type AgentKeys, type Finding, type Intent, findPreconditions } from './install/preconditions.ts'
 import { ScriptError, runScript, say } from './report.ts'
 
+/** Without these nothing would run afterwards, or nothing can be done at all. */
+const hardChecks: ReadonlySet<string> = new Set(['user', 'systemd', 'useradd', 'listen', 'plain HTTP'])
 /** How long the agent may take to register: a cold start on a slow machine takes some time. */
 const registrationTimeoutMs = 240_000
 const directory = resolve(import.meta.dirname, '..')
@@ -46,17 +58,38 @@ function installedRoles(found: Found): readonly Role[] {
 /** What will hold: the file's settings, then those that are asked for. */
 function intentOf(machine: Machine, found: Found, wish: Wish, role: Role): Intent {
   const file = found.file(envFileOf(role))
-  const before = file === undefined ? defaultsOf(found, role) : readEnvFile(file.text)
-  const settings = { ...before, ...wish.settings }
-  const path = credentialsPath(found, wish)
-  return { role, settings, credentials: { path, text: machine.readText(path) } }
+  const keys = keysOf(machine, found, wish)
+  const credentials = keys.by === 'file' ? keys.path : undefined
+  const text = keys.by === 'joining' && file !== undefined ? clearInEnvFile(file.text, settingsBeforeJoin) : file?.text
+  const before = text === undefined ? defaultsOf(found, role, credentials) : readEnvFile(text)
+  return { role, settings: { ...before, ...wish.settings }, keys }
 }
 
-/** Those that are named, those that are installed, or those of the controller on this host. */
+function keysOf(machine: Machine, found: Found, wish: Wish): AgentKeys {
+  if (wish.join !== undefined) return { by: 'joining', controllerUrl: wish.join.controllerUrl }
+  const path = credentialsPath(found, wish)
+  const text = machine.readText(path)
+  if (wish.credentials !== undefined || text !== undefined) return { by: 'file', path, text }
+  const controllerUrl = joinedTo(machine)
+  return controllerUrl === undefined ? { by: 'later' } : { by: 'joined', controllerUrl }
+}
+
+/** Where the agent of this host has joined; what else stands in that file is the agent's business. */
+function joinedTo(machine: Machine): string | undefined {
+  try {
+    const { controllerUrl } = JSON.parse(machine.readText(joinedFile(dataOf('agent'))) ?? '') as Record<string, unknown>
+    return typeof controllerUrl === 'string' ? controllerUrl : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Those that are named, those that are installed, or those of the controller on this host, unless it has joined. */
 function credentialsPath(found: Found, wish: Wish): string {
   if (wish.credentials !== undefined) return resolve(wish.credentials)
   const ofController = join(dataOf('controller'), 'agent-credentials')
-  return !found.exists(layout.credentials) && found.exists(ofController) ? ofController : layout.credentials
+  const isLocal = found.exists(ofController) && !found.exists(joinedFile(dataOf('agent')))
+  return !found.exists(layout.credentials) && isLocal ? ofController : layout.credentials
 }
 
 async function check(machine: Machine, found: Found, wish: Wish): Promise<number> {
@@ -91,13 +124,31 @@ async function install(machine: Machine, found: Found, wish: Wish): Promise<numb
   const actions = planInstall(found, source, {
     roles: following,
     settings: (role) => (role === wish.role ? wish.settings : {}),
-    credentials: agent?.credentials.text,
+    credentials: agent?.keys.by === 'file' ? agent.keys.text : undefined,
+    joins: wish.join !== undefined,
   })
   if (wish.isDry) return showDry(actions.map(describe))
   if (actions.length === 0) say(`nothing to do: ${source.id} is installed, and all is as it should be`)
   await perform(actions)
+  if (wish.join !== undefined) await joinController(wish.join, wish.settings['ECS_CLUSTER'])
   for (const intent of intents) await tellOutcome(intent)
   return 0
+}
+
+/** The agent runs already, and waits for this; the token stands on this program's own standard input. */
+async function joinController(
+  { controllerUrl, caFingerprint }: JoinTarget,
+  cluster: string | undefined,
+): Promise<void> {
+  const program = join(layout.current, 'agent', 'join', 'main.ts')
+  const target = [controllerUrl, '--ca', caFingerprint, '--directory', dataOf('agent')]
+  const args = [program, ...target, ...(cluster === undefined ? [] : ['--cluster', cluster])]
+  const child = spawn(process.execPath, args, { stdio: 'inherit' })
+  const code = await new Promise<number | null>((done) => child.once('close', done))
+  if (code === 0) return
+  throw new ScriptError(
+    'this host has not joined, as said above. The agent is installed and waits for it: mend that, then run the line again.',
+  )
 }
 
 function showDry(sentences: readonly string[]): number {
@@ -113,8 +164,7 @@ async function requireAll(machine: Machine, intents: readonly Intent[], wish: Wi
   for (const finding of bad) say(inWords(finding))
   const failed = bad.filter(({ state }) => state === 'fails')
   if (failed.length === 0) return
-  // Without these nothing can be done at all.
-  const hard = failed.filter(({ check: name }) => ['user', 'systemd', 'useradd'].includes(name))
+  const hard = failed.filter(({ check: name }) => hardChecks.has(name))
   if (wish.isDry || (hard.length === 0 && (wish.force || wish.command === 'upgrade'))) {
     say(`going on although ${failed.length} ${failed.length === 1 ? 'check' : 'checks'} failed`)
     return
@@ -125,8 +175,17 @@ async function requireAll(machine: Machine, intents: readonly Intent[], wish: Wi
   )
 }
 
-async function tellOutcome({ role, settings }: Intent): Promise<void> {
+async function tellOutcome({ role, settings, keys }: Intent): Promise<void> {
   if (role === 'controller') return tellOfController(settings)
+  if (keys.by === 'later') {
+    say(
+      'the agent runs, and waits until this host joins a controller. `gantry join-token` on the host of the controller',
+    )
+    say(
+      'prints the line for that. It ends in a command for this host: echo TOKEN | gantry join https://... --ca sha256:...',
+    )
+    return
+  }
   const port = settings['GANTRY_INTROSPECTION_PORT'] ?? '51678'
   const giveUpAt = Date.now() + registrationTimeoutMs
   while (Date.now() < giveUpAt) {
@@ -153,13 +212,15 @@ async function registeredAs(port: string): Promise<string | undefined> {
 }
 
 function tellOfController(settings: Intent['settings']): void {
-  const listen = settings['GANTRY_LISTEN'] ?? '127.0.0.1:51700'
-  say(`the controller runs, on ${listen}`)
-  say(`  operators' key  ${join(dataOf('controller'), 'root-credentials')}`)
-  say(`  agents' key     ${join(dataOf('controller'), 'agent-credentials')} (copy it to each agent's host)`)
+  const listen = settings['GANTRY_LISTEN'] || '127.0.0.1:51700'
+  const tls = settings['GANTRY_TLS_LISTEN'] || '0.0.0.0:51443'
+  const rootKeys = join(dataOf('controller'), 'root-credentials')
+  say(`the controller runs: plain HTTP on ${listen} for this host, TLS ${tls === 'off' ? 'switched off' : `on ${tls}`}`)
+  say(`  operators' key  ${rootKeys}`)
   say(`  log             journalctl -u ${unitOf('controller')}`)
-  if (listen.startsWith('127.') || listen.startsWith('localhost')) {
-    say('  it answers on this host alone; for others: install.sh controller --listen 0.0.0.0:51700')
+  if (tls !== 'off') {
+    say('  the line that lets another host join it, with a token that is good once:')
+    say(`    AWS_SHARED_CREDENTIALS_FILE=${rootKeys} gantry join-token`)
   }
 }
 

@@ -2,8 +2,8 @@
 # Installs Gantry on this machine as systemd services, from a release (the unpacked tar of `npm run bundle`, with all that
 # it needs) or from a checkout (a release is made first; that takes Node 20, npm and the npm registry).
 #
-#   ./systemd/install.sh controller [--listen HOST:PORT]
-#   ./systemd/install.sh agent --controller URL --cluster NAME --credentials FILE
+#   ./systemd/install.sh controller
+#   echo TOKEN | ./systemd/install.sh agent --join https://HOST:51443 --ca sha256:FINGERPRINT
 #   ./systemd/install.sh upgrade | uninstall [--purge] | check
 #
 # docs/install.md has the rest; --help too. This part is plain sh: it finds the Node that all else runs on.
@@ -31,7 +31,7 @@ gantry: systemd/install.sh."
   release=${TMPDIR:-/tmp}/gantry-release-$$
   trap 'rm -rf "$release"' EXIT
   trap 'exit 130' INT TERM HUP
-  (cd "$here" && node bootstrap.mjs scripts/bundle.ts --tree "$release" >&2) || fail "no release could be made."
+  (cd "$here" && node bootstrap.mjs scripts/bundle.ts --tree "$release" >&2 </dev/null) || fail "no release could be made."
 fi
 
 made_for=$(sed -n 's/.*"architecture": "\(.*\)".*/\1/p' "$release/release.json")

@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { variables } from '../agent/config-variables.ts'
+import { writeBundleJoinLine } from '../proto/joining.ts'
 import { settings as controllerSettings } from '../controller/config.ts'
 import { type Role, readWish } from '../scripts/install/arguments.ts'
 import { readEnvFile, setInEnvFile } from '../scripts/install/env-file.ts'
@@ -103,6 +104,18 @@ await test('install, again, upgrade, uninstall', async (t) => {
     'systemctl restart gantry-agent.service',
   ])
 
+  const joining = planInstall(host.found(), source, { ...wanted(['agent']), joins: true })
+  t.match(joining.map(describe), [
+    'write /etc/gantry/agent.env (600)',
+    /restart/,
+    'remove /etc/gantry/agent-credentials',
+  ])
+  host.apply(joining)
+  const afterwards = host.files.get('/etc/gantry/agent.env')?.text ?? ''
+  t.same(readEnvFile(afterwards), {}, 'nothing comes before what the host is given')
+  t.match(afterwards, '#ECS_BACKEND_HOST=http://10.0.0.5:51700', 'and what was there can be read')
+  t.same(planInstall(host.found(), source, { ...wanted(['agent']), joins: true }), [], 'a second run has nothing to do')
+
   host.apply(planInstall(host.found(), source, wanted(['controller'])))
   t.ok(host.users.has('gantry'))
   const next = { ...source, id: '1.0-b', unit: (role: Role) => `newer unit of ${role}\n` }
@@ -153,6 +166,12 @@ await test('what the operator asks for is understood, or refused with a sentence
     role: 'agent',
     settings: { ECS_BACKEND_HOST: 'http://10.0.0.5:51700', ECS_CLUSTER: 'c' },
   })
+  const ca = `sha256:${'ab'.repeat(32)}`
+  const joining = ['agent', '--join', 'https://10.0.0.5:51443']
+  t.match(readWish([...joining, '--ca', ca]), { join: { controllerUrl: 'https://10.0.0.5:51443', caFingerprint: ca } })
+  const lineOfController = writeBundleJoinLine({ controllerUrl: 'https://a:1', caFingerprint: ca, token: 'x' })
+  const [, wordsOfLine = ''] = lineOfController.split('install.sh ')
+  t.ok(readWish(wordsOfLine.split(' '))?.join, 'the line that the controller prints')
   t.match(readWish(['uninstall', 'agent', '--purge']), { command: 'uninstall', role: 'agent', purge: true })
   t.equal(readWish(['--help']), undefined)
   const refused = {
@@ -160,6 +179,11 @@ await test('what the operator asks for is understood, or refused with a sentence
     "agent can't follow upgrade": ['upgrade', 'agent'],
     'takes scheme, host and port': ['agent', '--controller', '10.0.0.5'],
     'for `install.sh agent`': ['controller', '--cluster', 'c'],
+    'are for `install.sh controller`': ['agent', '--tls-listen', '0.0.0.0:1'],
+    '--ca takes': joining,
+    '--ca goes with --join': ['agent', '--ca', ca],
+    'takes an address such as https': ['agent', '--join', 'http://10.0.0.5:51700', '--ca', ca],
+    'brings address and keys': [...joining, '--ca', ca, '--credentials', 'f'],
     '--purge is for': ['agent', '--purge'],
     'changes no settings': ['upgrade', '--set', 'A=1'],
     '--set takes NAME=VALUE': ['agent', '--set', 'lower'],
@@ -191,9 +215,10 @@ const goodMachine: Machine = {
 }
 const intent: Intent = {
   role: 'agent',
-  settings: { ECS_BACKEND_HOST: 'http://10.0.0.5:51700' },
-  credentials: { path: '/f', text: 'aws_access_key_id = a\naws_secret_access_key = b' },
+  settings: { ECS_BACKEND_HOST: 'http://127.0.0.1:51700' },
+  keys: { by: 'file', path: '/f', text: 'aws_access_key_id = a\naws_secret_access_key = b' },
 }
+const file = (text: string | undefined): Partial<Intent> => ({ keys: { by: 'file', path: '/f', text } })
 const engine = (apiVersion: string) => async () => ({ version: 'x', apiVersion })
 const clock = (aheadMs: number) => async () => ({ error: undefined, aheadMs })
 const away = async () => ({ error: 'connect ECONNREFUSED', aheadMs: undefined })
@@ -226,9 +251,20 @@ await test('each precondition that fails says what to do', async (t) => {
   t.same(await found({ holderOf: () => ({ ...ecs, unit: 'gantry-agent.service' }) }), [], 'our own is no obstacle')
   t.match(await found({ askController: clock(-16 * 60_000) }), [['fails', 'clock', /960 s behind/, /timedatectl/]])
   t.match(await found({ askController: clock(90_000) }), [['warns', 'clock', /90 s ahead/, /timedatectl/]])
-  t.match(await found({ askController: away }), [['fails', 'controller', /ECONNREFUSED/, /GANTRY_LISTEN/]])
-  t.match(await found({}, { credentials: { path: '/f', text: undefined } }), [['fails', 'credentials', /read/, /copy/]])
-  t.match(await found({}, { credentials: { path: '/f', text: 'x' } }), [['fails', 'credentials', /no keys/, /copy/]])
+  t.match(await found({ askController: away }), [['fails', 'controller', /ECONNREFUSED/, /51443/]])
+  t.match(await found({}, file(undefined)), [['fails', 'keys', /read/, /join-token/]])
+  t.match(await found({}, file('x')), [['fails', 'keys', /no keys/, /join-token/]])
+  const elsewhere = { ECS_BACKEND_HOST: 'http://10.0.0.5:51700' }
+  t.match(await found({}, { settings: elsewhere }), [['fails', 'plain HTTP', /agents refuse/, /--join/]])
+  t.same(await found({}, { settings: { ...elsewhere, GANTRY_INSECURE_BACKEND: 'true' } }), [])
+  const joining = { settings: {}, keys: { by: 'joining', controllerUrl: 'https://10.0.0.5:51443' } } as const
+  t.same(await found({}, joining), [])
+  t.match(await found({ askController: away }, joining), [['fails', 'controller', /10\.0\.0\.5:51443 can't/, /51443/]])
+  const later = { settings: {}, keys: { by: 'later' } } as const
+  t.match(await found({ askController: away }, later), [['warns', 'keys', /waits/, /join-token/]])
+  const onLan = { role: 'controller', settings: { GANTRY_LISTEN: '0.0.0.0:51700' } } as const
+  t.match(await found({}, onLan), [['fails', 'listen', /plain HTTP for other hosts/, /GANTRY_TLS_LISTEN/]])
+  t.same(await found({}, { ...onLan, settings: { ...onLan.settings, GANTRY_INSECURE_LISTEN: 'true' } }), [])
 })
 
 await test('the listener of a port is found by its socket', async (t) => {

@@ -1,9 +1,15 @@
 /** What the operator asked the installer for. */
 import { parseArgs } from 'node:util'
+import { parseCaFingerprint, parseControllerUrl } from '../../proto/joining.ts'
 import { ScriptError } from '../report.ts'
 
 export type Role = 'controller' | 'agent'
 export const roles: readonly Role[] = ['controller', 'agent']
+
+export interface JoinTarget {
+  readonly controllerUrl: string
+  readonly caFingerprint: string
+}
 
 export interface Wish {
   readonly command: 'install' | 'upgrade' | 'uninstall' | 'check'
@@ -13,6 +19,8 @@ export interface Wish {
   readonly settings: Readonly<Record<string, string>>
   /** A file with the agent's keys, to be copied. */
   readonly credentials: string | undefined
+  /** The controller that this host is to join; the token comes on standard input. */
+  readonly join: JoinTarget | undefined
   readonly isDry: boolean
   readonly purge: boolean
   /** Go on where a precondition that can be mended later fails. */
@@ -21,11 +29,14 @@ export interface Wish {
 
 export const usage = `Gantry's installer.
 
-  install.sh controller [--listen HOST:PORT] [--region NAME] [--set NAME=VALUE]...
-      Installs or brings up to date the controller on this host.
-  install.sh agent --controller URL [--cluster NAME] --credentials FILE [--region NAME] [--set NAME=VALUE]...
-      Installs or brings up to date the agent on this host. FILE is a copy of the controller's agent-credentials; on the
-      controller's own host neither URL nor FILE has to be given.
+  install.sh controller [--tls-listen HOST:PORT] [--region NAME] [--set NAME=VALUE]...
+      Installs or brings up to date the controller on this host. Other hosts reach it by TLS, on port 51443.
+  echo TOKEN | install.sh agent --join https://HOST:51443 --ca sha256:FINGERPRINT [--cluster NAME] [--set NAME=VALUE]...
+      Installs the agent on this host and lets it join a controller. \`gantry join-token\` on the controller's host prints
+      the whole line.
+  install.sh agent [--set NAME=VALUE]...
+      Installs or brings up to date the agent: on the controller's own host it uses that one, elsewhere it goes on with
+      what it was joined to, or waits for \`gantry join\`. --controller URL and --credentials FILE are for keys of your own.
   install.sh upgrade
       Brings what is installed here to this release; containers go on.
   install.sh uninstall [controller|agent] [--purge]
@@ -58,6 +69,7 @@ export function readWish(args: readonly string[]): Wish | undefined {
     role: named,
     settings: settingsOf(named, values),
     credentials: values.credentials,
+    join: joinTarget(values),
     isDry: values['dry-run'] === true,
     purge: values.purge === true,
     force: values.force === true,
@@ -75,7 +87,10 @@ function parse(args: readonly string[]) {
         controller: { type: 'string' },
         cluster: { type: 'string' },
         credentials: { type: 'string' },
+        join: { type: 'string' },
+        ca: { type: 'string' },
         listen: { type: 'string' },
+        'tls-listen': { type: 'string' },
         region: { type: 'string' },
         set: { type: 'string', multiple: true },
         'dry-run': { type: 'boolean' },
@@ -101,6 +116,7 @@ function settingsOf(role: Role | undefined, values: Values): Record<string, stri
   })
   const given: Record<string, string | undefined> = {
     GANTRY_LISTEN: values.listen,
+    GANTRY_TLS_LISTEN: values['tls-listen'],
     ECS_BACKEND_HOST: values.controller === undefined ? undefined : controllerUrl(values.controller),
     ECS_CLUSTER: values.cluster,
     [role === 'controller' ? 'GANTRY_REGION' : 'AWS_DEFAULT_REGION']: values.region,
@@ -111,28 +127,45 @@ function settingsOf(role: Role | undefined, values: Values): Record<string, stri
   return Object.fromEntries([...options, ...pairs])
 }
 
+function joinTarget({ join, ca }: Values): JoinTarget | undefined {
+  if (join === undefined && ca === undefined) return undefined
+  if (join === undefined) throw new ScriptError('--ca goes with --join: the line of the controller has both.')
+  const url = parseControllerUrl(join)
+  if (url === undefined || !url.startsWith('https:')) {
+    throw new ScriptError(`--join takes an address such as https://10.0.0.5:51443, not ${JSON.stringify(join)}.`)
+  }
+  const caFingerprint = parseCaFingerprint(ca ?? '')
+  if (caFingerprint !== undefined) return { controllerUrl: url, caFingerprint }
+  throw new ScriptError('--ca takes sha256: and 64 hex digits: copy the whole line that `gantry join-token` prints.')
+}
+
 function controllerUrl(text: string): string {
   const url = URL.parse(text)
   if (url === null || !['http:', 'https:'].includes(url.protocol) || url.pathname !== '/' || url.search !== '') {
     throw new ScriptError(
-      `--controller takes scheme, host and port, such as http://10.0.0.5:51700, not ${JSON.stringify(text)}.`,
+      `--controller takes scheme, host and port, such as https://10.0.0.5:51443, not ${JSON.stringify(text)}.`,
     )
   }
   return url.origin
 }
 
-function refuseMisplaced({ command, role, settings, credentials, purge }: Wish): void {
+function refuseMisplaced({ command, role, settings, credentials, join, purge }: Wish): void {
   const isAgent = command === 'install' && role === 'agent'
   const ofAgent = ['ECS_BACKEND_HOST', 'ECS_CLUSTER'].filter((name) => settings[name] !== undefined)
-  if (command === 'install' && role === 'controller' && (ofAgent.length > 0 || credentials !== undefined)) {
-    throw new ScriptError('--controller, --cluster and --credentials are for `install.sh agent`.')
+  const ofController = ['GANTRY_LISTEN', 'GANTRY_TLS_LISTEN'].filter((name) => settings[name] !== undefined)
+  if (command === 'install' && role === 'controller' && (ofAgent.length > 0 || (credentials ?? join) !== undefined)) {
+    throw new ScriptError('--controller, --cluster, --credentials and --join are for `install.sh agent`.')
   }
-  if (isAgent && settings['GANTRY_LISTEN'] !== undefined) {
+  if (isAgent && ofController.length > 0) {
     throw new ScriptError(
-      '--listen is for `install.sh controller`: an agent calls its controller, and listens to nobody.',
+      '--listen and --tls-listen are for `install.sh controller`: an agent calls its controller, and listens to nobody.',
     )
   }
-  if (command !== 'install' && command !== 'check' && (Object.keys(settings).length > 0 || credentials !== undefined)) {
+  if (join !== undefined && (settings['ECS_BACKEND_HOST'] ?? credentials) !== undefined) {
+    throw new ScriptError('--join brings address and keys: leave --controller and --credentials out.')
+  }
+  const changes = Object.keys(settings).length > 0 || (credentials ?? join) !== undefined
+  if (command !== 'install' && command !== 'check' && changes) {
     throw new ScriptError(`${command} changes no settings: edit /etc/gantry, or run the installation again.`)
   }
   if (purge && command !== 'uninstall') throw new ScriptError('--purge is for `install.sh uninstall`.')

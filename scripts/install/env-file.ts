@@ -32,6 +32,15 @@ export function setInEnvFile(text: string, settings: Readonly<Record<string, str
   return lines.length === 0 ? '' : `${lines.join('\n')}\n`
 }
 
+/** The file with the assignments of these names made comments, so that nothing is lost and nothing of them holds. */
+export function clearInEnvFile(text: string, names: readonly string[]): string {
+  const cleared = new Set(names)
+  return text
+    .split('\n')
+    .map((line) => (cleared.has(/^\s*([A-Za-z_][A-Za-z0-9_]*)=/.exec(line)?.[1] ?? '') ? `#${line.trimStart()}` : line))
+    .join('\n')
+}
+
 function quoted(value: string): string {
   if (/^[\w./:@,+-]*$/.test(value)) return value
   return value.includes("'") ? `"${value.replaceAll(/["\\`$]/g, '\\$&')}"` : `'${value}'`

@@ -1,7 +1,7 @@
 /** Decides what an installation changes: nothing where all is as it should be. */
 import { join } from 'node:path'
 import type { Role } from './arguments.ts'
-import { readEnvFile, setInEnvFile } from './env-file.ts'
+import { clearInEnvFile, readEnvFile, setInEnvFile } from './env-file.ts'
 import { commandText, dataOf, envFileOf, layout, unitFileOf, unitOf, userOf, versionDirectory } from './layout.ts'
 
 export type Action =
@@ -41,7 +41,23 @@ export interface Installation {
   readonly settings: (role: Role) => Readonly<Record<string, string>>
   /** The agent's keys, where they are to be written. */
   readonly credentials: string | undefined
+  /** The agent's host is about to join: what would come before what it is given then is taken out of its settings. */
+  readonly joins?: boolean | undefined
 }
+
+/** Settings that come before what a host is given when it joins. */
+export const settingsBeforeJoin: readonly string[] = [
+  'ECS_BACKEND_HOST',
+  'ECS_CLUSTER',
+  'AWS_DEFAULT_REGION',
+  'AWS_REGION',
+  'AWS_SHARED_CREDENTIALS_FILE',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'GANTRY_CA_FILE',
+  'AWS_CA_BUNDLE',
+]
 
 /** How many versions are kept beside the new one, for going back. */
 const formerVersionsKept = 1
@@ -70,6 +86,9 @@ export function planInstall(found: Found, source: Source, wanted: Installation):
     actions.push({ do: 'run', command: ['systemctl', 'daemon-reload'], why: 'systemd reads the units' })
   }
   for (const role of wanted.roles) actions.push(...lifeOf(found, role, changed.has(role)))
+  if (wanted.joins === true && found.exists(layout.credentials)) {
+    actions.push({ do: 'remove', path: layout.credentials })
+  }
   actions.push(...removalsOfOldVersions(found, target))
   return actions
 }
@@ -78,10 +97,13 @@ export function planInstall(found: Found, source: Source, wanted: Installation):
 function filesOf(found: Found, source: Source, wanted: Installation, role: Role): readonly Action[] {
   const envFile = envFileOf(role)
   const before = found.file(envFile)?.text
-  const settings = { ...(before === undefined ? defaultsOf(found, role) : {}), ...wanted.settings(role) }
+  const defaults = before === undefined && wanted.joins !== true ? defaultsOf(found, role, wanted.credentials) : {}
+  const settings = { ...defaults, ...wanted.settings(role) }
+  const cleared = role === 'agent' && wanted.joins === true ? settingsBeforeJoin : []
+  const text = clearInEnvFile(before ?? source.example(role), cleared)
   const files = [
     write(found, unitFileOf(role), 0o644, source.unit(role)),
-    write(found, envFile, 0o600, setInEnvFile(before ?? source.example(role), settings)),
+    write(found, envFile, 0o600, setInEnvFile(text, settings)),
     role === 'agent' && wanted.credentials !== undefined
       ? write(found, layout.credentials, 0o600, wanted.credentials)
       : undefined,
@@ -89,9 +111,13 @@ function filesOf(found: Found, source: Source, wanted: Installation, role: Role)
   return files.filter((action) => action !== undefined)
 }
 
-/** What a new environment file says where the operator said nothing. */
-export function defaultsOf(found: Pick<Found, 'file'>, role: Role): Readonly<Record<string, string>> {
-  if (role === 'controller') return {}
+/** What a new environment file says where the operator said nothing: of an agent with keys, those of this very host. */
+export function defaultsOf(
+  found: Pick<Found, 'file'>,
+  role: Role,
+  credentials: string | undefined,
+): Readonly<Record<string, string>> {
+  if (role === 'controller' || credentials === undefined) return {}
   const controller = readEnvFile(found.file(envFileOf('controller'))?.text ?? '')
   const port = /:(\d+)$/.exec(controller['GANTRY_LISTEN'] ?? '')?.[1] ?? '51700'
   return {

@@ -1,5 +1,6 @@
 /** What has to be so before Gantry can be installed: each check says what is wrong, and how to mend it. */
 import type { Role } from './arguments.ts'
+import { isLoopback } from '../../agent/controller-trust.ts'
 import { layout, unitOf } from './layout.ts'
 import type { Machine } from './machine.ts'
 
@@ -16,9 +17,16 @@ export interface Finding {
 export interface Intent {
   readonly role: Role
   readonly settings: Readonly<Record<string, string | undefined>>
-  /** The file with the agent's keys, and what stands in it; undefined where it can't be read. */
-  readonly credentials: { readonly path: string; readonly text: string | undefined }
+  readonly keys: AgentKeys
 }
+
+/** How the agent comes to its keys: by joining now, by a join of before, by a file, or not yet. */
+export type AgentKeys =
+  | { readonly by: 'joining'; readonly controllerUrl: string }
+  | { readonly by: 'joined'; readonly controllerUrl: string }
+  /** `text` is undefined where the file can't be read. */
+  | { readonly by: 'file'; readonly path: string; readonly text: string | undefined }
+  | { readonly by: 'later' }
 
 const oldestSystemd = 240
 /** Of the API 1.x. */
@@ -35,7 +43,9 @@ const warns = (check: string, what: string, mend: string): Finding => ({ check, 
 
 export async function findPreconditions(machine: Machine, intent: Intent): Promise<readonly Finding[]> {
   const general = [checkRoot(machine), checkSystemd(machine), ...checkDisk(machine)]
-  if (intent.role === 'controller') return [...general, checkUser(machine), checkControllerPort(machine, intent)]
+  if (intent.role === 'controller') {
+    return [...general, checkUser(machine), checkListen(intent), ...checkControllerPorts(machine, intent)]
+  }
   return [
     ...general,
     checkControlGroups(machine),
@@ -43,7 +53,7 @@ export async function findPreconditions(machine: Machine, intent: Intent): Promi
     ...checkPrograms(machine),
     await checkEngine(machine, intent),
     checkIntrospectionPort(machine, intent),
-    checkCredentials(intent),
+    checkKeys(intent),
     ...(await checkController(machine, intent)),
   ]
 }
@@ -93,9 +103,27 @@ function checkUser({ programs }: Machine): Finding {
   )
 }
 
-function checkControllerPort(machine: Machine, { settings }: Intent): Finding {
-  const listen = settings['GANTRY_LISTEN'] ?? '127.0.0.1:51700'
-  return checkPort(machine, Number(/:(\d+)$/.exec(listen)?.[1] ?? 51700), 'controller', '--listen HOST:PORT')
+/** The controller itself refuses it as well; here it is said before anything is changed. */
+function checkListen({ settings }: Intent): Finding {
+  const listen = settings['GANTRY_LISTEN'] || '127.0.0.1:51700'
+  const url = URL.parse(`http://${listen}`)
+  if (url === null || isLoopback(url.origin) || settings['GANTRY_INSECURE_LISTEN'] === 'true') {
+    return fine('listen', `plain HTTP on ${listen}`)
+  }
+  return fails(
+    'listen',
+    `GANTRY_LISTEN is ${listen}: plain HTTP for other hosts, which the controller refuses`,
+    'remove it from /etc/gantry/controller.env: other hosts come by TLS, on GANTRY_TLS_LISTEN (0.0.0.0:51443), and join ' +
+      'with a line of `gantry join-token`; docs/install.md, "From 0.2"',
+  )
+}
+
+function checkControllerPorts(machine: Machine, { settings }: Intent): readonly Finding[] {
+  const portOf = (name: string, otherwise: number): number =>
+    Number(/:(\d+)$/.exec(settings[name] ?? '')?.[1] ?? otherwise)
+  const plain = checkPort(machine, portOf('GANTRY_LISTEN', 51_700), 'controller', '--listen 127.0.0.1:PORT')
+  if (settings['GANTRY_TLS_LISTEN'] === 'off') return [plain]
+  return [plain, checkPort(machine, portOf('GANTRY_TLS_LISTEN', 51_443), 'controller', '--tls-listen HOST:PORT')]
 }
 
 function checkIntrospectionPort(machine: Machine, { settings }: Intent): Finding {
@@ -168,27 +196,48 @@ async function checkEngine(machine: Machine, { settings }: Intent): Promise<Find
   )
 }
 
-function checkCredentials({ credentials: { path, text } }: Intent): Finding {
-  const mend =
-    "copy the controller's file, which is /var/lib/gantry/controller/agent-credentials on its host, to this one and " +
-    'name it: --credentials FILE'
-  if (text === undefined) return fails('credentials', `${path} can't be read`, mend)
+function checkKeys({ keys }: Intent): Finding {
+  if (keys.by === 'joining') return fine('keys', `come from ${keys.controllerUrl} when this host joins`)
+  if (keys.by === 'joined') return fine('keys', `this host has joined ${keys.controllerUrl}`)
+  const mend = '`gantry join-token` on the controller prints the line that lets this host join; run it here'
+  if (keys.by === 'later') return warns('keys', 'this host has not joined a controller: the agent waits for that', mend)
+  const { path, text } = keys
+  if (text === undefined) return fails('keys', `${path} can't be read`, mend)
   if (!/aws_access_key_id/.test(text) || !/aws_secret_access_key/.test(text)) {
-    return fails('credentials', `${path} holds no keys`, mend)
+    return fails('keys', `${path} holds no keys`, mend)
   }
-  return fine('credentials', path)
+  return fine('keys', path)
 }
 
-async function checkController(machine: Machine, { settings }: Intent): Promise<readonly Finding[]> {
-  const origin = settings['ECS_BACKEND_HOST'] ?? 'http://127.0.0.1:51700'
+function originOf({ settings, keys }: Intent): string | undefined {
+  if (keys.by === 'joining') return keys.controllerUrl
+  const named = settings['ECS_BACKEND_HOST']
+  if (named) return named
+  if (keys.by === 'joined') return keys.controllerUrl
+  return keys.by === 'file' ? 'http://127.0.0.1:51700' : undefined
+}
+
+async function checkController(machine: Machine, intent: Intent): Promise<readonly Finding[]> {
+  const origin = originOf(intent)
+  if (origin === undefined) return []
+  if (URL.parse(origin)?.protocol === 'http:' && !isLoopback(origin) && !isInsecure(intent)) {
+    return [
+      fails(
+        'plain HTTP',
+        `ECS_BACKEND_HOST is ${origin}: plain HTTP to another host, which agents refuse`,
+        '`gantry join-token` on the controller prints a line for this host, `echo TOKEN | ./systemd/install.sh agent ' +
+          '--join https://... --ca sha256:...`, which brings this release and joins; docs/install.md, "From 0.2"',
+      ),
+    ]
+  }
   const { error, aheadMs } = await machine.askController(origin)
   if (error !== undefined) {
     return [
       fails(
         'controller',
         `${origin} can't be reached: ${error}`,
-        'start it, let it listen for other hosts (GANTRY_LISTEN=0.0.0.0:51700 in its /etc/gantry/controller.env), ' +
-          'open its port in the firewall, or mend the URL; --force installs an agent that waits for it',
+        'start it, open its port in the firewall (51443, GANTRY_TLS_LISTEN), or mend the address; --force installs an ' +
+          'agent that waits for it',
       ),
     ]
   }
@@ -201,4 +250,8 @@ async function checkController(machine: Machine, { settings }: Intent): Promise<
   }
   if (Math.abs(aheadMs) > skewWarnsMs) return [fine('controller', `${origin} answers`), warns('clock', off, mend)]
   return [fine('controller', `${origin} answers`), fine('clock', 'agrees with the controller')]
+}
+
+function isInsecure({ settings }: Intent): boolean {
+  return /^(?:1|t|true)$/i.test(settings['GANTRY_INSECURE_BACKEND'] ?? '')
 }
