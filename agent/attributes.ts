@@ -20,6 +20,16 @@ const current = 'ecs.capability.'
 /** Definitions ask for these on every engine; 1.26, 1.27 and 1.31 are left out as the official agent does. */
 const remoteApis = [17, 18, 19, 20, 21, 22, 23, 24, 25, 28, 29, 30, 32]
 
+/** What the agent fetches for a container before it makes it: by calls to the controller, whatever the engine can do. */
+const fetched = [
+  'private-registry-authentication.secretsmanager',
+  'secrets.ssm.environment-variables',
+  'secrets.ssm.bootstrap.log-driver',
+  'secrets.asm.environment-variables',
+  'secrets.asm.bootstrap.log-driver',
+  'env-files.s3',
+]
+
 export function instanceAttributes(
   config: AgentConfig,
   host: HostFacts,
@@ -53,6 +63,7 @@ function capabilities(config: AgentConfig, engine: EngineInfo): readonly string[
     ...remoteApis.map((minor) => `${legacy}docker-remote-api.1.${minor}`),
     ...drivers.map((name) => `${legacy}logging-driver.${name}`),
     `${current}execution-role-awslogs`,
+    ...fetched.map((name) => `${current}${name}`),
     `${current}execute-command`,
     ...securityModules(engine.securityOptions).map((name) => `${legacy}${name}`),
     `${current}container-ordering`,

@@ -423,6 +423,15 @@ export const variables = {
     unit: '',
     read: readBoolean,
   }),
+  taskApiEnabled: variable({
+    name: 'GANTRY_TASK_API',
+    meaning:
+      "Pass calls of the controller's API on for tasks with a role, at the task endpoint, and name it to them in AWS_ENDPOINT_URL",
+    defaultText: 'true',
+    unit: '',
+    read: readBoolean,
+  }),
+  auditLogDisabled: flag('ECS_AUDIT_LOGFILE_DISABLED', "Log no line for each request for a task role's keys"),
   introspectionPort: variable({
     name: 'GANTRY_INTROSPECTION_PORT',
     meaning: "The introspection API's port",

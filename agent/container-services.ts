@@ -6,17 +6,20 @@ import { cpus, networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import type { CgroupLayout } from './cgroup-files.ts'
 import type { AgentConfig } from './config.ts'
+import type { ControllerApi } from './controller-api.ts'
 import type { EndpointSettings } from './decide/view.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import { readIdentity } from './identity.ts'
 import type { Log } from './log.ts'
 import { withMetadataFiles } from './metadata-files.ts'
+import type { RoleCredentials } from './role-credentials.ts'
 import { createResourceTags } from './resource-tags.ts'
 import { statsTargets } from './stats-targets.ts'
 import { createStats } from './stats.ts'
 import type { Stats } from './stats.ts'
-import { endpointAnswer } from './task-endpoint-routes.ts'
+import { answerTaskApi, endpointAnswer } from './task-endpoint-routes.ts'
+import type { EndpointSources, KeysAsked } from './task-endpoint-routes.ts'
 import { startTaskEndpoints } from './task-endpoints.ts'
 import type { Timers } from './timers.ts'
 import type { TurnTask } from './turn-options.ts'
@@ -27,6 +30,9 @@ export interface ContainerServicesOptions {
   readonly engineInfo: EngineInfo
   readonly tasks: () => readonly TurnTask[]
   readonly callApi: CallApi
+  /** In the name of tasks' roles. */
+  readonly api: ControllerApi
+  readonly roleCredentials: RoleCredentials
   readonly now: () => number
   readonly timers: Timers
   readonly log: Log
@@ -47,7 +53,7 @@ export interface ContainerServices {
 
 /** Resolves when it is clear whether containers reach the task endpoint: what they are told hangs on it. */
 export async function startContainerServices(options: ContainerServicesOptions): Promise<ContainerServices> {
-  const { config, engine, engineInfo, tasks, callApi, now, timers, log } = options
+  const { config, engine, engineInfo, tasks, callApi, api, roleCredentials, now, timers, log } = options
   const layout: CgroupLayout = {
     root: config.cgroupPath,
     version: engineInfo.cgroupVersion === '2' ? 2 : 1,
@@ -56,11 +62,13 @@ export async function startContainerServices(options: ContainerServicesOptions):
   const stats = createStats({ targets: () => statsTargets(tasks()), layout, cpus: cpus().length, now, timers })
   const availabilityZone = config.taskMetadataAzDisabled ? undefined : (config.availabilityZone ?? `${config.region}a`)
   const containerInstanceArn = (): string | undefined => readIdentity(config.dataDirectory)?.containerInstanceArn
-  const sources = {
+  const sources: EndpointSources = {
     tasks,
     host: { cluster: config.cluster, availabilityZone, containerInstanceArn },
     inspect: async (dockerId: string) => engine.inspectContainer(dockerId),
-    callApi,
+    api,
+    roleCredentials,
+    onKeysAsked: (asked) => recordKeysAsked(options, asked, containerInstanceArn()),
     tags: createResourceTags(callApi, now),
     stats,
     layout,
@@ -72,6 +80,7 @@ export async function startContainerServices(options: ContainerServicesOptions):
     engine,
     rate: config.taskMetadataRate,
     answer: async (request) => endpointAnswer(sources, request),
+    answerApiCall: config.taskApiEnabled ? async (request, call) => answerTaskApi(sources, request, call) : undefined,
     now,
     timers,
     log,
@@ -80,7 +89,12 @@ export async function startContainerServices(options: ContainerServicesOptions):
   const directory = config.containerMetadataEnabled ? join(config.dataDirectory, 'metadata') : undefined
   return {
     stats,
-    settings: (region) => ({ region, offered: endpoints.isOffered(), metadataFiles: directory }),
+    settings: (region) => ({
+      region,
+      offered: endpoints.isOffered(),
+      offersApi: config.taskApiEnabled,
+      metadataFiles: directory,
+    }),
     attributes: () => roleAttributes(config, endpoints.isOffered()).map((name) => ({ name })),
     onceChanged: (callback) => endpoints.onceOffered(callback),
     withFiles: (given) => withMetadataFiles({ engine: given, directory, availabilityZone, hostAddress, log }),
@@ -89,6 +103,22 @@ export async function startContainerServices(options: ContainerServicesOptions):
       await endpoints.close()
     },
   }
+}
+
+/**
+ * One line for each request for keys, as the official agent's audit log has it: who was given whose, and never an id by
+ * which they could be asked for.
+ */
+function recordKeysAsked(
+  { config, log }: ContainerServicesOptions,
+  asked: KeysAsked,
+  containerInstanceArn?: string,
+): void {
+  if (config.auditLogDisabled) return
+  const { version, status, ...who } = asked
+  const path = `/v${version}/credentials`
+  const audit = { event: 'GetCredentials', status, path, ...who, cluster: config.cluster, containerInstanceArn }
+  log.info({ audit }, status === 200 ? "a task was given its role's keys" : 'keys of a role were asked for in vain')
 }
 
 /** A task's role is of use only where its containers can ask for its keys. */

@@ -1,9 +1,10 @@
 /**
- * The endpoint by which SDKs find the keys of a task's role. No role has keys yet: a task that has one is told so, with
- * the error that SDKs take for "not yet" (docs/task-endpoints.md).
+ * The endpoint by which SDKs find the keys of a task's role (docs/task-roles.md): a task is given its own and nobody
+ * else's.
  *
  * Source: amazon-ecs-agent 1.105, `ecs-agent/tmds/handlers/v1/credentials_handler.go`.
  */
+import type { RoleKeys } from './role-credentials.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
 
 export type CredentialsVersion = 1 | 2
@@ -17,10 +18,21 @@ export function unknownCredentialsId(version: CredentialsVersion): EndpointAnswe
   return credentialsError(400, 'InvalidIdInRequest', version, 'Credentials not found')
 }
 
-/** The task has a role, and its keys have not come. */
-export function keysNotThere(version: CredentialsVersion, roleArn: string): EndpointAnswer {
-  const why = `Credentials uninitialized for ID: this version of Gantry gives no keys to the task role ${roleArn}`
-  return credentialsError(503, 'CredentialsUninitialized', version, why)
+/** The task has a role, and its keys have not come: after a restart of the agent they come anew, with its controller. */
+export function keysNotThere(version: CredentialsVersion): EndpointAnswer {
+  return credentialsError(503, 'CredentialsUninitialized', version, 'Credentials uninitialized for ID')
+}
+
+export function keysAnswer(keys: RoleKeys): EndpointAnswer {
+  const { accessKeyId, secretAccessKey, sessionToken } = keys.reveal()
+  const body = {
+    RoleArn: keys.roleArn,
+    AccessKeyId: accessKeyId,
+    SecretAccessKey: secretAccessKey,
+    Token: sessionToken,
+    Expiration: keys.expiration,
+  }
+  return { status: 200, body }
 }
 
 function credentialsError(status: number, code: string, version: CredentialsVersion, why: string): EndpointAnswer {

@@ -8,9 +8,14 @@ import type { Engine, ImageFacts, RegistryAuth } from './engine.ts'
 import { ensurePauseImage, isPauseImage } from './pause-image.ts'
 
 export interface Images {
-  /** Makes the image ready. Fails with an EngineError: `notFound` and `denied` are definite. */
-  obtain(image: string): Promise<ObtainedImage>
+  /**
+   * Makes the image ready, with a task's own login where it has one, else with what the agent has for the registry. Fails
+   * with an EngineError: `notFound` and `denied` are definite.
+   */
+  obtain(image: string, login?: RegistryLogin): Promise<ObtainedImage>
 }
+
+export type RegistryLogin = Pick<RegistryAuth, 'username' | 'password'>
 
 export interface ObtainedImage {
   /** `sha256:...`; undefined for an image that exists only here. */
@@ -33,7 +38,9 @@ export function createImages(options: ImagesOptions): Images {
   const underway = new Map<string, Promise<ObtainedImage>>()
   const pulledOnce = new Set(options.pulledBefore)
   return {
-    obtain(image) {
+    obtain(image, login) {
+      // Nobody rides on the login of another.
+      if (login !== undefined) return obtain(withLogin(options, login), image, pulledOnce)
       const running = underway.get(image)
       if (running !== undefined) return running
       const obtaining = obtain(options, image, pulledOnce).finally(() => underway.delete(image))
@@ -41,6 +48,10 @@ export function createImages(options: ImagesOptions): Images {
       return obtaining
     },
   }
+}
+
+function withLogin(options: ImagesOptions, login: RegistryLogin): ImagesOptions {
+  return { ...options, registryAuth: (serveraddress) => ({ ...login, serveraddress }) }
 }
 
 async function obtain(options: ImagesOptions, image: string, pulledOnce: Set<string>): Promise<ObtainedImage> {

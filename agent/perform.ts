@@ -1,8 +1,11 @@
 /** The executor table: one short function for each step that asks something of Docker Engine. */
 import type { Outcome } from './decide/outcomes.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './decide/steps.ts'
+import { withFetchedValues, withoutValues } from './decide/fetched-values.ts'
+import type { FetchedValues } from './decide/fetched-values.ts'
 import { EngineError, labels } from './engine.ts'
 import type { Engine } from './engine.ts'
+import type { FetchedSecrets } from './fetched-secrets.ts'
 import { lastLogLinesMax } from '../proto/acs.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Images } from './images.ts'
@@ -20,9 +23,19 @@ export function createExecutors(
   cgroups: TaskCgroups,
   volumes: Volumes,
   networks: TaskNetworks,
+  fetched: FetchedSecrets,
 ): Executors {
   return {
-    pullImage: async ({ image }) => images.obtain(image),
+    async pullImage({ image, container, loginOf }) {
+      if (loginOf === undefined) return images.obtain(image)
+      const values = fetched.valuesOf(loginOf, container)
+      return withHidden(values, async () => images.obtain(image, values?.registryLogin))
+    },
+
+    async fetchForContainer(args) {
+      await fetched.fetch(args)
+      return undefined
+    },
 
     async createVolume(args) {
       await volumes.create(args)
@@ -49,7 +62,17 @@ export function createExecutors(
       return undefined
     },
 
-    createContainer: async ({ dockerName, body }) => createOnce(engine, dockerName, body),
+    async createContainer({ container, dockerName, body, fetched: from }) {
+      if (from === undefined) return createOnce(engine, dockerName, body)
+      const { [labels.taskArn]: taskArn = '' } = body['Labels'] as Readonly<Record<string, string>>
+      const values = fetched.valuesOf(taskArn, container)
+      if (values === undefined) throw new EngineError('conflict', `What container ${container} needs was let go.`)
+      const taken = from.takesLogOptions ? values : { ...values, logOptions: new Map<string, string>() }
+      const whole = withFetchedValues(body, taken, new Set(from.ownNames))
+      const dockerId = await withHidden(values, async () => createOnce(engine, dockerName, whole))
+      fetched.forget(taskArn, container)
+      return dockerId
+    },
 
     async prepareNetwork({ network }) {
       await networks.prepare(network)
@@ -81,6 +104,16 @@ export function createExecutors(
       await engine.removeVolume(dockerName)
       return undefined
     },
+  }
+}
+
+/** An engine or a registry may repeat what it was given: what is secret of it is in no message. */
+async function withHidden<T>(values: FetchedValues | undefined, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    throw new EngineError(error.kind, withoutValues(error.message, values))
   }
 }
 

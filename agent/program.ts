@@ -5,6 +5,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { hostKeysPath } from '../proto/joining.ts'
 import { findAbilities } from './abilities.ts'
 import type { HostAbilities } from './abilities.ts'
@@ -45,8 +46,11 @@ import type { Log } from './log.ts'
 import { withMemoryTruth } from './memory-kills.ts'
 import { registryAuthFor } from './registry-auth.ts'
 import { ClusterMismatch, registerInstance } from './register.ts'
+import { ownPaths, withOwnFilesHidden } from './own-files.ts'
 import { openSdNotify } from './sd-notify.ts'
 import type { SdNotify } from './sd-notify.ts'
+import { openTaskSecrets } from './task-secrets.ts'
+import type { TaskSecrets } from './task-secrets.ts'
 import { realTimers } from './timers.ts'
 import { startAgentTurn } from './turn.ts'
 import type { AgentTurn, TurnTask } from './turn.ts'
@@ -98,6 +102,7 @@ interface Base {
   readonly journal: Journal
   readonly access: ControllerAccess
   readonly callApi: CallApi
+  readonly secrets: TaskSecrets
   readonly upkeep: Upkeep
   readonly services: ContainerServices
   readonly channel: Channel
@@ -269,9 +274,10 @@ async function prepare(access: ControllerAccess, log: Log, channel: Channel, sys
   const callApi = openApi(apiOptions(access))
   const tasks = (): readonly TurnTask[] => channel.turn?.tasks() ?? []
   const { now } = clock
+  const secrets = openTaskSecrets({ ...apiOptions(access), trust: access.trust, now, log })
   const [abilities, services] = await Promise.all([
     findAbilities({ config, engine, engineInfo, log }),
-    startContainerServices({ config, engine, engineInfo, tasks, callApi, now, timers: realTimers, log }),
+    startContainerServices({ config, engine, engineInfo, tasks, callApi, ...secrets, now, timers: realTimers, log }),
   ])
   const journal = openJournal(config.dataDirectory)
   const upkeep = startUpkeep({
@@ -284,7 +290,7 @@ async function prepare(access: ControllerAccess, log: Log, channel: Channel, sys
     timers: realTimers,
     log,
   })
-  const parts = { abilities, journal, access, callApi, upkeep, services, channel }
+  const parts = { abilities, journal, access, callApi, secrets, upkeep, services, channel }
   return { config, log, host, engine, engineInfo, portRange, ...parts }
 }
 
@@ -322,7 +328,11 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
   })
   const turn = startAgentTurn({
     engine: withMemoryTruth({
-      engine: services.withFiles(upkeep.engine),
+      engine: withOwnFilesHidden({
+        engine: services.withFiles(upkeep.engine),
+        paths: ownPaths(config.dataDirectory, config.credentialsFile),
+        metadataFiles: join(config.dataDirectory, 'metadata'),
+      }),
       host: abilities.taskCgroups?.host,
       timers: realTimers,
       now: clock.now,
@@ -357,6 +367,8 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     cgroups: abilities.taskCgroups?.cgroups,
     networks: subnets.networks,
     registryAuth: (registryHost) => registryAuthFor(config.registryAuths, registryHost),
+    roleCredentials: base.secrets.roleCredentials,
+    fetched: base.secrets.fetched,
     busyPorts: listeningPorts,
     endpoints: () => services.settings(world.region),
     unshippedLogs: channel.unshippedLogs,

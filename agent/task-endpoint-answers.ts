@@ -6,6 +6,9 @@ export interface EndpointAnswer {
   readonly body?: unknown
   /** Sent as it is, in place of a body. */
   readonly text?: string
+  /** Sent as it is, with these headers, in place of both. */
+  readonly content?: Uint8Array
+  readonly headers?: Readonly<Record<string, string>>
   readonly location?: string
 }
 

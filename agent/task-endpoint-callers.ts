@@ -5,9 +5,10 @@
  */
 import { networkInterfaces } from 'node:os'
 import type { PayloadContainer } from '../proto/acs.ts'
-import { credentialsIdOf } from './decide/endpoint-environment.ts'
 import { definedContainers, internalNames } from './decide/internal-containers.ts'
 import type { ObservedContainer } from './engine.ts'
+import { isHeldBy } from './socket-owner.ts'
+import type { AskersSocket } from './socket-owner.ts'
 import type { TurnTask } from './turn-options.ts'
 
 export interface Caller {
@@ -28,16 +29,9 @@ export function containerOf(tasks: readonly TurnTask[], endpointId: string): Cal
   return undefined
 }
 
-/** The container that was given this credentials id. */
-export function containerOfCredentials(tasks: readonly TurnTask[], credentialsId: string): Caller | undefined {
-  for (const task of tasks) {
-    for (const container of definedContainers(task.payload)) {
-      const endpointId = task.facts.containers[container.name]?.endpointId
-      if (endpointId === undefined || credentialsIdOf(task.payload, endpointId) !== credentialsId) continue
-      return { task, container, endpointId }
-    }
-  }
-  return undefined
+/** The task whose role's keys are known by this id. */
+export function taskOfCredentials(tasks: readonly TurnTask[], credentialsId: string): TurnTask | undefined {
+  return tasks.find(({ facts }) => facts.roles?.task?.credentialsId === credentialsId)
 }
 
 /** The task whose own address this is: only a task of the mode awsvpc has one that is nobody else's. */
@@ -77,6 +71,19 @@ export function isItself({ task, container }: Pick<Caller, 'task' | 'container'>
     default:
       return task.payload.networkMode satisfies never
   }
+}
+
+/**
+ * True where the request comes from one of the task's containers: what it asks for gives the task's own rights away.
+ * `task` must be up to date. In the mode host the address is everybody's, so it is looked at who holds the connection.
+ */
+export function isOfTask(task: TurnTask, socket: AskersSocket, holds = isHeldBy): boolean {
+  const { networkMode } = task.payload
+  const containers = definedContainers(task.payload)
+  if (networkMode !== 'host') return containers.some((container) => isItself({ task, container }, socket.address))
+  if (!hostAddresses().has(socket.address)) return false
+  const dockerIds = containers.flatMap(({ name }) => task.facts.containers[name]?.dockerId ?? [])
+  return holds(socket, dockerIds)
 }
 
 /** IPv4 in its own form, also where the socket listens on both families. */

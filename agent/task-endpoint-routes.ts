@@ -4,11 +4,12 @@
  *
  * Source: amazon-ecs-agent 1.105, `ecs-agent/tmds/handlers`; `reference/ecs-agent.md` section 7.2.
  */
-import { keysNotThere, noCredentialsId, unknownCredentialsId } from './credentials-endpoint.ts'
+import { keysAnswer, keysNotThere, noCredentialsId, unknownCredentialsId } from './credentials-endpoint.ts'
 import type { CredentialsVersion } from './credentials-endpoint.ts'
 import { definedContainers } from './decide/internal-containers.ts'
 import { containerMetadata, taskMetadata } from './decide/task-metadata.ts'
 import type { MetadataHost, MetadataVersion } from './decide/task-metadata.ts'
+import type { ControllerApi } from './controller-api.ts'
 import type { CallApi } from './ecs-api.ts'
 import type { CgroupLayout } from './cgroup-files.ts'
 import type { ResourceTags } from './resource-tags.ts'
@@ -17,21 +18,43 @@ import { statsTargetOf } from './stats-targets.ts'
 import type { Stats } from './stats.ts'
 import { methodNotAllowed, notFound } from './task-endpoint-answers.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
-import { containerOf, containerOfCredentials, isItself, taskOfAddress, upToDate } from './task-endpoint-callers.ts'
+import { containerOf, isItself, isOfTask, taskOfAddress, taskOfCredentials, upToDate } from './task-endpoint-callers.ts'
 import type { Caller, InspectContainer } from './task-endpoint-callers.ts'
-import { answerProtection, protectionOfNobody, readProtectionRequest } from './task-protection.ts'
+import type { RoleCredentials } from './role-credentials.ts'
+import { answerApiCall } from './task-api.ts'
+import type { TaskApiRequest } from './task-api.ts'
+import {
+  answerProtection,
+  protectionOfNobody,
+  protectionWithoutRole,
+  readProtectionRequest,
+} from './task-protection.ts'
 import type { TurnTask } from './turn-options.ts'
 
 export interface EndpointSources {
   readonly tasks: () => readonly TurnTask[]
   readonly host: MetadataHost & { readonly containerInstanceArn: () => string | undefined }
   readonly inspect: InspectContainer
-  readonly callApi: CallApi
+  readonly api: ControllerApi
+  readonly roleCredentials: RoleCredentials
+  /** Told of each answer to a request for keys. */
+  readonly onKeysAsked: (asked: KeysAsked) => void
   readonly tags: ResourceTags
   readonly stats: Pick<Stats, 'samplesOf' | 'usedBefore'>
   readonly layout: CgroupLayout
   readonly cpus: number
   readonly now: () => number
+}
+
+/** For the record of who was given keys, and who asked in vain. */
+export interface KeysAsked {
+  readonly status: number
+  readonly version: CredentialsVersion
+  readonly address: string
+  readonly userAgent: string
+  /** Where the task is known. */
+  readonly taskArn?: string | undefined
+  readonly roleArn?: string | undefined
 }
 
 export interface EndpointRequest {
@@ -41,6 +64,8 @@ export interface EndpointRequest {
   readonly query: URLSearchParams
   /** Where it comes from. */
   readonly address: string
+  readonly port: number
+  readonly userAgent: string
   readonly body: string
 }
 
@@ -77,14 +102,46 @@ async function admitted(
 
 async function answerCredentials(
   sources: EndpointSources,
-  { address }: EndpointRequest,
+  request: EndpointRequest,
   version: CredentialsVersion,
   credentialsId: string,
 ): Promise<EndpointAnswer> {
-  if (credentialsId === '') return noCredentialsId(version)
-  const caller = await admitted(sources, containerOfCredentials(sources.tasks(), credentialsId), address)
-  const roleArn = caller?.task.payload.gantry?.taskRoleArn
-  return roleArn === undefined ? unknownCredentialsId(version) : keysNotThere(version, roleArn)
+  const { address, userAgent } = request
+  const found = taskOfCredentials(sources.tasks(), credentialsId)
+  const task = found === undefined ? undefined : await ownTask(sources, found, request)
+  const { taskArn, roles } = task?.facts ?? {}
+  const keys = task === undefined ? undefined : sources.roleCredentials.keysOf(credentialsId, sources.now())
+  const answer = ((): EndpointAnswer => {
+    if (credentialsId === '') return noCredentialsId(version)
+    if (task === undefined) return unknownCredentialsId(version)
+    return keys === undefined ? keysNotThere(version) : keysAnswer(keys)
+  })()
+  const { status } = answer
+  sources.onKeysAsked({ status, version, address, userAgent, taskArn, roleArn: roles?.task?.roleArn })
+  return answer
+}
+
+/** The task as it is now, where the request comes from one of its containers. */
+async function ownTask(
+  sources: EndpointSources,
+  found: TurnTask,
+  { address, port }: EndpointRequest,
+): Promise<TurnTask | undefined> {
+  const task = await upToDate(found, sources.inspect)
+  return isOfTask(task, { address, port }) ? task : undefined
+}
+
+/** A call of the controller's API, by a container of a task with a role. */
+export async function answerTaskApi(
+  sources: EndpointSources,
+  request: EndpointRequest,
+  call: TaskApiRequest,
+): Promise<EndpointAnswer> {
+  const admit = async (taskArn: string): Promise<TurnTask | undefined> => {
+    const found = sources.tasks().find(({ payload }) => payload.arn === taskArn)
+    return found === undefined ? undefined : ownTask(sources, found, request)
+  }
+  return answerApiCall({ ...sources, admit }, call)
 }
 
 async function answerMetadata(
@@ -275,8 +332,12 @@ async function answerApi(
   }
   if (caller === undefined) return protectionOfNobody()
   const { arn } = caller.task.payload
-  if (request.method === 'GET') return answerProtection(sources.callApi, sources.host.cluster, arn)
-  const read = readProtectionRequest(request.body, arn)
+  const read = request.method === 'GET' ? { request: undefined } : readProtectionRequest(request.body, arn)
   if ('problem' in read) return read.problem
-  return answerProtection(sources.callApi, sources.host.cluster, arn, read.request)
+  const role = caller.task.facts.roles?.task
+  const keys = role === undefined ? undefined : sources.roleCredentials.keysOf(role.credentialsId, sources.now())
+  if (keys === undefined || !isOfTask(caller.task, request)) return protectionWithoutRole(arn)
+  const callApi: CallApi = async (operation, input, timeoutMs) =>
+    sources.api.call('ecs', operation, input, keys.reveal(), timeoutMs)
+  return answerProtection(callApi, sources.host.cluster, arn, read.request)
 }

@@ -6,20 +6,28 @@ import type { Rate } from './rate-limit.ts'
 import { cleanPath, notFound, tooMany } from './task-endpoint-answers.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
 import { plainAddress } from './task-endpoint-callers.ts'
+import { isApiCall } from './task-api.ts'
+import type { TaskApiRequest } from './task-api.ts'
 import type { EndpointRequest } from './task-endpoint-routes.ts'
 
 /** Source: amazon-ecs-agent 1.105, tmds: to read a request, and to answer it. */
 const timeoutMs = 5_000
 const bodyBytesMax = 16 * 1024
+/** A call of the controller's API that is passed on, and the time that it may take. */
+const apiBodyBytesMax = 1024 * 1024
+const apiTimeoutMs = 25_000
 /** Far more than any path has that leads somewhere: what is asked for is remembered for a while, for its rate. */
 const targetCharactersMax = 2048
 const connectionsMax = 2_000
+const userAgentCharactersMax = 256
 /** Source: amazon-ecs-agent 1.105, tmds: one fault a second in five. */
 const faultRate: Rate = { perSecond: 0.2, burst: 1 }
 
 export interface ServerOptions {
   readonly rate: Rate
   readonly answer: (request: EndpointRequest) => Promise<EndpointAnswer>
+  /** Passes calls of the controller's API on; absent where that is not offered. */
+  readonly answerApiCall?: ((request: EndpointRequest, call: TaskApiRequest) => Promise<EndpointAnswer>) | undefined
   readonly now: () => number
   /** A bug in an answer. */
   readonly onError: (error: unknown) => void
@@ -59,33 +67,46 @@ async function answerTo(
   if (path !== target) return { status: 301, location: query === '' ? path : `${path}?${query}`, text: '' }
   const address = plainAddress(request.socket.remoteAddress)
   if (!isAllowed(`${address} ${path}`, path.includes('/fault/'))) return tooMany
-  const body = await readBody(request).catch((error: unknown) => {
+  const method = request.method ?? 'GET'
+  const passOn = isApiCall(method, path) ? options.answerApiCall : undefined
+  const bytesMax = passOn === undefined ? bodyBytesMax : apiBodyBytesMax
+  const body = await readBody(request, bytesMax).catch((error: unknown) => {
     // Who hung up in the midst of its request waits for no answer, and is no bug of ours.
     if (request.socket.destroyed) return undefined
     throw error
   })
-  if (body === undefined) return { status: 413, body: `A body of at most ${bodyBytesMax} bytes is taken.` }
-  const method = request.method ?? 'GET'
-  return withinTime(options.answer({ method, path, query: new URLSearchParams(query), address, body }))
+  if (body === undefined) return { status: 413, body: `A body of at most ${bytesMax} bytes is taken.` }
+  const asked: EndpointRequest = {
+    method,
+    path,
+    query: new URLSearchParams(query),
+    address,
+    port: request.socket.remotePort ?? 0,
+    userAgent: (request.headers['user-agent'] ?? '').slice(0, userAgentCharactersMax),
+    body: passOn === undefined ? body.toString('utf8') : '',
+  }
+  if (passOn === undefined) return withinTime(options.answer(asked), timeoutMs)
+  const call = { method, target: request.url ?? '/', rawHeaders: request.rawHeaders, body }
+  return withinTime(passOn(asked, call), apiTimeoutMs)
 }
 
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
+async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request) {
     bytes += (chunk as Buffer).length
-    if (bytes > bodyBytesMax) return undefined
+    if (bytes > bytesMax) return undefined
     chunks.push(chunk as Buffer)
   }
-  return Buffer.concat(chunks).toString('utf8')
+  return Buffer.concat(chunks)
 }
 
-async function withinTime(answer: Promise<EndpointAnswer>): Promise<EndpointAnswer> {
+async function withinTime(answer: Promise<EndpointAnswer>, limitMs: number): Promise<EndpointAnswer> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<EndpointAnswer>((resolve) => {
     timer = setTimeout(
-      () => resolve({ status: 504, body: `There was no answer within ${timeoutMs / 1000} s; try again.` }),
-      timeoutMs,
+      () => resolve({ status: 504, body: `There was no answer within ${limitMs / 1000} s; try again.` }),
+      limitMs,
     )
   })
   try {
@@ -96,7 +117,12 @@ async function withinTime(answer: Promise<EndpointAnswer>): Promise<EndpointAnsw
 }
 
 function send(response: ServerResponse, method: string | undefined, answer: EndpointAnswer): void {
-  const { status, body, text, location } = answer
+  const { status, body, text, location, content } = answer
+  if (content !== undefined) {
+    response.writeHead(status, { ...answer.headers })
+    response.end(content)
+    return
+  }
   const type = text === undefined ? 'application/json' : 'text/plain; charset=utf-8'
   response.writeHead(status, { 'content-type': type, ...(location === undefined ? {} : { location }) })
   response.end(method === 'HEAD' ? undefined : (text ?? JSON.stringify(body)))

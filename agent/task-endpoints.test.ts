@@ -5,13 +5,13 @@ import type { AddressInfo } from 'node:net'
 import tap from 'tap'
 import { instanceArn, aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
 import { createBody } from './decide/container.ts'
-import { credentialsIdOf } from './decide/endpoint-environment.ts'
 import { internalNames } from './decide/internal-containers.ts'
 import { foldObservation } from './decide/observation.ts'
 import { freshContainer } from './decide/view.ts'
 import type { ContainerFacts } from './decide/view.ts'
 import { ApiCallError } from './ecs-api.ts'
 import type { CallApi } from './ecs-api.ts'
+import type { ControllerApi, ForwardedRequest } from './controller-api.ts'
 import { EngineError, labels } from './engine.ts'
 import type { ContainerDetails, NetworkSpec, ObservedContainer } from './engine.ts'
 import { createRateLimit } from './rate-limit.ts'
@@ -19,8 +19,12 @@ import { createResourceTags } from './resource-tags.ts'
 import { statsTargets } from './stats-targets.ts'
 import { defaultBridge, ensureTaskEndpointNetwork } from './task-endpoint-network.ts'
 import { cleanPath } from './task-endpoint-answers.ts'
-import { endpointAnswer } from './task-endpoint-routes.ts'
-import type { EndpointRequest, EndpointSources } from './task-endpoint-routes.ts'
+import { createRoleCredentials } from './role-credentials.ts'
+import type { RoleCredentials } from './role-credentials.ts'
+import { isHeldBy } from './socket-owner.ts'
+import { isOfTask } from './task-endpoint-callers.ts'
+import { answerTaskApi, endpointAnswer } from './task-endpoint-routes.ts'
+import type { EndpointRequest, EndpointSources, KeysAsked } from './task-endpoint-routes.ts'
 import { createEndpointServer } from './task-endpoint-server.ts'
 import type { TurnTask } from './turn-options.ts'
 
@@ -148,13 +152,49 @@ function namesIn(body: object): readonly string[] {
   return (body as { Env: string[] }).Env.map((one) => one.split('=')[0] ?? '')
 }
 
+const roleArn = 'arn:aws:iam::123456789012:role/worker'
+const credentialsId = '33333333-3333-4333-8333-333333333333'
+const role = { credentialsId, roleArn }
+
+function withRole(task: TurnTask): TurnTask {
+  return { ...task, facts: { ...task.facts, roles: { task: role } } }
+}
+
+/** The keys of the task's role, as they came; good until the clock shows 1000. */
+function someKeys(taskArn = taskArnOf(1)): RoleCredentials {
+  const keys = createRoleCredentials()
+  const credentials = {
+    ...role,
+    accessKeyId: 'GSESSNONE',
+    secretAccessKey: 'canary-secret',
+    sessionToken: 'canary-token',
+    expiration: '1970-01-01T00:00:01.000Z',
+  }
+  keys.put(taskArn, 'TaskApplication', credentials, 0)
+  return keys
+}
+
+/** Answers calls in the name of a role; `forwarded` takes down what is passed on. */
+function apiOf(call: CallApi, forwarded: ForwardedRequest[] = []): ControllerApi {
+  return {
+    call: async (_service, operation, input, keys) => call(operation, { ...input, signedWith: keys.accessKeyId }),
+    environmentFile: async () => new Uint8Array(),
+    async forward(passed) {
+      forwarded.push(passed)
+      return { status: 200, headers: { 'content-type': 'x', server: 'y' }, content: Buffer.from('{}') }
+    },
+  }
+}
+
 function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = {}): EndpointSources {
   return {
     tasks: () => tasks,
     host: { cluster: 'default', availabilityZone: 'us-east-1a', containerInstanceArn: () => instanceArn },
     inspect: async () => undefined,
-    callApi: callTags,
-    tags: createResourceTags(over.callApi ?? callTags, () => 0),
+    api: apiOf(async () => ({})),
+    roleCredentials: createRoleCredentials(),
+    onKeysAsked: () => undefined,
+    tags: createResourceTags(callTags, () => 0),
     stats: { samplesOf: () => [], usedBefore: () => ({}) as never },
     layout: { root: '/nowhere', procRoot: '/nowhere', version: 2 },
     cpus: 2,
@@ -163,10 +203,19 @@ function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = 
   }
 }
 
+const usual: EndpointRequest = {
+  method: 'GET',
+  path: '/',
+  query: new URLSearchParams(),
+  address: '172.17.0.5',
+  port: 40_000,
+  userAgent: 'aws-sdk',
+  body: '',
+}
+
 async function ask(sources: EndpointSources, path: string, over: Partial<EndpointRequest> = {}) {
   const [plain = '', query = ''] = path.split('?')
-  const usual = { method: 'GET', path: plain, query: new URLSearchParams(query), address: '172.17.0.5', body: '' }
-  return endpointAnswer(sources, { ...usual, ...over })
+  return endpointAnswer(sources, { ...usual, path: plain, query: new URLSearchParams(query), ...over })
 }
 
 await tap.test(
@@ -218,18 +267,21 @@ await tap.test(
 )
 
 await tap.test('who asks from elsewhere learns nothing, by whichever path', async (t) => {
-  const role = { gantry: { knownStatus: 'PENDING', taskRoleArn: 'arn:role' } }
-  const sources = sourcesOf([aTask({}, role)])
-  const keys = `/v2/credentials/${credentialsIdOf(aTask({}, role).payload, endpointId)}`
+  const asked: KeysAsked[] = []
+  const sources = sourcesOf([withRole(aTask())], { onKeysAsked: (one) => void asked.push(one) })
+  const keys = `/v2/credentials/${credentialsId}`
   t.match(await ask(sources, `/v4/${endpointId}`), { status: 200 })
   t.match(await ask(sources, keys), { status: 503, body: { code: 'CredentialsUninitialized' } })
-  t.equal(credentialsIdOf(aTask().payload, endpointId), undefined, 'without a role there is nothing to ask for')
   const address = '172.17.0.6'
   for (const path of ['', '/task', '/taskWithTags', '/stats', '/task/stats', '/associations/gpu']) {
     t.equal((await ask(sources, `/v4/${endpointId}${path}`, { address })).status, 404, path)
     t.equal((await ask(sources, `/v3/${endpointId}${path}`, { address })).status, 400, path)
   }
   t.match(await ask(sources, keys, { address }), { status: 400, body: { code: 'InvalidIdInRequest' } })
+  t.same(asked, [
+    { status: 503, version: 2, address: usual.address, userAgent: 'aws-sdk', taskArn: taskArnOf(1), roleArn },
+    { status: 400, version: 2, address, userAgent: 'aws-sdk', taskArn: undefined, roleArn: undefined },
+  ])
   t.equal((await ask(sources, `/api/${endpointId}/task-protection/v1/state`, { address })).status, 404)
   const fault = { address, method: 'POST' }
   t.equal((await ask(sources, `/api/${endpointId}/fault/v1/network-latency/start`, fault)).status, 404)
@@ -240,6 +292,81 @@ await tap.test('who asks from elsewhere learns nothing, by whichever path', asyn
   t.equal((await ask(hosts, `/v4/${endpointId}`, { address: '127.0.0.1' })).status, 200, "an address of the host's")
   t.equal((await ask(hosts, `/v4/${endpointId}`, { address })).status, 404)
 })
+
+await tap.test(
+  "a task is given its own role's keys, while they are good, and calls the controller with them",
+  async (t) => {
+    let now = 0
+    const forwarded: ForwardedRequest[] = []
+    const keys = someKeys()
+    const tasks = [withRole(aTask())]
+    const sources = sourcesOf(tasks, { roleCredentials: keys, api: apiOf(async () => ({}), forwarded), now: () => now })
+    const body = {
+      RoleArn: roleArn,
+      AccessKeyId: 'GSESSNONE',
+      SecretAccessKey: 'canary-secret',
+      Token: 'canary-token',
+      Expiration: '1970-01-01T00:00:01.000Z',
+    }
+    t.same(await ask(sources, `/v2/credentials/${credentialsId}`), { status: 200, body })
+    t.same(await ask(sources, `/v1/credentials?id=${credentialsId}`), { status: 200, body })
+
+    const authorization =
+      'AWS4-HMAC-SHA256 Credential=GSESSNONE/20231114/us-east-1/ecs/aws4_request, SignedHeaders=host'
+    const call = { method: 'POST', target: '/', rawHeaders: ['Authorization', authorization], body: Buffer.from('{}') }
+    t.match(await answerTaskApi(sources, usual, call), { status: 200, headers: { 'content-type': 'x' } })
+    t.match(forwarded, [{ method: 'POST', target: '/', rawHeaders: ['Authorization', authorization] }])
+    const other = { ...call, rawHeaders: ['Authorization', authorization.replace('GSESSNONE', 'GANTRYROOT')] }
+    t.match(await answerTaskApi(sources, usual, other), { status: 403 }, "keys that are not the task's")
+    t.match(await answerTaskApi(sources, usual, { ...call, rawHeaders: [] }), { status: 403 }, 'no keys')
+    const elsewhere = { ...usual, address: '172.17.0.6' }
+    t.match(await answerTaskApi(sources, elsewhere, call), { status: 403 }, 'stolen keys, from another container')
+    t.match(await ask(sources, `/v2/credentials/${credentialsId}`, { address: '172.17.0.6' }), { status: 400 })
+    t.equal(forwarded.length, 1)
+
+    now = 1000
+    t.match(await ask(sources, `/v2/credentials/${credentialsId}`), { status: 503 }, 'they have ended')
+    t.match(await answerTaskApi(sources, usual, call), { status: 403 })
+    now = 0
+    const again = someKeys()
+    again.forgetTaskRole(taskArnOf(1))
+    t.match(await ask({ ...sources, roleCredentials: again }, `/v2/credentials/${credentialsId}`), { status: 503 })
+    t.notMatch(JSON.stringify(someKeys().keysOf(credentialsId, 0)), /canary/, 'whoever prints them prints no secret')
+  },
+)
+
+await tap.test(
+  'in the mode host, where all have one address, the holder of the connection is looked for',
+  async (t) => {
+    const task = withRole(aTask({}, { networkMode: 'host' }))
+    const socket = { address: '127.0.0.1', port: 40_000 }
+    t.equal(
+      isOfTask(task, socket, (_socket, ids) => ids.includes('web-docker-id')),
+      true,
+    )
+    t.equal(
+      isOfTask(task, socket, () => false),
+      false,
+    )
+    t.equal(
+      isOfTask(task, { ...socket, address: '172.17.0.9' }, () => true),
+      false,
+    )
+    const procRoot = t.testdir({
+      net: {
+        tcp: 'head\n   0: 0100007F:9C40 02AAFEA9:0050 01 0:0 00:0 0 0 0 4242 1\n',
+        tcp6: 'head\n   0: 0000000000000000FFFF00000100007F:9C41 0:0050 01 0:0 00:0 0 0 0 4343 1\n',
+      },
+      '71': { cgroup: '0::/docker/web-docker-id\n', fd: { '3': t.fixture('symlink', 'socket:[4242]') } },
+      '72': { cgroup: '0::/docker/other\n', fd: { '3': t.fixture('symlink', 'socket:[4343]') } },
+    })
+    t.equal(isHeldBy(socket, ['web-docker-id'], procRoot), true)
+    t.equal(isHeldBy(socket, ['other'], procRoot), false, "another container's")
+    t.equal(isHeldBy({ ...socket, port: 40_001 }, ['other'], procRoot), true, 'as an IPv6 socket has it')
+    t.equal(isHeldBy({ ...socket, port: 40_002 }, ['other'], procRoot), false, 'nobody has it')
+    t.equal(isHeldBy(socket, [], procRoot), false)
+  },
+)
 
 await tap.test('an agent that lost its journal knows the ids by the labels', async (t) => {
   t.equal(foldObservation(freshContainer, shown()).endpointId, endpointId)
@@ -308,7 +435,7 @@ await tap.test("tags that can't be had are told as errors, and asked for again",
       requestId: 'r-1',
     })
   }
-  const sources = sourcesOf([aTask()], { callApi })
+  const sources = sourcesOf([aTask()], { tags: createResourceTags(callApi, () => 0) })
   const { body } = await ask(sources, `/v4/${endpointId}/taskWithTags`)
   t.match(body, {
     ContainerInstanceTags: {},
@@ -331,10 +458,11 @@ await tap.test("tags that can't be had are told as errors, and asked for again",
 await tap.test("task protection: the controller's errors in the official agent's forms", async (t) => {
   const path = `/api/${endpointId}/task-protection/v1/state`
   const failing = (error: ApiCallError): EndpointSources =>
-    sourcesOf([aTask()], {
-      callApi: async () => {
+    sourcesOf([withRole(aTask())], {
+      roleCredentials: someKeys(),
+      api: apiOf(async () => {
         throw error
-      },
+      }),
     })
   t.same(await ask(failing(new ApiCallError(undefined, 'no answer', { isTimeout: true })), path), {
     status: 504,
@@ -353,10 +481,22 @@ await tap.test("task protection: the controller's errors in the official agent's
   })
 
   const asked: object[] = []
-  const sources = sourcesOf([aTask()], {
-    async callApi(operation, input) {
+  const sources = sourcesOf([withRole(aTask())], {
+    roleCredentials: someKeys(),
+    api: apiOf(async (operation, input) => {
       asked.push({ operation, ...input })
       return { protectedTasks: [{ taskArn: taskArnOf(1), protectionEnabled: true, expirationDate: 1_700_000_000.5 }] }
+    }),
+  })
+  const without = sourcesOf([aTask()])
+  t.same(await ask(without, path), {
+    status: 403,
+    body: {
+      error: {
+        Arn: taskArnOf(1),
+        Code: 'AccessDeniedException',
+        Message: 'Invalid Request: no task IAM role credentials available for task',
+      },
     },
   })
   const body = '{"protectionEnabled":true,"ExpiresInMinutes":5}'
@@ -367,7 +507,7 @@ await tap.test("task protection: the controller's errors in the official agent's
     },
   })
   t.match(asked, [
-    { operation: 'UpdateTaskProtection', tasks: [taskArnOf(1)], protectionEnabled: true, expiresInMinutes: 5 },
+    { operation: 'UpdateTaskProtection', tasks: [taskArnOf(1)], expiresInMinutes: 5, signedWith: 'GSESSNONE' },
   ])
   for (const bad of ['', '[]', 'null', '{"x":1}', '{"ProtectionEnabled":1}', '{"ExpiresInMinutes":1.5}']) {
     t.match(await ask(sources, path, { method: 'PUT', body: bad }), { status: 400 }, bad)
@@ -379,9 +519,9 @@ await tap.test("task protection: the controller's errors in the official agent's
 await tap.test(
   'what a container is told: nothing without an endpoint, and never what its definition says itself',
   async (t) => {
-    const task = aPayloadTask({ gantry: { knownStatus: 'PENDING', taskRoleArn: 'arn:role' } })
+    const task = aPayloadTask()
     const container = aPayloadContainer({ environment: { AWS_DEFAULT_REGION: 'eu-west-1' } })
-    const facts = aTask().facts
+    const { facts } = withRole(aTask())
     const host = { cluster: 'default', containerInstanceArn: instanceArn }
     const region = 'us-east-1'
     const withAll = createBody(task, container, facts, { ...host, endpoints: { region, offered: true } })
@@ -393,6 +533,18 @@ await tap.test(
       'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
     ])
     t.match(withAll, { Labels: { [labels.endpointId]: endpointId } })
+    const offersApi = { ...host, endpoints: { region, offered: true, offersApi: true } }
+    const withApi = createBody(task, container, facts, offersApi) as { Env: string[] }
+    t.same(withApi.Env.slice(-2), [
+      `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=/v2/credentials/${credentialsId}`,
+      'AWS_ENDPOINT_URL=http://169.254.170.2',
+    ])
+    for (const own of ['AWS_ENDPOINT_URL', 'AWS_ACCESS_KEY_ID', 'AWS_PROFILE']) {
+      const one = createBody(task, aPayloadContainer({ environment: { [own]: 'x' } }), facts, offersApi)
+      t.notMatch(JSON.stringify(one), /AWS_ENDPOINT_URL=http/, `${own} means another API`)
+    }
+    const roleless = createBody(task, container, aTask().facts, offersApi)
+    t.notMatch(JSON.stringify(roleless), /CREDENTIALS|ENDPOINT_URL/, 'without a role')
     const notOffered = { ...facts, containers: { web: { ...runs, endpointId: undefined } } }
     t.same(
       namesIn(createBody(task, aPayloadContainer(), notOffered, { ...host, endpoints: { region, offered: false } })),

@@ -25,6 +25,7 @@ export interface TaskEndpointsOptions {
   readonly engine: Pick<Engine, 'inspectNetwork' | 'createNetwork'>
   readonly rate: Rate
   readonly answer: ServerOptions['answer']
+  readonly answerApiCall?: ServerOptions['answerApiCall']
   readonly now: () => number
   readonly timers: Timers
   readonly log: Log
@@ -62,11 +63,11 @@ class Keeper {
   #cancel: () => void = () => undefined
 
   constructor(options: TaskEndpointsOptions) {
-    const { rate, answer, now, log } = options
+    const { rate, answer, answerApiCall, now, log } = options
     this.#options = options
     this.#startedAt = now()
     const onError = (error: unknown): void => log.error({ err: error }, 'a request to the task endpoint failed')
-    this.#server = createEndpointServer({ rate, answer, now, onError })
+    this.#server = createEndpointServer({ rate, answer, answerApiCall, now, onError })
   }
 
   isOffered(): boolean {

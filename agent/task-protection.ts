@@ -1,6 +1,6 @@
 /**
  * A task protects itself from scale-in and deployments while it is at work: `$ECS_AGENT_URI/task-protection/v1/state`.
- * The agent asks the controller for it, for this one task alone, with its own keys.
+ * The agent asks the controller for it, for this one task alone, with the keys of the task's role.
  *
  * Source: amazon-ecs-agent 1.105, `ecs-agent/tmds/handlers/taskprotection/v1`; AWS documentation, "Amazon ECS task
  * scale-in protection endpoint".
@@ -94,6 +94,12 @@ function protectionAnswer(taskArn: string, answered: Readonly<Record<string, unk
 export function protectionOfNobody(): EndpointAnswer {
   const error = { Code: 'ResourceNotFoundException', Message: 'Failed to find a task for the request' }
   return refusal(404, error)
+}
+
+/** ECS lets no task protect itself that has no role, or whose keys have not come. */
+export function protectionWithoutRole(taskArn: string): EndpointAnswer {
+  const why = 'Invalid Request: no task IAM role credentials available for task'
+  return refusal(403, { Arn: taskArn, Code: 'AccessDeniedException', Message: why })
 }
 
 function refusal(

@@ -21,6 +21,7 @@ export interface AdvanceContext {
   readonly world: World
   readonly log: TurnLog
   readonly busyPorts: AgentTurnOptions['busyPorts']
+  readonly secrets: TurnSecrets
   /** The host as it stands at this moment; asked again for each decision, since each may take a start slot. */
   readonly host: () => HostView
   readonly now: number
@@ -29,6 +30,9 @@ export interface AdvanceContext {
   /** Where the search for a dynamic port goes on. */
   readonly ports: { searchFrom: number }
 }
+
+/** What is held in memory for tasks, and goes with them. */
+export type TurnSecrets = Pick<AgentTurnOptions, 'roleCredentials' | 'fetched'>
 
 /** Decisions about one task in one turn; more would mean that they never come to rest. */
 const roundsMax = 50
@@ -43,6 +47,7 @@ export function advance(context: AdvanceContext, task: LiveTask, begun: EngineSt
   task.awaitsStartSlot = false
   for (let round = 0; round < roundsMax; round += 1) {
     if (context.engineShown) settleTask(context, task)
+    if (task.facts.knownStatus === 'STOPPED') letGo(context.secrets, task)
     const steps = nextSteps(viewOf(task), context.now, context.host())
     task.awaitsStartSlot = steps.some(({ step, args }) => step === 'wait' && args.cause === startSlotCause)
     const actions = steps.filter(({ step }) => step !== 'wait')
@@ -54,6 +59,13 @@ export function advance(context: AdvanceContext, task: LiveTask, begun: EngineSt
     }
   }
   throw new Error(`The decisions about task ${task.payload.arn} did not come to rest in ${roundsMax} rounds.`)
+}
+
+/** The keys of its execution role stay until nothing is left of it. */
+function letGo({ roleCredentials, fetched }: TurnSecrets, { facts }: LiveTask): void {
+  if (facts.roles === undefined) return
+  roleCredentials?.forgetTaskRole(facts.taskArn)
+  fetched?.forgetTask(facts.taskArn)
 }
 
 function settleTask(context: AdvanceContext, task: LiveTask): void {
@@ -149,7 +161,9 @@ const localSteps: LocalTable = {
     if (until !== undefined) task.wakeAt = Math.min(task.wakeAt ?? until, until)
   },
 
-  forget({ state, outbox, log }, _task, { taskArn }) {
+  forget({ state, outbox, log, secrets }, _task, { taskArn }) {
+    secrets.roleCredentials?.forgetTask(taskArn)
+    secrets.fetched?.forgetTask(taskArn)
     for (const sequence of outbox.drop(taskArn)) state.unsaved.delivered.add(sequence)
     forgetTask(state, taskArn)
     // Should a container of it still turn up, the controller is asked about that one.

@@ -4,6 +4,8 @@ import { withAddedContainers } from './decide/added-containers.ts'
 import { admitTask, readmitTask } from './decide/admission.ts'
 import { readPayloadTask } from './decide/payload.ts'
 import type { Outbox } from './outbox.ts'
+import { credentialsIn, readCredentials } from './role-credentials.ts'
+import type { RoleCredentials } from './role-credentials.ts'
 import type { AgentTurnConfig, TurnLog } from './turn-options.ts'
 import { addTask, setFacts, setPayload } from './turn-state.ts'
 import type { LiveTask, TurnState } from './turn-state.ts'
@@ -14,6 +16,7 @@ export interface FrameContext {
   readonly config: AgentTurnConfig
   readonly log: TurnLog
   readonly now: number
+  readonly roleCredentials?: RoleCredentials | undefined
 }
 
 type Message = Readonly<Record<string, unknown>>
@@ -24,6 +27,7 @@ const handlers: Readonly<Record<string, FrameHandler>> = {
     state.promptReplies.push({ type: 'HeartbeatAckRequest', message: { messageId } })
   },
   PayloadMessage: onPayload,
+  IAMRoleCredentialsMessage: onRoleCredentials,
   TaskManifestMessage: onManifest,
   TaskStopVerificationAck: onStopVerificationAck,
   GantryTaskStateAck({ state, outbox, now }, { messageId }) {
@@ -71,10 +75,55 @@ function onPayload(context: FrameContext, message: Message): void {
       setFacts(state, known, facts)
     }
   }
+  for (const task of tasks) takeKeys(context, task, messageId)
   if (typeof seqNum === 'number') raiseSeqNum(state, seqNum)
   if (accepted) acknowledge(state, clusterArn, message)
   else
     log.warn({ messageId }, 'a payload with tasks that cannot be read is not acknowledged; they are reported STOPPED')
+}
+
+/** Ids of keys become facts; keys stay in memory, and each is acknowledged as the official agent does. */
+function takeKeys({ state, roleCredentials, now }: FrameContext, sent: unknown, messageId: unknown): void {
+  const taskArn = String(membersOf(sent)['arn'])
+  const task = state.tasks.get(taskArn)
+  const { roles, keys } = credentialsIn(sent)
+  if (task === undefined || keys.length === 0) return
+  setFacts(state, task, { ...task.facts, roles: { ...task.facts.roles, ...roles } })
+  for (const { roleType, credentials } of keys) {
+    const { credentialsId, expiration } = credentials
+    roleCredentials?.put(taskArn, roleType, credentials, now)
+    state.promptReplies.push({
+      type: 'IAMRoleCredentialsAckRequest',
+      message: { messageId, expiration, credentialsId },
+    })
+  }
+  state.dirty.add(taskArn)
+}
+
+/** Keys in the place of others, or anew after a restart. Those of a task that is not found yet wait for it in memory. */
+function onRoleCredentials({ state, log, roleCredentials, now }: FrameContext, message: Message): void {
+  const { messageId, taskArn, roleType } = message
+  const credentials = readCredentials(message['roleCredentials'])
+  const isKnownType = roleType === 'TaskApplication' || roleType === 'TaskExecution'
+  if (typeof taskArn !== 'string' || credentials === undefined || !isKnownType) {
+    log.warn({ messageId, task: taskArn }, "keys of a task's role that can't be read are ignored")
+    return
+  }
+  const { credentialsId, expiration, roleArn } = credentials
+  roleCredentials?.put(taskArn, roleType, credentials, now)
+  const task = state.tasks.get(taskArn)
+  if (task !== undefined) {
+    const role = { credentialsId, roleArn }
+    const roles = roleType === 'TaskApplication' ? { task: role } : { execution: role }
+    setFacts(state, task, { ...task.facts, roles: { ...task.facts.roles, ...roles } })
+    state.dirty.add(taskArn)
+  }
+  state.promptReplies.push({ type: 'IAMRoleCredentialsAckRequest', message: { messageId, expiration, credentialsId } })
+  log.debug({ task: taskArn, roleType, role: roleArn, expiration }, "keys of a task's role have come")
+}
+
+function membersOf(value: unknown): Message {
+  return typeof value === 'object' && value !== null ? (value as Message) : {}
 }
 
 function onManifest(context: FrameContext, message: Message): void {

@@ -7,6 +7,8 @@ import type { TaskCgroupSettings } from './decide/task-cgroup.ts'
 import type { EndpointSettings, KnownTaskStatus, PullBehavior, TaskFacts } from './decide/view.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Engine, ObservedContainer, RegistryAuth } from './engine.ts'
+import type { FetchedSecrets } from './fetched-secrets.ts'
+import type { RoleCredentials } from './role-credentials.ts'
 import type { TaskNetworks } from './task-networks.ts'
 import type { Timers } from './timers.ts'
 import type { VolumeSettings } from './volumes.ts'
@@ -72,6 +74,10 @@ export interface AgentTurnOptions {
   readonly busyPorts: () => { readonly tcp: readonly number[]; readonly udp: readonly number[] }
   /** What containers are told of their agent, as it stands now. */
   readonly endpoints?: (() => EndpointSettings | undefined) | undefined
+  /** Keys of tasks' roles, which frames bring; absent: they are passed over. */
+  readonly roleCredentials?: RoleCredentials | undefined
+  /** What containers need from the controller before they are made; absent: tasks that need any are refused. */
+  readonly fetched?: FetchedSecrets | undefined
   /** Puts a frame on the link; false where there is none or it is full. */
   readonly send: (type: string, message: object) => boolean
 }

@@ -200,7 +200,7 @@ export function isOfKnownRestart({ unsaved }: TurnState, { payload, facts }: Liv
     const hasRun = Object.values(facts.containers).some(({ restartCount }) => restartCount !== undefined)
     return hasRun && resourceSteps.has(step.step)
   }
-  const isUpward = ['pullImage', 'createContainer', 'startContainer'].includes(step.step)
+  const isUpward = ['fetchForContainer', 'pullImage', 'createContainer', 'startContainer'].includes(step.step)
   const known = facts.containers[step.args.container]
   const isRemade = step.step === 'removeContainer' && known?.remake === true
   return (isUpward || isRemade) && known?.restartCount !== undefined

@@ -12,19 +12,16 @@ import { needsJournal, stepKey, takesStartSlot } from './decide/steps.ts'
 import type { EngineStep, EngineSteps } from './decide/steps.ts'
 import type { HostView } from './decide/view.ts'
 import type { ContainerList, EngineError } from './engine.ts'
-import { noCgroups } from './cgroups.ts'
 import { EngineReporter } from './engine-report.ts'
 import { watchController } from './controller-watch.ts'
 import type { ControllerWatch } from './controller-watch.ts'
-import { createImages } from './images.ts'
 import { createOutbox } from './outbox.ts'
 import type { Outbox } from './outbox.ts'
-import { createExecutors, perform } from './perform.ts'
-import { createVolumes, volumeDefaults } from './volumes.ts'
+import { perform } from './perform.ts'
 import type { Executors } from './perform.ts'
-import { createTaskNetworks, noHostInterfaces } from './task-networks.ts'
 import { advance } from './turn-advance.ts'
 import type { AdvanceContext } from './turn-advance.ts'
+import { executorsOf } from './turn-executors.ts'
 import { handleFrame } from './turn-frames.ts'
 import { keepShown, takeHint, takeList } from './turn-observe.ts'
 import type { ObserveContext } from './turn-observe.ts'
@@ -57,7 +54,12 @@ const journalLagMs = 250
 const noLogs: ReadonlySet<string> = new Set()
 
 /** Steps that may be taken although the journal could not be written: they make nothing that a crash would orphan. */
-const harmlessUnsaved: ReadonlySet<keyof EngineSteps> = new Set(['inspectContainer', 'stopContainer', 'collectLogs'])
+const harmlessUnsaved: ReadonlySet<keyof EngineSteps> = new Set([
+  'inspectContainer',
+  'stopContainer',
+  'collectLogs',
+  'fetchForContainer',
+])
 
 interface PlannedStep {
   readonly task: LiveTask
@@ -111,21 +113,13 @@ class Turn {
   #cancelWake: (() => void) | undefined
 
   constructor(options: AgentTurnOptions) {
-    const { engine, config, journal, clock, world, send } = options
+    const { config, journal, clock, world, send } = options
     this.#options = options
     const contents = journal.load()
     this.#state.seqNum = contents.seqNum
     for (const { payload, facts } of contents.tasks) this.#state.tasks.set(payload.arn, liveTask(payload, facts))
     this.#outbox = createOutbox(contents.outbox)
-    const pulledBefore = imagesPulled(this.#state)
-    const { registryAuth } = options
-    this.#executors = createExecutors(
-      engine,
-      createImages({ ...config, engine, registryAuth, pulledBefore }),
-      options.cgroups ?? noCgroups,
-      createVolumes({ engine, timers: options.timers, ...volumeDefaults, ...config.volumes }),
-      options.networks ?? createTaskNetworks(engine, noHostInterfaces, config.containerInstanceArn),
-    )
+    this.#executors = executorsOf(options, imagesPulled(this.#state))
     this.#ports = { searchFrom: config.dynamicHostPortRange.first }
     this.#startLimit = newStartLimit(config.startsMax)
     this.#engineSilentSince = clock.now()
@@ -154,8 +148,8 @@ class Turn {
   onFrame(frame: Frame): void {
     this.#controller.heard()
     this.#submit(() => {
-      const { config, log, clock } = this.#options
-      handleFrame({ state: this.#state, outbox: this.#outbox, config, log, now: clock.now() }, frame)
+      const { clock } = this.#options
+      handleFrame({ ...this.#options, state: this.#state, outbox: this.#outbox, now: clock.now() }, frame)
       if (frame.type === 'PayloadMessage' && this.#expectsContainers()) this.#watch?.lookNow()
     })
   }
@@ -260,6 +254,7 @@ class Turn {
       world,
       log,
       busyPorts,
+      secrets: this.#options,
       host,
       now,
       engineShown: this.#engineShown,
@@ -419,6 +414,8 @@ class Turn {
       cleanupDue: this.#cleanupDue,
       unshippedLogs: this.#options.unshippedLogs ?? noLogs,
       endpoints: this.#options.endpoints?.(),
+      roleKeys: this.#options.roleCredentials?.ids,
+      fetched: this.#options.fetched?.held,
     }
   }
 

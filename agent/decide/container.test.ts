@@ -227,7 +227,7 @@ await test('links, volumes and volumesFrom use the names that Docker knows', (t)
 })
 
 await test('what the agent cannot run is refused in a sentence', (t) => {
-  const withSecrets = Object.assign(aPayloadContainer(), { secrets: [{ name: 'x' }] })
+  const withFirelens = aPayloadContainer({ firelensConfiguration: { type: 'fluentbit' } })
   const cases: readonly (readonly [Partial<PayloadTask>, RegExp])[] = [
     [{ networkMode: 'awsvpc' }, /awsvpc names no interface or no subnet/],
     [{ pidMode: 'task' }, /pause container, which this host cannot run/],
@@ -252,7 +252,7 @@ await test('what the agent cannot run is refused in a sentence', (t) => {
       },
       /Task dependencies cannot be resolved/,
     ],
-    [{ containers: [withSecrets] }, /secrets, which is not supported/],
+    [{ containers: [withFirelens] }, /firelensConfiguration, which is not supported/],
   ]
   for (const [over, words] of cases) t.match(refusalOf(aPayloadTask(over)), words)
   t.equal(refusalOf(aPayloadTask()), undefined)

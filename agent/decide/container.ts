@@ -52,6 +52,13 @@ export function mergedConfigs(container: PayloadContainer): MergedConfigs {
   return { config, hostConfig, command: isTexts(command) ? command : container.command }
 }
 
+/** The log driver that the definition names; undefined where it names none. */
+export function logDriverOf(container: PayloadContainer): string | undefined {
+  const { hostConfig = {} } = mergedConfigs(container)
+  const given = hostConfig['LogConfig']
+  return isMembers(given) && typeof given['Type'] === 'string' ? given['Type'] : undefined
+}
+
 /** The name of a new container: `ecs-<family>-<version>-<container>-<20 hex>`, in Docker's alphabet. */
 export function dockerNameOf(task: PayloadTask, objectName: string, hex20: string): string {
   const cleaned = objectName.replace(/[^A-Za-z0-9-]/g, '')
@@ -68,7 +75,7 @@ export function createBody(
   const { config = {}, hostConfig = {}, command } = mergedConfigs(container)
   const { hostPorts = [], endpointId, dockerName } = facts.containers[container.name] ?? {}
   const file = container.internal === undefined ? metadataFile(dockerName, host.endpoints) : undefined
-  const told = container.internal === undefined ? toldTo(task, container, endpointId, host.endpoints) : {}
+  const told = container.internal === undefined ? toldTo(task, container, facts, host.endpoints) : {}
   const environment = { ...container.environment, ...told, ...file?.variable }
   const merged = mergeOver(baseConfig({ ...container, environment }, command), config)
   const hostMerged = mergeOver(baseHostConfig(task, container, facts, hostPorts), hostConfig)
@@ -96,10 +103,10 @@ export function createBody(
 function toldTo(
   task: PayloadTask,
   container: PayloadContainer,
-  endpointId: string | undefined,
+  facts: TaskFacts,
   endpoints: HostView['endpoints'],
 ): Readonly<Record<string, string>> {
-  return endpoints === undefined ? {} : endpointEnvironment(task, container, endpointId, endpoints)
+  return endpoints === undefined ? {} : endpointEnvironment(task, container, facts, endpoints)
 }
 
 function withBind(hostConfig: Members, bind: string): Members {

@@ -8,7 +8,7 @@
 import type { PayloadContainer, PayloadTask } from '../../proto/acs.ts'
 import { stableHash } from '../../proto/hash.ts'
 import { labels } from '../engine.ts'
-import type { EndpointSettings } from './view.ts'
+import type { EndpointSettings, TaskFacts } from './view.ts'
 
 const origin = 'http://169.254.170.2'
 
@@ -16,15 +16,18 @@ const origin = 'http://169.254.170.2'
 const fileDirectory = '/opt/ecs/metadata'
 export const metadataFileName = 'ecs-container-metadata.json'
 
+/** Programs of a task with a role find the controller's API there, behind the same address as their keys. */
+const apiSettings = ['AWS_ENDPOINT_URL', 'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', 'AWS_ACCESS_KEY_ID', 'AWS_PROFILE']
+
 /** The variables, by name; those that the container's own definition gives are not among them. */
 export function endpointEnvironment(
   task: PayloadTask,
   container: PayloadContainer,
-  endpointId: string | undefined,
+  facts: Pick<TaskFacts, 'containers' | 'roles'>,
   settings: EndpointSettings,
 ): Readonly<Record<string, string>> {
   const given = container.environment
-  const credentialsId = endpointId === undefined ? undefined : credentialsIdOf(task, endpointId)
+  const { endpointId } = facts.containers[container.name] ?? {}
   const region = 'AWS_REGION' in given || 'AWS_DEFAULT_REGION' in given ? undefined : settings.region
   return {
     ...(region === undefined ? {} : { AWS_REGION: region, AWS_DEFAULT_REGION: region }),
@@ -34,21 +37,24 @@ export function endpointEnvironment(
           ECS_CONTAINER_METADATA_URI: `${origin}/v3/${endpointId}`,
           ECS_CONTAINER_METADATA_URI_V4: `${origin}/v4/${endpointId}`,
           ECS_AGENT_URI: `${origin}/api/${endpointId}`,
+          ...roleEnvironment(task, container, facts, settings),
         }),
-    ...(credentialsId === undefined
-      ? {}
-      : { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: `/v2/credentials/${credentialsId}` }),
   }
 }
 
-/**
- * The id under which a container asks for its task's keys; undefined where the task has no role. It follows from the
- * container's endpoint id, which nobody else knows, so it needs no keeping.
- */
-export function credentialsIdOf(task: PayloadTask, endpointId: string): string | undefined {
-  if (task.gantry?.taskRoleArn === undefined) return undefined
-  const digits = stableHash(['credentials', endpointId])
-  return [0, 8, 12, 16, 20].map((start, index) => digits.slice(start, [8, 12, 16, 20, 32][index])).join('-')
+/** One that brings keys or an endpoint of its own means another API than the controller's. */
+function roleEnvironment(
+  { networkMode }: PayloadTask,
+  { environment }: PayloadContainer,
+  { roles }: Pick<TaskFacts, 'roles'>,
+  { offersApi }: EndpointSettings,
+): Readonly<Record<string, string>> {
+  if (roles?.task === undefined || networkMode === 'none') return {}
+  const isOwn = apiSettings.some((name) => name in environment)
+  return {
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: `/v2/credentials/${roles.task.credentialsId}`,
+    ...(offersApi === true && !isOwn ? { AWS_ENDPOINT_URL: origin } : {}),
+  }
 }
 
 /** The bind mount and the variable by which a container finds its metadata file; none where the operator wants none. */

@@ -14,6 +14,7 @@ import { retryMostMs } from './step-forms.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './steps.ts'
 import type { ContainerFacts, TaskFacts } from './view.ts'
 import { mountFailure } from './mount-failure.ts'
+import { afterFetch } from './fetch-outcome.ts'
 
 export interface StepFailure {
   readonly kind: EngineErrorKind
@@ -67,7 +68,11 @@ export function afterStep(facts: TaskFacts, finished: FinishedStep): AfterStep {
     time: { readonly startedAt: number; readonly now: number },
   ) => AfterStep
   const after = fold(facts, step.args, outcome, { startedAt, now })
-  const silent = !outcome.ok && (outcome.failure.kind === 'unreachable' || outcome.failure.kind === 'deadline')
+  // What is fetched comes from the controller: its silence says nothing of the engine.
+  const silent =
+    step.step !== 'fetchForContainer' &&
+    !outcome.ok &&
+    (outcome.failure.kind === 'unreachable' || outcome.failure.kind === 'deadline')
   return silent ? { ...after, engineDoubtful: true } : after
 }
 
@@ -92,6 +97,8 @@ const folds: Folds = {
     const failed = { ...ended(before, pullReason(image, kind, message)), pullFailed: true }
     return { facts: withContainer(timed, container, failed) }
   },
+
+  fetchForContainer: afterFetch,
 
   createCgroup(facts, { cgroup, epoch }, outcome, { now }) {
     if (outcome.ok) return { facts: { ...facts, cgroup: { parent: cgroup, epoch } } }

@@ -19,7 +19,7 @@ type Members = Readonly<Record<string, unknown>>
 export function readPayloadTask(value: unknown): ReadTask | undefined {
   if (!isMembers(value) || typeof value['arn'] !== 'string' || value['arn'] === '') return undefined
   const containers = value['containers']
-  // Credentials stay out of the journal; nothing here uses them yet.
+  // Credentials are kept elsewhere, in memory alone: from here on the task is journalled, logged and shown.
   const { roleCredentials: _role, executionRoleCredentials: _execution, ...kept } = value
   const task = {
     ...kept,
@@ -72,6 +72,7 @@ function readContainer(value: Members): PayloadContainer {
       .map((mapping) => ({ ...mapping, protocol: mapping['protocol'] === 'udp' ? 'udp' : 'tcp' })),
     volumesFrom: listOf(value['volumesFrom']).filter(isMembers),
     dependsOn: listOf(value['dependsOn']).filter(isMembers),
+    ...fetchedMembers(value),
     startTimeout: secondsOf(value['startTimeout']),
     stopTimeout: secondsOf(value['stopTimeout']),
     dockerConfig: {
@@ -81,6 +82,28 @@ function readContainer(value: Members): PayloadContainer {
     },
     overrides: textOf(value['overrides']) || '{}',
   } as unknown as PayloadContainer
+}
+
+/** Left out where there is nothing in them, so that a container without any is described as it always was. */
+function fetchedMembers(value: Members): Members {
+  const secrets = listOf(value['secrets']).filter(isMembers)
+  const files = listOf(value['environmentFiles']).filter(isMembers)
+  return {
+    secrets: secrets.length === 0 ? undefined : secrets.map(readSecret),
+    environmentFiles:
+      files.length === 0 ? undefined : files.map((file) => ({ value: textOf(file['value']), type: 's3' })),
+  }
+}
+
+function readSecret(secret: Members): Members {
+  return {
+    name: textOf(secret['name']),
+    valueFrom: textOf(secret['valueFrom']),
+    type: secret['type'],
+    provider: secret['provider'] === 'asm' ? 'asm' : 'ssm',
+    region: textOf(secret['region']),
+    target: secret['target'] === 'LOG_DRIVER' ? 'LOG_DRIVER' : 'CONTAINER',
+  }
 }
 
 /** Why this agent cannot run a well-formed task, in one sentence; undefined where it can. */
@@ -114,7 +137,7 @@ function volumeProblem(task: PayloadTask, volume: PayloadVolume): string | undef
 }
 
 /** Members of ECS's model that change what a container is and that this agent does not know yet. */
-const unsupportedMembers = ['secrets', 'environmentFiles', 'firelensConfiguration', 'credentialSpecs'] as const
+const unsupportedMembers = ['firelensConfiguration', 'credentialSpecs'] as const
 
 function containerProblem(task: PayloadTask, container: PayloadContainer): string | undefined {
   const known = new Set(task.containers.map(({ name }) => name))

@@ -1,11 +1,12 @@
 /** Brings a task up: first what it needs beside its containers, then each container as far as its gate is open. */
 import type { PayloadContainer } from '../../proto/acs.ts'
-import { createBody } from './container.ts'
+import { createBody, logDriverOf } from './container.ts'
+import { hasFetchedEnvironment, heldByRegistry, registrySecretOf } from './fetch-steps.ts'
 import { awaitsLook, createGate, factsOf, startGate } from './lifecycle.ts'
 import type { Gate } from './lifecycle.ts'
 import { orWait, retryWait, wait } from './step-forms.ts'
 import { startSlotCause, takesStartSlot } from './steps.ts'
-import type { Step } from './steps.ts'
+import type { EngineSteps, Step } from './steps.ts'
 import { heldByResource, prepareResources } from './task-resources.ts'
 import type { HostView, TaskView } from './view.ts'
 
@@ -35,11 +36,11 @@ function containerSteps(
   const retry = retryWait(facts.retry, now, facts.imageReady ? `container ${name} to start` : `image ${image}`)
   if (retry !== undefined) return [retry]
   if (!facts.imageReady) {
-    return orWait(
-      view,
-      { step: 'pullImage', args: { container: name, image } },
-      `waits for image ${image} to be pulled`,
-    )
+    const held = heldByRegistry(view, container, host)
+    if (held !== undefined) return [wait(held, view.facts.acceptedAt)]
+    const login = registrySecretOf(container) === undefined ? {} : { loginOf: view.payload.arn }
+    const pull = { step: 'pullImage', args: { container: name, image, ...login } } as const
+    return orWait(view, pull, `waits for image ${image} to be pulled`)
   }
   if (facts.remake === true && facts.dockerId !== undefined) {
     const remove = { step: 'removeContainer', args: { container: name, dockerId: facts.dockerId } } as const
@@ -57,7 +58,8 @@ function containerSteps(
   if (facts.dockerName === undefined) return [{ step: 'prepareContainer', args: { container: name } }]
   if (facts.dockerId === undefined) {
     const body = createBody(view.payload, container, view.facts, host)
-    const create = { step: 'createContainer', args: { container: name, dockerName: facts.dockerName, body } } as const
+    const args = { container: name, dockerName: facts.dockerName, body, ...fetchedFor(container) }
+    const create = { step: 'createContainer', args } as const
     return orWait(view, create, `waits for container ${name} to be created`)
   }
   // What it depends on may take its time: the container is made by then.
@@ -71,4 +73,10 @@ function containerSteps(
 /** One that failed is concluded elsewhere. */
 function gateWait({ facts }: TaskView, gate: Gate): Step[] {
   return gate.gate === 'waiting' ? [wait(gate.cause, facts.acceptedAt, gate.until)] : []
+}
+
+function fetchedFor(container: PayloadContainer): Pick<EngineSteps['createContainer'], 'fetched'> {
+  if (!hasFetchedEnvironment(container)) return {}
+  const takesLogOptions = logDriverOf(container) !== 'awslogs'
+  return { fetched: { ownNames: Object.keys(container.environment), takesLogOptions } }
 }

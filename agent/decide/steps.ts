@@ -2,15 +2,31 @@
  * The steps that a task can take, each a name with its arguments; a step without an executor does not compile. Which of
  * them come next is decided in `next-steps.ts` and its families.
  */
-import type { PayloadFileSystem } from '../../proto/acs.ts'
+import type { PayloadFileSystem, PayloadSecret } from '../../proto/acs.ts'
 import type { CreateBody, ObservedContainer } from '../engine.ts'
 import type { CgroupLimits } from './task-cgroup.ts'
 import type { TaskNetwork } from './task-network.ts'
-import type { Wait } from './view.ts'
+import type { TaskRole, Wait } from './view.ts'
 
 /** Steps that ask something of Docker Engine: name -> arguments. `perform.ts` has an executor for each. */
 export interface EngineSteps {
-  pullImage: { readonly container: string; readonly image: string }
+  pullImage: {
+    readonly container: string
+    readonly image: string
+    /** With the login that was fetched for the container of this task. */
+    readonly loginOf?: string | undefined
+  }
+  /** Fetches what the container needs into the agent's memory; the answer holds nothing of it. */
+  fetchForContainer: {
+    readonly container: string
+    readonly taskArn: string
+    readonly secrets: readonly PayloadSecret[]
+    /** ARNs of files in an object store, in the definition's order. */
+    readonly environmentFiles: readonly string[]
+    readonly registrySecret: string | undefined
+    /** The execution role; absent where the task has none, which is refused. */
+    readonly role: TaskRole | undefined
+  }
   /** Made, or found as it was made before; its limits are those given. */
   createCgroup: { readonly cgroup: string; readonly limits: CgroupLimits; readonly epoch: string }
   createVolume: {
@@ -33,7 +49,13 @@ export interface EngineSteps {
   }
   /** Makes the subnet ready on this host, and sees that the task's address is nobody else's. */
   prepareNetwork: { readonly network: TaskNetwork }
-  createContainer: { readonly container: string; readonly dockerName: string; readonly body: CreateBody }
+  createContainer: {
+    readonly container: string
+    readonly dockerName: string
+    readonly body: CreateBody
+    /** What was fetched for it goes in, over or under the variables that its definition sets. */
+    readonly fetched?: { readonly ownNames: readonly string[]; readonly takesLogOptions: boolean } | undefined
+  }
   startContainer: {
     readonly container: string
     readonly dockerId: string
@@ -53,6 +75,7 @@ export interface EngineSteps {
 /** What each of them answers. */
 export interface EngineAnswers {
   createCgroup: undefined
+  fetchForContainer: undefined
   pullImage: { readonly digest: string | undefined; readonly pulled: boolean }
   createVolume: undefined
   mountFileSystem: undefined

@@ -1,5 +1,6 @@
 /** All that a task may need beside its containers, in the order in which it is made. */
 import type { PayloadContainer } from '../../proto/acs.ts'
+import { fetchedValues } from './fetch-steps.ts'
 import { taskNetwork } from './network-steps.ts'
 import type { Step } from './steps.ts'
 import { taskCgroup } from './task-cgroup.ts'
@@ -7,7 +8,7 @@ import type { TaskResource } from './task-resource.ts'
 import type { HostView, TaskView } from './view.ts'
 import { volumes } from './volume-steps.ts'
 
-const taskResources: readonly TaskResource[] = [taskCgroup, taskNetwork, volumes]
+const taskResources: readonly TaskResource[] = [taskCgroup, taskNetwork, volumes, fetchedValues]
 
 export function prepareResources(view: TaskView, now: number, host: HostView): readonly Step[] {
   return taskResources.flatMap((resource) => resource.prepare(view, now, host))

@@ -83,6 +83,8 @@ export interface ContainerFacts {
   /** Asked for once after it stopped; empty where there were none or they could not be read. */
   readonly lastLogLines?: readonly string[] | undefined
   readonly retry?: Retry | undefined
+  /** What it needs could not be fetched. */
+  readonly fetchRetry?: Retry | undefined
   /** Looking at it failed; apart from `retry`, which holds back what is done to it. */
   readonly lookRetry?: Retry | undefined
   readonly removed?: boolean | undefined
@@ -109,6 +111,19 @@ export interface CgroupFacts {
   readonly removed?: boolean | undefined
 }
 
+/** The roles of a task: by which ids their keys are known. The keys themselves are in no facts. */
+export interface TaskRoles {
+  /** Whose keys the task's containers may ask for. */
+  readonly task?: TaskRole | undefined
+  /** Whose keys the agent itself uses for what the task needs before it runs. */
+  readonly execution?: TaskRole | undefined
+}
+
+export interface TaskRole {
+  readonly credentialsId: string
+  readonly roleArn: string
+}
+
 export interface TaskFacts {
   readonly taskArn: string
   /** Only ever moves from RUNNING to STOPPED. */
@@ -125,6 +140,7 @@ export interface TaskFacts {
   readonly executionStoppedAt?: number | undefined
   readonly containers: Readonly<Record<string, ContainerFacts>>
   readonly volumes: Readonly<Record<string, VolumeFacts>>
+  readonly roles?: TaskRoles | undefined
   /** The cgroup around all its containers, once it was made. */
   readonly cgroup?: CgroupFacts | undefined
   /** How far the network of a task with an address of its own has come. */
@@ -204,6 +220,10 @@ export interface HostView {
   readonly taskCgroups?: TaskCgroupSettings | undefined
   /** What containers are told of their agent; absent: nothing. */
   readonly endpoints?: EndpointSettings | undefined
+  /** Ids of roles' keys that are here; it changes as time goes on. Absent: none. */
+  readonly roleKeys?: ReadonlySet<string> | undefined
+  /** What was fetched for containers and is not given to them yet, by `fetchedKey`. Absent: nothing. */
+  readonly fetched?: ReadonlySet<string> | undefined
 }
 
 export interface EndpointSettings {
@@ -211,6 +231,8 @@ export interface EndpointSettings {
   readonly region: string
   /** True where containers of this host reach the task endpoint. */
   readonly offered: boolean
+  /** True where containers reach the API of the controller there too. */
+  readonly offersApi?: boolean | undefined
   /** The directory of metadata files, one directory below it for each container; absent where there are none. */
   readonly metadataFiles?: string | undefined
 }

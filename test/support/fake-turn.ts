@@ -2,6 +2,8 @@
 import type { GantryTaskStateChange } from '../../proto/acs.ts'
 import type { Journal, JournalChanges, JournalContents } from '../../agent/decide/journal-records.ts'
 import type { CgroupLimits } from '../../agent/decide/task-cgroup.ts'
+import type { FetchedSecrets } from '../../agent/fetched-secrets.ts'
+import { createRoleCredentials } from '../../agent/role-credentials.ts'
 import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn, AgentTurnConfig, TurnLog } from '../../agent/turn.ts'
 import { fakeEngine } from './fake-engine.ts'
@@ -92,7 +94,11 @@ export interface Agent {
   start(journal?: FakeJournal): void
 }
 
-export function anAgent(over: Partial<AgentTurnConfig> = {}, busyTcp: readonly number[] = []): Agent {
+export function anAgent(
+  over: Partial<AgentTurnConfig> = {},
+  busyTcp: readonly number[] = [],
+  fetched?: FetchedSecrets,
+): Agent {
   const time = fakeTime()
   const engine = fakeEngine(time)
   let life = 0
@@ -150,6 +156,9 @@ export function anAgent(over: Partial<AgentTurnConfig> = {}, busyTcp: readonly n
         },
         registryAuth: () => undefined,
         busyPorts: () => ({ tcp: busyTcp, udp: [] }),
+        // Keys are in the memory of one life of the agent.
+        roleCredentials: createRoleCredentials(),
+        fetched,
         send(type, message) {
           if (!alive()) return false
           agent.sent.push({ type, message: JSON.parse(JSON.stringify(message)) as SentFrame['message'] })

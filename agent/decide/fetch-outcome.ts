@@ -1,0 +1,27 @@
+/** What follows from having fetched what a container needs, or from having tried to. */
+import type { AfterStep, Outcome } from './outcomes.ts'
+import { factsOf, withContainer } from './lifecycle.ts'
+import { retryMostMs } from './step-forms.ts'
+import type { EngineSteps } from './steps.ts'
+import type { TaskFacts } from './view.ts'
+
+/** A controller that answers and can't, or is asked too often: the pauses between come to a minute and a half. */
+const attemptsMax = 7
+const retryFirstMs = 1000
+
+/** A refusal ends the task at once. Silence never does: whoever does not answer may be back, and the task waits for it. */
+export function afterFetch(
+  facts: TaskFacts,
+  { container }: EngineSteps['fetchForContainer'],
+  outcome: Outcome<'fetchForContainer'>,
+  { now }: { readonly now: number },
+): AfterStep {
+  const before = factsOf(facts, container)
+  if (outcome.ok) return { facts: withContainer(facts, container, { ...before, fetchRetry: undefined }) }
+  const { kind, message } = outcome.failure
+  const attempts = (before.fetchRetry?.attempts ?? 0) + 1
+  const isOver = kind !== 'unreachable' && (kind !== 'deadline' || attempts >= attemptsMax)
+  if (isOver) return { facts: { ...facts, reason: facts.reason ?? message } }
+  const notBefore = now + Math.min(retryMostMs, retryFirstMs * 2 ** (attempts - 1))
+  return { facts: withContainer(facts, container, { ...before, fetchRetry: { attempts, notBefore } }) }
+}

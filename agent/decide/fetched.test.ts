@@ -1,0 +1,283 @@
+/** What is fetched for containers: the format of environment files, what is asked for, when, and who stands over whom. */
+import * as fc from 'fast-check'
+import tap from 'tap'
+import type { PayloadSecret } from '../../proto/acs.ts'
+import { anAgent, type Agent } from '../../test/support/fake-turn.ts'
+import { aPayloadContainer, aPayloadTask, taskArnOf } from '../../test/support/payloads.ts'
+import { EngineError } from '../engine.ts'
+import { mergedVariables, readEnvironmentFile } from './environment-file.ts'
+import { fetchedKey } from './fetch-steps.ts'
+import { withFetchedValues, withoutValues } from './fetched-values.ts'
+import type { FetchedValues } from './fetched-values.ts'
+import { parameterFor, parametersCalls, registryLogin, secretCalls, secretValue } from './secret-references.ts'
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+
+function variablesOf(text: string): Readonly<Record<string, string>> {
+  const read = readEnvironmentFile(bytes(text), 'app.env')
+  if ('problem' in read) throw new Error(read.problem)
+  return Object.fromEntries(read.variables)
+}
+
+function problemOf(content: Uint8Array): string {
+  const read = readEnvironmentFile(content, 'app.env')
+  return 'problem' in read ? read.problem : 'none'
+}
+
+await tap.test("an environment file is read as ECS's agent reads it", async (t) => {
+  t.same(variablesOf('A=1\n# B=2\nC=x=y\r\n  D = "quoted $A" \n#\n\nA=2'), {
+    A: '2',
+    C: 'x=y',
+    '  D ': ' "quoted $A" ',
+  })
+  t.same(variablesOf('\u{feff}A=ü'), { A: 'ü' }, 'a byte order mark is no part of a name')
+  t.match(readEnvironmentFile(bytes('A=1\nexport\n=2\nB=\n \nC=3'), 'f'), { withoutEffect: [2, 3, 4] })
+  t.equal(
+    problemOf(new Uint8Array([...bytes('A=1\nSECRET='), 0xff])),
+    'environment file app.env, line 2: it is no UTF-8; save the file in that encoding',
+  )
+  t.match(problemOf(bytes('A=1\n\nB=x\0y')), /^environment file app\.env, line 3: it holds a NUL/)
+  t.match(problemOf(bytes(`A=${'x'.repeat(70_000)}`)), /line 1: it is longer than 65536 bytes/)
+  t.match(problemOf(new Uint8Array(1024 * 1024 + 1)), /app\.env has 1048577 bytes/)
+  t.same(
+    [
+      ...mergedVariables([
+        new Map([['A', '1']]),
+        new Map([
+          ['A', '2'],
+          ['B', '2'],
+        ]),
+      ]),
+    ].toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    [
+      ['A', '1'],
+      ['B', '2'],
+    ],
+  )
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (content) => {
+      const read = readEnvironmentFile(content, 'f')
+      return 'problem' in read || [...read.variables].every(([name, value]) => name !== '' && value !== '')
+    }),
+  )
+})
+
+const secret = (name: string, valueFrom: string, over: Partial<PayloadSecret> = {}): PayloadSecret => ({
+  name,
+  valueFrom,
+  type: 'ENVIRONMENT_VARIABLE',
+  provider: valueFrom.includes(':secretsmanager:') ? 'asm' : 'ssm',
+  region: 'us-east-1',
+  target: 'CONTAINER',
+  ...over,
+})
+const asm = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf'
+
+await tap.test('references become calls, ten parameters at a time, each secret and version once', async (t) => {
+  const many = Array.from({ length: 23 }, (_, index) => secret(`P${index}`, `/app/${index}`))
+  t.same(
+    parametersCalls([...many, secret('AGAIN', '/app/0')]).map(({ names }) => names.length),
+    [10, 10, 3],
+  )
+  const all = [
+    secret('A', asm),
+    secret('B', `${asm}:user::`),
+    secret('C', `${asm}:user:AWSPREVIOUS:`),
+    secret('D', `${asm}:::v-1`),
+    secret('E', `${asm}:password::`),
+  ]
+  t.same(secretCalls(all), [
+    { region: 'us-east-1', secretId: asm },
+    { region: 'us-east-1', secretId: asm, versionStage: 'AWSPREVIOUS' },
+    { region: 'us-east-1', secretId: asm, versionId: 'v-1' },
+  ])
+  const text = '{"user":"ada","port":5432,"more":{"a":1}}'
+  t.same(secretValue(text, secret('B', `${asm}:user::`)), { value: 'ada' })
+  t.same(secretValue(text, secret('B', `${asm}:port::`)), { value: '5432' })
+  t.same(secretValue(text, secret('B', `${asm}:more::`)), { value: '{"a":1}' })
+  t.same(secretValue(text, secret('A', asm)), { value: text })
+  t.match(secretValue(text, secret('B', `${asm}:nope::`)), { problem: /did not contain json key nope/ })
+  t.match(secretValue('canary', secret('B', `${asm}:nope::`)), { problem: /^(?!.*canary).*is no JSON object/ })
+  t.match(secretValue('{}', secret('B', `${asm}:toString::`)), { problem: /did not contain json key toString/ })
+
+  const arn = 'arn:aws:ssm:us-east-1:123456789012:parameter/app/a'
+  const answers = [{ name: '/app/a', arn, value: 'one' }]
+  for (const asked of ['/app/a', '/app/a:3', '/app/a:label', arn, `${arn}:3`]) {
+    t.equal(parameterFor(answers, asked), 'one', asked)
+  }
+  t.equal(parameterFor(answers, '/app/b'), undefined)
+  t.same(registryLogin('{"username":"u","password":"p"}', asm), { username: 'u', password: 'p' })
+  t.match(registryLogin('{"user":"canary"}', asm), { problem: /^(?!.*canary).*is not of the form/ })
+})
+
+const values = (over: Partial<FetchedValues> = {}): FetchedValues => ({
+  environment: new Map(),
+  logOptions: new Map(),
+  fileVariables: new Map(),
+  ...over,
+})
+
+await tap.test(
+  'a secret stands over all, the definition over files, a file over what the agent would say',
+  async (t) => {
+    const body = {
+      Env: ['OWN=definition', 'AWS_REGION=us-east-1', 'AWS_DEFAULT_REGION=us-east-1', 'ECS_AGENT_URI=u'],
+      HostConfig: { LogConfig: { Type: 'syslog', Config: { tag: 'x' } } },
+    }
+    const fetched = values({
+      environment: new Map([['S', 'secret']]),
+      fileVariables: new Map([
+        ['OWN', 'file'],
+        ['S', 'file'],
+        ['F', 'file'],
+        ['AWS_REGION', 'eu-west-1'],
+        ['ECS_AGENT_URI', 'file'],
+      ]),
+      logOptions: new Map([['syslog-address', 'canary']]),
+    })
+    t.same(withFetchedValues(body, fetched, new Set(['OWN'])), {
+      Env: ['OWN=definition', 'ECS_AGENT_URI=u', 'F=file', 'AWS_REGION=eu-west-1', 'S=secret'],
+      HostConfig: { LogConfig: { Type: 'syslog', Config: { tag: 'x', 'syslog-address': 'canary' } } },
+    })
+    const shown = withoutValues('bad option canary, and canary-too', {
+      ...fetched,
+      registryLogin: { username: 'u', password: 'canary-too' },
+    })
+    t.equal(shown, 'bad option ***, and ***')
+  },
+)
+
+interface Fetch {
+  readonly agent: Agent
+  readonly asked: string[]
+  fail: EngineError | undefined
+}
+
+const arn = taskArnOf(1)
+const execution = {
+  credentialsId: 'x-1',
+  roleArn: 'arn:aws:iam::123456789012:role/exec',
+  accessKeyId: 'GSESSNEXEC',
+  secretAccessKey: 'canary-execution-secret',
+  sessionToken: 'canary-execution-token',
+  expiration: '2100-01-01T00:00:00Z',
+}
+const task = aPayloadTask({
+  containers: [aPayloadContainer({ secrets: [secret('PASSWORD', asm)] })],
+  roleCredentials: { ...execution, credentialsId: 't-1', secretAccessKey: 'canary-task-secret' },
+  executionRoleCredentials: execution,
+})
+
+/** An agent whose fetches answer at once, or fail as the test says. */
+function fetching(): Fetch {
+  const held = new Set<string>()
+  const given = values({ environment: new Map([['PASSWORD', 'canary-password']]) })
+  const fetch: Fetch = {
+    asked: [],
+    fail: undefined,
+    agent: anAgent({}, [], {
+      held,
+      async fetch({ taskArn, container }) {
+        fetch.asked.push(container)
+        if (fetch.fail !== undefined) throw fetch.fail
+        held.add(fetchedKey(taskArn, container))
+      },
+      valuesOf: (taskArn, container) => (held.has(fetchedKey(taskArn, container)) ? given : undefined),
+      forget: (taskArn, container) => void held.delete(fetchedKey(taskArn, container)),
+      forgetTask: () => held.clear(),
+    }),
+  }
+  fetch.agent.engine.local.set('busybox:1', { output: [] })
+  return fetch
+}
+
+const statusOf = (agent: Agent): string | undefined => agent.last(arn)?.status
+
+await tap.test('a container is made with what was fetched, and nothing of it is written down', async (t) => {
+  const { agent, asked } = fetching()
+  const made: object[] = []
+  const { engine } = agent
+  const create = engine.createContainer.bind(engine)
+  engine.createContainer = async (name, body) => {
+    made.push(body)
+    return create(name, body)
+  }
+  agent.payload([task])
+  await agent.time.until('it runs', () => statusOf(agent) === 'RUNNING')
+  t.same(asked, ['web'])
+  t.match(made, [{ Env: ['PASSWORD=canary-password'] }])
+  t.match(
+    agent.sent.filter(({ type }) => type === 'IAMRoleCredentialsAckRequest'),
+    [
+      { message: { messageId: 'payload-1', credentialsId: 't-1', expiration: execution.expiration } },
+      { message: { messageId: 'payload-1', credentialsId: 'x-1' } },
+    ],
+  )
+  const written = JSON.stringify([agent.journal.load(), agent.sent, agent.turn.tasks(), agent.errors])
+  t.notMatch(written, /canary/)
+  t.match(written, /x-1/, 'ids are kept')
+
+  agent.kill()
+  agent.start()
+  await agent.time.pass(10_000)
+  t.same(asked, ['web'], 'what runs has what it needs')
+})
+
+await tap.test('trouble of the world is tried again for a while, silence for as long as it takes', async (t) => {
+  const fetch = fetching()
+  const { agent } = fetch
+  fetch.fail = new EngineError('deadline', 'ResourceInitializationError: throttled')
+  agent.payload([task])
+  await agent.time.until('it has ended', () => statusOf(agent) === 'STOPPED')
+  t.equal(fetch.asked.length, 7)
+  t.match(agent.last(arn), { reason: 'ResourceInitializationError: throttled' })
+
+  const other = fetching()
+  other.fail = new EngineError('unreachable', 'no answer')
+  other.agent.payload([task])
+  await other.agent.time.pass(600_000)
+  t.equal(statusOf(other.agent), 'PENDING')
+  t.ok(other.asked.length > 10)
+  const before = other.asked.length
+  other.agent.turn.linkDown()
+  await other.agent.time.pass(600_000)
+  t.equal(other.asked.length, before, 'without a controller nobody is asked')
+  other.agent.turn.linkUp()
+  other.fail = undefined
+  await other.agent.time.until('it runs', () => statusOf(other.agent) === 'RUNNING')
+})
+
+await tap.test('a refusal ends the task at once, and says why', async (t) => {
+  const fetch = fetching()
+  fetch.fail = new EngineError('refused', 'ResourceInitializationError: no such secret')
+  fetch.agent.payload([task])
+  await fetch.agent.time.until('it has ended', () => statusOf(fetch.agent) === 'STOPPED')
+  t.equal(fetch.asked.length, 1)
+  t.match(fetch.agent.last(arn), { reason: 'ResourceInitializationError: no such secret' })
+})
+
+await tap.test('without keys, and without a controller, a task that needs new secrets waits and says so', async (t) => {
+  const fetch = fetching()
+  const { agent, asked } = fetch
+  fetch.fail = new EngineError('unreachable', 'no answer')
+  agent.payload([task])
+  await agent.time.pass(500)
+  agent.kill()
+  asked.length = 0
+  fetch.fail = undefined
+  agent.start()
+  await agent.time.pass(20_000)
+  t.same(asked, [])
+  t.match(agent.last(arn), { waitingFor: /waits for keys of the execution role arn:.*role\/exec/ })
+  agent.frame('IAMRoleCredentialsMessage', {
+    messageId: 'm-2',
+    taskArn: arn,
+    roleType: 'TaskExecution',
+    roleCredentials: execution,
+  })
+  await agent.time.until('it runs', () => statusOf(agent) === 'RUNNING')
+  t.match(
+    agent.sent.find(({ message }) => message['messageId'] === 'm-2'),
+    { type: 'IAMRoleCredentialsAckRequest', message: { credentialsId: 'x-1' } },
+  )
+})

@@ -1,0 +1,169 @@
+/**
+ * Keeps the agent's own files out of containers: its keys, its journal, its configuration. A mount that holds them, such
+ * as the host's whole file system, gets an empty directory over their place; one of the files themselves is refused. What
+ * a privileged container or one with the engine's socket can do no mount prevents (docs/task-roles.md).
+ */
+import { existsSync, realpathSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, posix, relative } from 'node:path'
+import { EngineError } from './engine.ts'
+import type { CreateBody, Engine } from './engine.ts'
+
+type Members = Readonly<Record<string, unknown>>
+
+export interface OwnFilesOptions<E extends Engine> {
+  readonly engine: E
+  /** Directories and files that no container sees. */
+  readonly paths: readonly string[]
+  /** Where the metadata files of containers are; each container sees its own. */
+  readonly metadataFiles: string
+}
+
+const emptyDirectory = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
+
+/** A mount as the container has it: a directory or file of the host, and where it is within. */
+interface HostMount {
+  readonly source: string
+  readonly target: string
+}
+
+export function withOwnFilesHidden<E extends Engine>(options: OwnFilesOptions<E>): E {
+  const { engine } = options
+  return {
+    ...engine,
+    async createContainer(name, body) {
+      const hidden = await hiddenIn(options, name, body)
+      return engine.createContainer(name, hidden.length === 0 ? body : withMasks(body, hidden))
+    },
+  }
+}
+
+/** Where they are kept: `credentialsFile` is taken with its directory, in which it may be replaced by a new one. */
+export function ownPaths(dataDirectory: string, credentialsFile: string | undefined): readonly string[] {
+  const keys = credentialsFile === undefined ? [] : [keysPath(credentialsFile)]
+  return [dataDirectory, ...keys, '/etc/gantry', '/etc/ecs'].filter((path) => existsSync(path))
+}
+
+/** A directory that is everybody's is not hidden for one file in it. */
+function keysPath(credentialsFile: string): string {
+  const directory = dirname(credentialsFile)
+  const isShared = directory === homedir() || directory.split('/').length < 3 || directory.startsWith('/home/')
+  return isShared ? credentialsFile : directory
+}
+
+interface Hidden {
+  /** Within the container. */
+  readonly target: string
+  readonly isFile: boolean
+}
+
+async function hiddenIn(
+  { engine, paths, metadataFiles }: OwnFilesOptions<Engine>,
+  name: string,
+  body: CreateBody,
+): Promise<readonly Hidden[]> {
+  const own = join(metadataFiles, name)
+  const mounts = (await hostMounts(engine, body)).filter(({ source }) => source !== own)
+  const hidden = new Map<string, Hidden>()
+  for (const { source, target } of mounts) {
+    const from = realPath(source)
+    for (const path of paths.map(realPath)) {
+      if (isWithin(from, path)) {
+        throw new EngineError(
+          'refused',
+          `${source} of the host is one of the agent's own places, ${path}, and no container may have it. Mount another.`,
+        )
+      }
+      if (!isWithin(path, from)) continue
+      const within = posix.join(target, relative(from, path))
+      hidden.set(within, { target: within, isFile: isFile(path) })
+    }
+  }
+  return [...hidden.values()]
+}
+
+async function hostMounts(engine: Engine, body: CreateBody): Promise<readonly HostMount[]> {
+  const hostConfig = membersOf(body['HostConfig'])
+  const binds = textsOf(hostConfig['Binds']).map((bind) => {
+    const [source = '', target = ''] = bind.split(':')
+    return { source, target }
+  })
+  const mounts = listOf(hostConfig['Mounts']).map((mount) => {
+    const { Source: source, Target: target } = membersOf(mount)
+    return { source: textOf(source), target: textOf(target) }
+  })
+  const own = await Promise.all([...binds, ...mounts].map(async (mount) => ofHost(engine, mount)))
+  const others = await Promise.all(textsOf(hostConfig['VolumesFrom']).map(async (from) => mountsOf(engine, from)))
+  return [...own.flat(), ...others.flat()]
+}
+
+/** A named volume may be a directory of the host under another name. */
+async function ofHost(engine: Engine, { source, target }: HostMount): Promise<readonly HostMount[]> {
+  if (source.startsWith('/')) return [{ source, target }]
+  const volume = source === '' ? undefined : await engine.inspectVolume(source)
+  const device = volume?.driver === 'local' ? (volume.options['device'] ?? '') : ''
+  return device.startsWith('/') && !device.startsWith('//') ? [{ source: device, target }] : []
+}
+
+/** What another container has mounted this one gets as well, and without what hides a part of it there. */
+async function mountsOf(engine: Engine, from: string): Promise<readonly HostMount[]> {
+  const [name = ''] = from.split(':')
+  const shown = await engine.inspectContainer(name)
+  const mounts = (shown?.details?.mounts ?? []).map((mount) => ({
+    source: mount.name === '' ? mount.source : mount.name,
+    target: mount.destination,
+  }))
+  return (await Promise.all(mounts.map(async (mount) => ofHost(engine, mount)))).flat()
+}
+
+/**
+ * An empty directory that cannot be written is mounted there after what holds it, since Docker mounts by depth; a file
+ * gets /dev/null in its place. Docker's own MaskedPaths are left as they are: to add to them is to replace its list.
+ */
+function withMasks(body: CreateBody, hidden: readonly Hidden[]): CreateBody {
+  const hostConfig = membersOf(body['HostConfig'])
+  const files = hidden.filter(({ isFile: is }) => is).map(({ target }) => `/dev/null:${target}:ro`)
+  const directories = hidden.filter(({ isFile: is }) => !is).map(({ target }) => [target, emptyDirectory] as const)
+  return {
+    ...body,
+    HostConfig: {
+      ...hostConfig,
+      Binds: [...textsOf(hostConfig['Binds']), ...files],
+      Tmpfs: { ...membersOf(hostConfig['Tmpfs']), ...Object.fromEntries(directories) },
+    },
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true
+}
+
+/** True where `path` is `directory` or lies below it. */
+function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
+}
+
+/** What is not there yet has no links either. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return posix.normalize(path).replace(/(.)\/$/, '$1')
+  }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : []
+}
+
+function textsOf(value: unknown): readonly string[] {
+  return listOf(value).filter((one) => typeof one === 'string')
+}
+
+function membersOf(value: unknown): Members {
+  return typeof value === 'object' && value !== null ? (value as Members) : {}
+}

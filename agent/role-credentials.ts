@@ -1,0 +1,149 @@
+/**
+ * Keys of tasks' roles, in this process's memory and nowhere else: what is journalled of them is their ids. They come with
+ * payloads and with messages of their own, anew in every life of the agent, and go with their tasks.
+ *
+ * Source: amazon-ecs-agent 1.105, `ecs-agent/credentials` (manager), `agent/engine` (a task's own keys are dropped when it
+ * has stopped, those of its execution role with the last of it).
+ */
+import type { PayloadCredentials, RoleType } from '../proto/acs.ts'
+import type { TaskRoles } from './decide/view.ts'
+
+/** Keys as they are held: whoever prints one sees whose they are, and nothing to sign with. */
+export class RoleKeys {
+  readonly taskArn: string
+  readonly roleType: RoleType
+  readonly roleArn: string
+  readonly accessKeyId: string
+  /** ISO 8601, as it came. */
+  readonly expiration: string
+  readonly #secretAccessKey: string
+  readonly #sessionToken: string
+
+  constructor(taskArn: string, roleType: RoleType, credentials: PayloadCredentials) {
+    this.taskArn = taskArn
+    this.roleType = roleType
+    this.roleArn = credentials.roleArn
+    this.accessKeyId = credentials.accessKeyId
+    this.expiration = credentials.expiration
+    this.#secretAccessKey = credentials.secretAccessKey
+    this.#sessionToken = credentials.sessionToken
+  }
+
+  /** To sign with, or to hand to a container of the task. */
+  reveal(): { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken: string } {
+    return {
+      accessKeyId: this.accessKeyId,
+      secretAccessKey: this.#secretAccessKey,
+      sessionToken: this.#sessionToken,
+    }
+  }
+
+  isExpired(now: number): boolean {
+    const end = Date.parse(this.expiration)
+    return !Number.isNaN(end) && end <= now
+  }
+}
+
+export interface RoleCredentials {
+  put(taskArn: string, roleType: RoleType, credentials: PayloadCredentials, now: number): void
+  /** Undefined where they have not come (again), or have ended. */
+  keysOf(credentialsId: string, now: number): RoleKeys | undefined
+  /** Every task role's key that has not ended and has this id, also one that was replaced by a newer. */
+  holderOf(accessKeyId: string, now: number): string | undefined
+  /** The ids of which there are keys; it changes as time goes on. */
+  readonly ids: ReadonlySet<string>
+  /** The task has stopped: its containers need no keys. */
+  forgetTaskRole(taskArn: string): void
+  /** Nothing is left of the task. */
+  forgetTask(taskArn: string): void
+}
+
+/** Keys for tasks that never turn up are kept until they end, and no more of them than this. */
+const keysMax = 50_000
+
+export function createRoleCredentials(): RoleCredentials {
+  const byId = new Map<string, RoleKeys>()
+  /** Of task roles: who refreshed its keys a moment ago may still sign with the ones before. */
+  const issued = new Map<string, { readonly taskArn: string; readonly endsAt: number }>()
+  const ids = new Set<string>()
+  const drop = (credentialsId: string): void => {
+    byId.delete(credentialsId)
+    ids.delete(credentialsId)
+  }
+  const forget = (isIt: (keys: RoleKeys) => boolean, taskArn: string): void => {
+    for (const [credentialsId, keys] of byId) if (keys.taskArn === taskArn && isIt(keys)) drop(credentialsId)
+    for (const [accessKeyId, one] of issued) if (one.taskArn === taskArn) issued.delete(accessKeyId)
+  }
+  return {
+    ids,
+
+    put(taskArn, roleType, credentials, now) {
+      const keys = new RoleKeys(taskArn, roleType, credentials)
+      if (byId.size >= keysMax) for (const [id, one] of byId) if (one.isExpired(now)) drop(id)
+      if (byId.size >= keysMax && !byId.has(credentials.credentialsId)) return
+      byId.set(credentials.credentialsId, keys)
+      ids.add(credentials.credentialsId)
+      if (roleType !== 'TaskApplication') return
+      for (const [accessKeyId, { endsAt }] of issued) if (endsAt <= now) issued.delete(accessKeyId)
+      issued.set(keys.accessKeyId, { taskArn, endsAt: Date.parse(keys.expiration) })
+    },
+
+    keysOf(credentialsId, now) {
+      const keys = byId.get(credentialsId)
+      if (keys?.isExpired(now) !== true) return keys
+      drop(credentialsId)
+      return undefined
+    },
+
+    holderOf(accessKeyId, now) {
+      const found = issued.get(accessKeyId)
+      return found === undefined || found.endsAt <= now ? undefined : found.taskArn
+    },
+
+    forgetTaskRole: (taskArn) => forget(({ roleType }) => roleType === 'TaskApplication', taskArn),
+    forgetTask: (taskArn) => forget(() => true, taskArn),
+  }
+}
+
+/** What a payload's task says of its keys; each is taken only where it is whole. */
+export function credentialsIn(task: unknown): {
+  readonly roles: TaskRoles
+  readonly keys: readonly { readonly roleType: RoleType; readonly credentials: PayloadCredentials }[]
+} {
+  const { roleCredentials, executionRoleCredentials } = membersOf(task)
+  const own = readCredentials(roleCredentials)
+  const execution = readCredentials(executionRoleCredentials)
+  return {
+    roles: { ...(own && { task: roleOf(own) }), ...(execution && { execution: roleOf(execution) }) },
+    keys: [
+      ...(own === undefined ? [] : [{ roleType: 'TaskApplication' as const, credentials: own }]),
+      ...(execution === undefined ? [] : [{ roleType: 'TaskExecution' as const, credentials: execution }]),
+    ],
+  }
+}
+
+export function readCredentials(value: unknown): PayloadCredentials | undefined {
+  const { credentialsId, roleArn, accessKeyId, secretAccessKey, sessionToken, expiration } = membersOf(value)
+  if (typeof credentialsId !== 'string' || credentialsId === '') return undefined
+  if (typeof accessKeyId !== 'string' || typeof secretAccessKey !== 'string') return undefined
+  return {
+    credentialsId,
+    roleArn: textOf(roleArn),
+    accessKeyId,
+    secretAccessKey,
+    sessionToken: textOf(sessionToken),
+    expiration: textOf(expiration),
+  }
+}
+
+function roleOf({ credentialsId, roleArn }: PayloadCredentials) {
+  return { credentialsId, roleArn }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+function membersOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {}
+}
