@@ -142,7 +142,7 @@ function startMissing(
   const started: TaskRow[] = []
   if (!mayStart(primary, now)) return { started, wait: undefined, isCutShort: false }
   const isMissing = eligible.some(({ instanceId }) => !tasksOn.has(instanceId))
-  const roleless = isMissing ? waitForRole(tx, source.definition, now) : undefined
+  const roleless = isMissing ? waitForRole(tx, source.definition, world, now) : undefined
   if (roleless !== undefined) return { started, wait: roleless, isCutShort: false }
   let filters = armFilters(withOffer(tx, request))
   const failed: Failed[] = []

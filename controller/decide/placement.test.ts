@@ -292,9 +292,9 @@ await t.test('each filter in its own words', async (test) => {
     'names only what lacks, and what is to be done',
   )
   const role = { taskRoleArn: 'arn:aws:iam::123456789012:role/r' }
-  test.equal(
+  test.match(
     sentenceFor(hosts(1), { overrides: role }),
-    'no instance matched: 1 lacks attribute com.amazonaws.ecs.capability.task-iam-role',
+    /^no instance matched: 1 lacks attribute com.amazonaws.ecs.capability.task-iam-role \(the host's agent gives tasks no/,
     'what an override asks for counts too',
   )
   const arm = aTaskDefinition({ runtimePlatform: { cpuArchitecture: 'ARM64', operatingSystemFamily: 'LINUX' } })

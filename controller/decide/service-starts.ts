@@ -44,7 +44,7 @@ export function startTasks(
   if (count <= 0) return { started: [] }
   const source = sourceOf(tx, service, owner)
   if (source === undefined) return { started: [], wait: waitForDefinition(owner, now) }
-  const roleless = waitForRole(tx, source.definition, now)
+  const roleless = waitForRole(tx, source.definition, world, now)
   if (roleless !== undefined) return { started: [], wait: roleless }
   const request = placementRequestOf(source)
   const plan = planPlacement(tx, service.clusterName, request, now, world)

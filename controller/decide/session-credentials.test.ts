@@ -227,7 +227,7 @@ await t.test('a role whose trust was withdrawn gives no keys', (test) => {
   const [task] = [...scene.state.all('task')]
   test.match(
     task?.stoppedReason,
-    /unable to assume the role 'app'.*trust policy does not allow ecs-tasks.amazonaws.com/,
+    /unable to assume the role 'app'.*trust policy of arn:aws:iam::123456789012:role\/app does not allow ecs-tasks/,
   )
   test.end()
 })

@@ -5,7 +5,7 @@
  * Level-triggered, as all of a session: at any time the live tasks of the instance and what was sent of them tell what is
  * due. Where nothing is known of an agent (after a start of either side) all of it is.
  */
-import type { IAMRoleCredentialsMessage, PayloadCredentials, RoleType } from '../../proto/acs.ts'
+import type { IAMRoleCredentialsMessage, PayloadCredentials } from '../../proto/acs.ts'
 import type { World } from '../../proto/world.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
@@ -157,8 +157,8 @@ function isTold({ acknowledgedSeqNum, reportedAt }: TaskRow): boolean {
 
 type Made = { readonly credentials: PayloadCredentials } | { readonly problem: string }
 
-function mintFor(task: TaskRow, role: TaskRole, { reader, now, mintCredentials }: CredentialsView): Made {
-  const found = assumableRole(reader, role.role, now)
+function mintFor(task: TaskRow, role: TaskRole, { reader, world, now, mintCredentials }: CredentialsView): Made {
+  const found = assumableRole(reader, role.role, world, now)
   if ('problem' in found) return found
   const { taskArn, taskId, containerInstanceArn } = task
   const { credentialsId } = role

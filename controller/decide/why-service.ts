@@ -153,7 +153,7 @@ function waitNow(
   if (service.schedulingStrategy === 'DAEMON') return primary.waiting
   const source = sourceOf(reader, service, primary)
   if (source === undefined) return primary.waiting
-  const roleless = waitForRole(reader, source.definition, now)
+  const roleless = waitForRole(reader, source.definition, world, now)
   if (roleless !== undefined) return { ...roleless, since: primary.waiting.since }
   const placed = planPlacement(reader, service.clusterName, placementRequestOf(source), now, world).next()
   return placed.kind === 'placed' ? undefined : waitOf(placed, primary.waiting.since, now)

@@ -34,7 +34,7 @@ export function checkTaskRoles(
   const roles = rolesOf(definition, overrides)
   checkPassRole(reader, roles, call, world)
   for (const named of namesIn(roles)) {
-    const found = assumableRole(reader, named, call.now)
+    const found = assumableRole(reader, named, world, call.now)
     if ('problem' in found) throw clientError(found.problem)
   }
 }
