@@ -10,12 +10,14 @@ import { type RpcRequest, sourceOf } from './api/rpc-request.ts'
 import { factsOf } from './api/rpc.ts'
 import type { AuditTrail } from './audit.ts'
 import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
+import type { HostGuard } from './host-guard.ts'
 import type { Turn } from './turn.ts'
 
 export interface HandshakeServices {
   readonly authenticator: Authenticator
   readonly access: Access
   readonly audit: AuditTrail
+  readonly hosts: HostGuard
   readonly clock: Clock
   readonly world: World
   readonly turn: Turn
@@ -67,5 +69,8 @@ function admit(services: HandshakeServices, { signed, action, channel, query, tr
   const resource = query.get('containerInstanceArn') ?? query.get('containerInstance') ?? '*'
   trail.on([{ action, resource }])
   access.require(turn.reader, principal, { action, resource }, factsOf(signed, clock.now()))
-  return readHandshake(channel, query, turn.reader)
+  const handshake = readHandshake(channel, query, turn.reader)
+  const instance = turn.reader.get('instance', handshake.instanceId)
+  if (instance !== undefined) services.hosts.requireOwnInstance(principal, instance)
+  return handshake
 }

@@ -8,12 +8,13 @@ import type { Clock, World } from '../proto/world.ts'
 import { createAccess } from './access/check.ts'
 import { startAgents } from './agents.ts'
 import { auditedTurn } from './api/call-trail.ts'
+import { announce, endsOf, openCertificates } from './announce.ts'
 import { createAuthenticator } from './api/auth.ts'
 import { startServer } from './api/server.ts'
 import { startAudit } from './audit.ts'
 import { startChangeFeed } from './change-feed.ts'
-import { type Config, ConfigError, isLoopback, type ListenAddress, readConfig } from './config.ts'
-import { CredentialsError, loadCredentials } from './credentials.ts'
+import { type Config, type ListenAddress, readConfig } from './config.ts'
+import { loadCredentials } from './credentials.ts'
 import { addressDecider } from './decide/address.ts'
 import { instanceDecider } from './decide/instance.ts'
 import { instanceTasksDecider } from './decide/instance-tasks.ts'
@@ -22,13 +23,18 @@ import { serviceTaskDecider } from './decide/service-task.ts'
 import { taskDecider } from './decide/task.ts'
 import { taskCredentials } from './decide/task-credentials.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
-import { DirectoryLockedError, lockDirectory } from './directory-lock.ts'
+import { lockDirectory } from './directory-lock.ts'
 import { createDefaultCluster } from './ecs/clusters.ts'
+import { guardHosts } from './host-guard.ts'
+import { HostNotes } from './host-notes.ts'
 import { startHousekeeping } from './housekeeping.ts'
+import { joinEndsOf } from './join-ends.ts'
+import { createJoinLimits } from './join-limits.ts'
 import { openKeyring } from './keyring.ts'
 import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
 import { createMetrics } from './metrics.ts'
+import { openObjectStore } from './object-store.ts'
 import { openSqliteStore } from './state/sqlite.ts'
 import type { Store } from './state/store.ts'
 import { openSdNotify, type SdNotify } from './sd-notify.ts'
@@ -109,7 +115,10 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
   const metrics = createMetrics()
-  const authenticator = createAuthenticator({ credentials, place: config, reader: turn.reader, vault: keyring })
+  const { reader } = turn
+  const hostNotes = new HostNotes({ turn, log, metrics })
+  const signers = createAuthenticator({ credentials, place: config, reader, vault: keyring })
+  const hosts = guardHosts({ turn, clock, log, notes: hostNotes, authenticator: signers })
   const access = createAccess(config)
   const logLimits = {
     bytesMax: config.logStoreBytes,
@@ -119,8 +128,15 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const logStore = openLogStore(config.dataDir, logLimits, clock, log)
   const mintCredentials = taskCredentials(keyring, world)
   const audit = startAudit({ turn, log, every: everyMs })
-  const identity = { authenticator, access, audit }
+  const identity = { authenticator: hosts.authenticator, hosts, access, audit }
   const agents = startAgents({ turn, clock, world, ...identity, log, metrics, logStore, mintCredentials })
+  const objectStore = await openObjectStore({
+    endpoint: config.s3Endpoint,
+    region: config.s3Region ?? config.region,
+    isPathStyle: config.s3PathStyle ?? config.s3Endpoint !== undefined,
+    credentialsFile: config.s3CredentialsFile,
+  })
+  const certificates = await openCertificates(config, clock, log)
   const server = await startServer({
     ...identity,
     vault: keyring,
@@ -131,6 +147,10 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
     metrics,
     advertise: config.advertise,
     listen: config.listen,
+    ...certificates,
+    hostNotes,
+    joinLimits: createJoinLimits(),
+    joinEnds: () => joinEndsOf(endsOf(server, certificates, config)),
     upgrade: agents.upgrade,
     lastHeardAt: agents.lastHeardAt,
     telemetry: agents.telemetry,
@@ -138,16 +158,19 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
     logStore,
     logChannels: agents.logChannels,
     streams: agents.streams,
+    objectStore,
     openSession: agents.openSession,
   })
-  const housekeeping = startHousekeeping({ turn, log, config, agents })
-  announce(log, server.address, config)
+  const housekeeping = startHousekeeping({ turn, log, config, agents, keyring })
+  announce(log, server, certificates, config)
   showLife(systemd, turn, server.address)
   return {
     async close() {
       await housekeeping.close()
       await agents.close()
       await server.close()
+      certificates.tls?.certificates.close()
+      objectStore.close()
       await audit.close()
       await logStore.close()
       await turn.close()
@@ -187,25 +210,6 @@ function showLife(systemd: SdNotify, turn: Turn, { host, port }: ListenAddress):
   systemd.ready()
 }
 
-function announce(log: Log, address: ListenAddress, config: Config): void {
-  const host = address.host.includes(':') ? `[${address.host}]` : address.host
-  const url = `http://${host}:${address.port}`
-  if (!isLoopback(address.host)) {
-    log.warn(
-      { address: url },
-      'listening beyond this machine, without TLS: calls are signed, but anyone on the network path can read them',
-    )
-  }
-  const reach = isLoopback(address.host)
-    ? 'listening on loopback only, so agents of other machines cannot connect (GANTRY_LISTEN changes that)'
-    : 'listening without TLS'
-  const files = {
-    rootCredentials: join(config.dataDir, 'root-credentials'),
-    agentCredentials: join(config.dataDir, 'agent-credentials'),
-  }
-  log.info({ address: url, region: config.region, account: config.account, files }, `ready at ${url}, ${reach}`)
-}
-
 function createWorld({ region, account }: Config): World {
   return {
     region,
@@ -230,10 +234,9 @@ function endOnBug(log: Log, exit: Exit): void {
 }
 
 function explainStart(error: unknown): string {
-  if (error instanceof ConfigError || error instanceof CredentialsError || error instanceof DirectoryLockedError) {
-    return error.message
+  if (!(error instanceof Error)) return String(error)
+  if ('code' in error && error.code === 'EADDRINUSE') {
+    return `Another program has an address of GANTRY_LISTEN or GANTRY_TLS_LISTEN: end it or choose another (${error.message}).`
   }
-  const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE') return 'Another program listens on the address of GANTRY_LISTEN: end it or choose another.'
-  return error instanceof Error ? error.message : String(error)
+  return error.message
 }

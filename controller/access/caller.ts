@@ -8,9 +8,11 @@ import { overlaidTags, tagRecord } from '../iam/tags.ts'
 import { type AccessKeyRow, accessKeyContext } from '../state/iam-tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { Vault } from '../state/vault.ts'
+import { findHostCaller } from './host-caller.ts'
 import type { Principal } from './principal.ts'
 import { sessionKeyPrefix } from './key-ids.ts'
 import type { SessionContent } from './session-token.ts'
+import { endOfTaskSession } from './task-session.ts'
 
 type Known = Omit<Principal, 'accessKeyId' | 'signedFor'>
 
@@ -52,7 +54,8 @@ export function findCaller(
   const known = sources.statics.get(accessKeyId)
   if (known !== undefined) return { secret: () => known.secretAccessKey, principal: () => known.principal }
   const key = sources.reader.get('accessKey', accessKeyId)
-  return key?.Status === 'Active' ? userCaller(sources, key) : undefined
+  if (key === undefined) return findHostCaller(sources, accessKeyId)
+  return key.Status === 'Active' ? userCaller(sources, key) : undefined
 }
 
 function userCaller({ reader, vault }: CallerSources, key: AccessKeyRow): Caller | undefined {
@@ -98,10 +101,12 @@ function sessionPrincipal(sources: CallerSources, session: SessionContent): Know
 }
 
 function roleSessionPrincipal({ reader, account }: CallerSources, session: SessionContent): Known {
-  const { name, principalId, sessionName, taskArn } = session
+  const { name, principalId, sessionName, taskArn, sourceIdentity } = session
   const role = reader.get('role', name)
   if (role?.RoleId !== principalId) throw ended(`the role ${name} that it was given for was deleted`)
   if (role.revocationEpoch !== session.epoch) throw ended(`the sessions of role ${name} were revoked`)
+  const end = taskArn === undefined ? undefined : endOfTaskSession(reader, taskArn)
+  if (end !== undefined) throw ended(end)
   return {
     kind: 'role',
     arn: assumedRoleArn({ account }, name, sessionName),
@@ -109,8 +114,15 @@ function roleSessionPrincipal({ reader, account }: CallerSources, session: Sessi
     roleName: name,
     sessionName,
     tags: tagRecord(overlaidTags(role.Tags, session.tags ?? [])),
+    ...transitiveTagsOf(session),
+    ...(sourceIdentity !== undefined && { sourceIdentity }),
     ...(taskArn !== undefined && { taskArn }),
   }
+}
+
+function transitiveTagsOf({ tags = [], transitiveTagKeys = [] }: SessionContent): Pick<Known, 'transitiveTags'> {
+  if (transitiveTagKeys.length === 0) return {}
+  return { transitiveTags: tagRecord(tags.filter(({ Key }) => transitiveTagKeys.includes(Key ?? ''))) }
 }
 
 /** Said only to whoever holds the session's secret. */

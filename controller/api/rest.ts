@@ -19,8 +19,11 @@ import { registerRestClusters } from './rest-clusters.ts'
 import { registerRestEnvironmentFiles } from './rest-environment-files.ts'
 import { registerRestEvents } from './rest-events.ts'
 import { registerRestFileSystems } from './rest-file-systems.ts'
+import { registerRestHosts } from './rest-hosts.ts'
+import { registerRestJoining } from './rest-joining.ts'
 import { registerRestLogs } from './rest-logs.ts'
 import { registerRestPlan } from './rest-plan.ts'
+import { registerRestSecretKeys } from './rest-secret-keys.ts'
 import { registerRestServices } from './rest-services.ts'
 import { registerRestSubnets } from './rest-subnets.ts'
 import { registerRestTasks } from './rest-tasks.ts'
@@ -31,6 +34,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The action that a caller needs, in ECS's words: a REST route shows what this call would. */
     action?: string
+    /** Of a route that takes calls that nobody signed: what the audit trail calls it. */
+    unsignedAction?: string
   }
 }
 
@@ -97,6 +102,9 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestFileSystems(rest, services)
       registerRestEnvironmentFiles(rest, services)
       registerRestAudit(rest, services)
+      registerRestSecretKeys(rest, services)
+      registerRestJoining(rest, services)
+      registerRestHosts(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
     { prefix: '/v1' },
@@ -111,7 +119,8 @@ interface RestCaller {
 
 /** Undefined on a route that takes unsigned requests. */
 function authenticateCaller(services: ServerServices, request: FastifyRequest): RestCaller | undefined {
-  const { action } = request.routeOptions.config
+  const { action, unsignedAction } = request.routeOptions.config
+  if (unsignedAction !== undefined) openTrail(services, request, unsignedAction)
   // The document of the API holds nothing of this installation; everything else names its action.
   if (action === undefined) return undefined
   const { authenticator, clock, world } = services

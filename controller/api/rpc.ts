@@ -9,6 +9,7 @@ import type { Access } from '../access/check.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
 import type { AuditTrail } from '../audit.ts'
+import type { HostGuard } from '../host-guard.ts'
 import type { Log } from '../log.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Vault } from '../state/vault.ts'
@@ -27,6 +28,7 @@ export interface RpcServices {
   readonly authenticator: Authenticator
   readonly access: Access
   readonly audit: AuditTrail
+  readonly hosts: HostGuard
   readonly vault: Vault
   readonly log: Log
   readonly metrics: Metrics
@@ -161,6 +163,7 @@ async function runOperation(
   const call = callOf(services, request, principal)
   const asked = { service: service.name, operation, input }
   trail.on(access.requireOperation(reader, principal, asked, factsOf(request, call.now)))
+  services.hosts.requireOwn(principal, operation, input)
   if (handler.kind === 'session') {
     const plan = handler.plan(reader, input, call)
     return service.wire.writeAnswer(operation, handler.answer(plan, services.openSession(plan), call), request)

@@ -11,12 +11,15 @@ import { registerProbes } from './probes.ts'
 import { formBytesOf, readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
 import { answerError, answerRpc, asApiError } from './rpc.ts'
+import { startTlsListener, type TlsListener } from '../tls-listener.ts'
 import { type RpcRequest, sourceOf } from './rpc-request.ts'
 import type { ServerServices } from './services.ts'
 
 export interface Server {
   /** What was really bound: with port 0 the port that was free. */
   readonly address: ListenAddress
+  /** The same of the TLS listener; undefined where there is none. */
+  readonly tlsAddress: ListenAddress | undefined
   close(): Promise<void>
 }
 
@@ -61,7 +64,28 @@ export async function startServer(services: ServerServices): Promise<Server> {
   await app.listen({ host: services.listen.host, port: services.listen.port })
   const bound = app.server.address()
   const port = typeof bound === 'object' && bound !== null ? bound.port : services.listen.port
-  return { address: { host: services.listen.host, port }, close: () => app.close() }
+  const tls = await listenByTls(app, services)
+  return {
+    address: { host: services.listen.host, port },
+    tlsAddress: tls?.address,
+    async close() {
+      await Promise.all([app.close(), tls?.close()])
+    },
+  }
+}
+
+async function listenByTls(app: FastifyInstance, services: ServerServices): Promise<TlsListener | undefined> {
+  const { tls, log, metrics, upgrade } = services
+  if (tls === undefined) return undefined
+  return startTlsListener({
+    listen: tls.listen,
+    tls: tls.certificates,
+    log,
+    metrics,
+    request: (request, response) => app.routing(request, response),
+    upgrade,
+    clientError: answerBrokenHttp,
+  })
 }
 
 async function replyRpc(services: ServerServices, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {

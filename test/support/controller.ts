@@ -100,6 +100,8 @@ function launchController(
       NODE_COMPILE_CACHE: compileCache,
       GANTRY_DATA_DIR: dataDir,
       GANTRY_LISTEN: `127.0.0.1:${options.port ?? 0}`,
+      // Tests of TLS say that they want it, on a free port.
+      GANTRY_TLS_LISTEN: 'off',
       ...options.env,
     },
   })

@@ -158,13 +158,4 @@ export const restRows: Readonly<Record<string, RestRow>> = {
   'GET /v1/audit': ofGantry('LookupAudit'),
   'GET /v1/secret-keys': ofGantry('ListSecretKeys'),
   'POST /v1/secret-keys/reseal': ofGantry('ResealSecrets'),
-  'GET /v1/join-tokens': ofGantry('ListJoinTokens'),
-  'POST /v1/join-tokens': ofGantry('CreateJoinToken'),
-  'DELETE /v1/join-tokens/:tokenId': onGantry('DeleteJoinToken', 'join-token', 'tokenId'),
-  'GET /v1/hosts': ofGantry('ListHosts'),
-  'GET /v1/hosts/events': ofGantry('ListHosts'),
-  'GET /v1/hosts/:hostId': onGantry('ListHosts', 'host', 'hostId'),
-  'POST /v1/hosts/:hostId/revoke': onGantry('RevokeHost', 'host', 'hostId'),
-  'DELETE /v1/hosts/:hostId': onGantry('ForgetHost', 'host', 'hostId'),
-  'POST /v1/hosts/self/keys': ofGantry('ChangeHostKeys'),
 }
