@@ -1,7 +1,9 @@
 /**
  * What leaves memory with time: tasks that stopped a while ago go to the history, and tokens, clusters and instances
- * that nobody can ask for any more go for good, as do deleted services and old deployments (`service-retention.ts`). Posted by housekeeping as an input like any other.
+ * that nobody can ask for any more go for good, as do deleted services and old deployments (`service-retention.ts`) and secrets whose
+ * time to be restored is over. Posted by housekeeping as an input like any other.
  */
+import { forgetDeletedSecrets } from '../secretsmanager/delete-secret.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { endQuarantines } from './address.ts'
@@ -47,8 +49,9 @@ export function retain(tx: Transaction, limits: RetentionLimits, now: number): R
   for (const task of archived) tx.archiveTask(task.taskId)
   const droppedServiceRows = retainServices(tx, limits, now, limits.rowsMax - archived.length)
   const freed = endQuarantines(tx, limits.rowsMax - archived.length - droppedServiceRows, now)
-  const left = limits.rowsMax - archived.length - droppedServiceRows - freed
-  const droppedRows = droppedServiceRows + freed + dropExpired(tx, limits, now, left)
+  const forgotten = forgetDeletedSecrets(tx, now, limits.rowsMax - archived.length - droppedServiceRows - freed)
+  const left = limits.rowsMax - archived.length - droppedServiceRows - freed - forgotten
+  const droppedRows = droppedServiceRows + freed + forgotten + dropExpired(tx, limits, now, left)
   return { archivedTasks: archived.length, droppedRows, hasMore: archived.length + droppedRows >= limits.rowsMax }
 }
 

@@ -2,6 +2,7 @@
  * The rows of hosts: who joined with which token, their keys, and what happened around them. A token is kept as its hash
  * and a key's secret sealed, so that the rows let nobody in.
  */
+import { sealingKeyOf } from './vault.ts'
 
 /** Key: the host's id, `host-` and 17 hex digits. Instants are epoch milliseconds. */
 export interface HostRow {
@@ -97,6 +98,7 @@ export const hostIndexes = {
   },
   hostKey: {
     byHost: (row: HostKeyRow) => row.hostId,
+    bySealingKey: (row: HostKeyRow) => sealingKeyOf(row.sealedSecret),
   },
   joinToken: {},
   hostEvent: {},

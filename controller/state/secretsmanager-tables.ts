@@ -4,6 +4,7 @@
  */
 import type { SecretListEntry, SecretTag } from '../../proto/model/secretsmanager-types.ts'
 import type { With } from '../../proto/model/types.ts'
+import { sealingKeyOf } from './vault.ts'
 
 type SecretFixed = 'ARN' | 'Name' | 'CreatedDate' | 'LastChangedDate'
 
@@ -55,5 +56,8 @@ export const secretsmanagerIndexes = {
     /** Secrets that wait for their deletion. */
     leaving: (row: SecretRow) => (row.deletionDate === undefined ? undefined : 'leaving'),
   },
-  secretVersion: { bySecret: (row: SecretVersionRow) => row.secretArn },
+  secretVersion: {
+    bySecret: (row: SecretVersionRow) => row.secretArn,
+    bySealingKey: (row: SecretVersionRow) => sealingKeyOf(row.sealedValue),
+  },
 } as const

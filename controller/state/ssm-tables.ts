@@ -4,6 +4,7 @@
  */
 import type { ParameterHistory, ParameterTag } from '../../proto/model/ssm-types.ts'
 import type { With } from '../../proto/model/types.ts'
+import { sealingKeyOf } from './vault.ts'
 
 /** Key: the parameter's name, as it was put: `/prod/db/url` or `url`. */
 export interface ParameterRow {
@@ -48,5 +49,9 @@ export const ssmIndexes = {
     byPath: (row: ParameterRow) => parameterPath(row.Name),
     byTier: (row: ParameterRow) => row.Tier,
   },
-  parameterVersion: { byName: (row: ParameterVersionRow) => row.Name },
+  parameterVersion: {
+    byName: (row: ParameterVersionRow) => row.Name,
+    bySealingKey: ({ sealedValue }: ParameterVersionRow) =>
+      sealedValue === undefined ? undefined : sealingKeyOf(sealedValue),
+  },
 } as const

@@ -16,3 +16,9 @@ export interface Vault {
 export class SealedTextError extends Error {
   override readonly name = 'SealedTextError'
 }
+
+/** The id of the key that sealed this text; `unknown` where the text is of no form that this version knows. */
+export function sealingKeyOf(sealed: string): string {
+  const [version, keyId = ''] = sealed.split('.', 2)
+  return version === 'v1' ? keyId : 'unknown'
+}
