@@ -12,10 +12,10 @@ import type { Principal } from './access/principal.ts'
 import type { Authenticator, SignedRequest } from './api/auth.ts'
 import { isLoopback } from './config.ts'
 import type { HostNotes } from './host-notes.ts'
-import type { HostRow } from './state/host-tables.ts'
-import type { InstanceRow } from './state/tables.ts'
-import type { Turn } from './turn.ts'
 import type { Log } from './log.ts'
+import type { HostKeyRow, HostRow } from './state/host-tables.ts'
+import type { InstanceRow } from './state/tables.ts'
+import type { Turn, TurnInput } from './turn.ts'
 
 export interface HostGuard {
   /** The authenticator, with what is asked of hosts beyond their signature. */
@@ -41,96 +41,119 @@ export interface HostGuardServices {
 /** That a host was seen is written down so seldom; in between it is in memory. */
 const seenWriteMs = 10 * 60_000
 
-export function guardHosts({ turn, clock, log, notes, authenticator }: HostGuardServices): HostGuard {
-  const { reader } = turn
-  const seenAt = new Map<string, number>()
+export function guardHosts(services: HostGuardServices): HostGuard {
+  return new Guard(services)
+}
+
+class Guard implements HostGuard {
+  readonly #services: HostGuardServices
+  readonly #seenAt = new Map<string, number>()
   /** Writings that are on their way, so that each is asked for once. */
-  const writing = new Set<string>()
-  const write = (key: string, input: Parameters<Turn['submit']>[0]): void => {
-    if (writing.has(key)) return
-    writing.add(key)
-    turn
-      .submit(input)
-      .catch((error: unknown) => log.warn({ err: error, key }, 'what is known of a host could not be written down'))
-      .finally(() => writing.delete(key))
-  }
-  const refuse = (
-    host: Pick<HostRow, 'hostId'> & Partial<HostRow>,
-    from: string,
-    message: string,
-    now: number,
-  ): never => {
-    const { hostId, clusterName } = host
-    notes.note(hostEvent('KEY_REFUSED', message, { hostId, clusterName, sourceAddress: from }), now)
-    throw new ApiError('AccessDeniedException', message)
-  }
-  const admit = (principal: Principal, request: SignedRequest, now: number): void => {
-    const { hostId = '', accessKeyId } = principal
-    const from = request.sourceAddress
-    if (hostId === localHostId) {
-      if (isLoopback(from)) return
-      refuse(
-        { hostId },
-        from,
-        `The key of the file agent-credentials was used from ${from}, and is good on the controller's own machine alone. ` +
-          'Let other hosts join: npx gantry join-token prints the line for each. If nobody meant to use it there, delete ' +
-          'the file and start the controller again: it makes another key.',
-        now,
-      )
+  readonly #writing = new Set<string>()
+  readonly authenticator: Authenticator
+
+  constructor(services: HostGuardServices) {
+    this.#services = services
+    this.authenticator = {
+      authenticate: (request, now) => {
+        const principal = services.authenticator.authenticate(request, now)
+        if (principal.kind === 'host') this.#admit(principal, request, now)
+        return principal
+      },
     }
+  }
+
+  requireOwn({ kind, hostId = '' }: Principal, operation: string, input: unknown): void {
+    if (kind !== 'host') return
+    const { reader } = this.#services.turn
+    this.#noting(hostId, operation, () => requireOwn(reader, hostId, operation, input))
+  }
+
+  requireOwnInstance({ kind, hostId = '' }: Principal, instance: InstanceRow): void {
+    if (kind === 'host') this.#noting(hostId, 'a channel', () => requireInstanceOf(instance, hostId))
+  }
+
+  refusedOnChannel(instanceId: string, channel: string, foreign: string): void {
+    const { turn, notes, clock } = this.#services
+    const instance = turn.reader.get('instance', instanceId)
+    const hostId = instance?.hostId ?? localHostId
+    const message =
+      `the agent of container instance ${instanceId} (host ${hostId}) spoke on its ${channel} channel of ` +
+      `${foreign.slice(0, 300)}, which is not its own: refused`
+    const facts = { hostId, clusterName: instance?.clusterName }
+    notes.note(hostEvent('FOREIGN_RESOURCE_REFUSED', message, facts), clock.now())
+  }
+
+  lastSeenAt({ hostId, lastSeenAt }: HostRow): number {
+    return Math.max(this.#seenAt.get(hostId) ?? 0, lastSeenAt)
+  }
+
+  /** Throws ApiError for a key that is used from where, or when, it must not be. */
+  #admit({ hostId = '', accessKeyId }: Principal, { sourceAddress: from, path }: SignedRequest, now: number): void {
+    if (hostId === localHostId) return this.#admitLocal(from, now)
+    const { reader } = this.#services.turn
     const host = reader.get('host', hostId)
     const key = reader.get('hostKey', accessKeyId)
     if (host === undefined || key === undefined) return
-    if (host.bindAddress !== undefined && host.bindAddress !== from) {
-      const said = `The keys of host ${hostId} are good from ${host.bindAddress} alone, and were used from ${from}.`
-      refuse(host, from, said, now)
+    const { bindAddress, clusterName } = host
+    if (bindAddress !== undefined && bindAddress !== from) {
+      const message = `The keys of host ${hostId} are good from ${bindAddress} alone, and were used from ${from}.`
+      this.#refuse(message, { hostId, clusterName, sourceAddress: from }, now)
     }
-    const isForKeys = request.path.split('?')[0] === hostKeysPath
+    const isForKeys = path.split('?')[0] === hostKeysPath
     if (key.endsAt !== undefined && now >= key.endsAt && !isForKeys) throw previousKeyError(key.endsAt)
-    if (key.usedAt === undefined) {
-      write(accessKeyId, { name: 'hostKeyUsed', run: (tx, at, world) => hostKeyUsed(tx, accessKeyId, at, world) })
-    }
-    if (now - (seenAt.get(hostId) ?? host.lastSeenAt) >= 0) seenAt.set(hostId, now)
-    if (!host.addresses.includes(from) || now - host.lastSeenAt >= seenWriteMs) {
-      write(`${hostId} ${from}`, { name: 'hostSeen', run: (tx, at, world) => hostSeen(tx, hostId, from, at, world) })
-    }
+    this.#see(host, key, from, now)
   }
-  const noting = (principal: Principal, what: string, check: () => void): void => {
+
+  #admitLocal(from: string, now: number): void {
+    if (isLoopback(from)) return
+    this.#refuse(
+      `The key of the file agent-credentials was used from ${from}, and is good on the controller's own machine alone. ` +
+        'Let other hosts join: npx gantry join-token prints the line for each. If nobody meant to use it there, delete ' +
+        'the file and start the controller again: it makes another key.',
+      { hostId: localHostId, sourceAddress: from },
+      now,
+    )
+  }
+
+  #refuse(message: string, facts: Parameters<typeof hostEvent>[2], now: number): never {
+    this.#services.notes.note(hostEvent('KEY_REFUSED', message, facts), now)
+    throw new ApiError('AccessDeniedException', message)
+  }
+
+  #see(host: HostRow, { accessKeyId, usedAt }: HostKeyRow, from: string, now: number): void {
+    const { hostId } = host
+    this.#seenAt.set(hostId, now)
+    if (usedAt === undefined) {
+      this.#write(accessKeyId, { name: 'hostKeyUsed', run: (tx, at, world) => hostKeyUsed(tx, accessKeyId, at, world) })
+    }
+    if (host.addresses.includes(from) && now - host.lastSeenAt < seenWriteMs) return
+    const key = `${hostId} ${from}`
+    this.#write(key, { name: 'hostSeen', run: (tx, at, world) => hostSeen(tx, hostId, from, at, world) })
+  }
+
+  #write(key: string, input: TurnInput<void>): void {
+    const { turn, log } = this.#services
+    if (this.#writing.has(key)) return
+    this.#writing.add(key)
+    turn
+      .submit(input)
+      .catch((error: unknown) => log.warn({ err: error, key }, 'what is known of a host could not be written down'))
+      .finally(() => this.#writing.delete(key))
+  }
+
+  #noting(hostId: string, what: string, check: () => void): void {
     try {
       check()
     } catch (error) {
       if (error instanceof OwnershipError) {
-        const { hostId } = principal
-        const message = `host ${hostId ?? ''} was refused ${what} of ${error.foreign}: ${error.message}`
-        notes.note(hostEvent('FOREIGN_RESOURCE_REFUSED', message, { hostId }), clock.now())
+        const message = `host ${hostId} was refused ${what}: ${error.message}`
+        this.#services.notes.note(
+          hostEvent('FOREIGN_RESOURCE_REFUSED', message, { hostId }),
+          this.#services.clock.now(),
+        )
       }
       throw error
     }
-  }
-  return {
-    authenticator: {
-      authenticate(request, now) {
-        const principal = authenticator.authenticate(request, now)
-        if (principal.kind === 'host') admit(principal, request, now)
-        return principal
-      },
-    },
-    requireOwn(principal, operation, input) {
-      const { kind, hostId = '' } = principal
-      if (kind === 'host') noting(principal, operation, () => requireOwn(reader, hostId, operation, input))
-    },
-    requireOwnInstance(principal, instance) {
-      const { kind, hostId = '' } = principal
-      if (kind === 'host') noting(principal, 'a channel', () => requireInstanceOf(instance, hostId))
-    },
-    refusedOnChannel(instanceId, channel, foreign) {
-      const instance = reader.get('instance', instanceId)
-      const hostId = instance?.hostId ?? localHostId
-      const named = foreign.slice(0, 300)
-      const message = `the agent of container instance ${instanceId} (host ${hostId}) spoke on its ${channel} channel of ${named}, which is not its own: refused`
-      const facts = { hostId, clusterName: instance?.clusterName }
-      notes.note(hostEvent('FOREIGN_RESOURCE_REFUSED', message, facts), clock.now())
-    },
-    lastSeenAt: ({ hostId, lastSeenAt }) => Math.max(seenAt.get(hostId) ?? 0, lastSeenAt),
   }
 }
