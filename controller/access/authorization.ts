@@ -3,6 +3,7 @@
  * has no row is denied.
  */
 import type { Reader } from '../state/transaction.ts'
+import type { Principal } from './principal.ts'
 
 /** Condition keys and their values; a key that is not there is not known for this request. */
 export type ConditionKeys = Readonly<Record<string, string | readonly string[] | undefined>>
@@ -46,8 +47,16 @@ export interface RequestFacts {
   readonly userAgent?: string | undefined
 }
 
-/** Where an operation's checks are read from: its input, and rows that its input names. */
-export type AccessRow<I = unknown> = (input: I, reader: Reader, place: Place) => readonly AccessCheck[]
+/** Where an operation's checks are read from: its input, rows that its input names, the caller where it names none. */
+export type AccessRow<I = unknown> = (
+  input: I,
+  reader: Reader,
+  place: Place,
+  principal?: Principal,
+) => readonly AccessCheck[]
+
+/** What a row answers where no permission is asked for, and none can be withdrawn: everyone may ask who they are. */
+export const openToAll: readonly AccessCheck[] = []
 
 export interface Place {
   readonly region: string

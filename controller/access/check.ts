@@ -1,7 +1,13 @@
 /** The one place that says yes or no to a caller, for every API and channel. */
 import type { ServiceName } from '../../proto/model/types.ts'
 import type { Reader } from '../state/transaction.ts'
-import type { AccessCheck, Place, RequestFacts, ResourcePolicyDocument } from './authorization.ts'
+import {
+  type AccessCheck,
+  openToAll,
+  type Place,
+  type RequestFacts,
+  type ResourcePolicyDocument,
+} from './authorization.ts'
 import { accessDenied } from './denial.ts'
 import { evaluate, type PolicyCaller, type PolicySets, type ResourcePolicy } from './evaluate.ts'
 import { createPolicyCache, type PolicyCache } from './policy-cache.ts'
@@ -70,6 +76,7 @@ export function createAccess(place: Place): Access {
     { name, checks }: { readonly name: string; readonly checks: readonly AccessCheck[] },
     facts: RequestFacts,
   ): readonly AccessCheck[] => {
+    if (checks === openToAll) return [{ action: name, resource: '*' }]
     if (checks.length > 0) {
       requireAll(reader, principal, checks, facts)
       return checks
@@ -81,11 +88,11 @@ export function createAccess(place: Place): Access {
   }
   return {
     requireOperation(reader, principal, { service, operation, input }, facts) {
-      const checks = rowOf(service, operation)?.(input, reader, place) ?? []
+      const checks = rowOf(service, operation)?.(input, reader, place, principal) ?? []
       return requireRow(reader, principal, { name: `${service}:${operation}`, checks }, facts)
     },
     requireRoute(reader, principal, { route, input }, facts) {
-      const checks = routeRowOf(route)?.(input, reader, place) ?? []
+      const checks = routeRowOf(route)?.(input, reader, place, principal) ?? []
       return requireRow(reader, principal, { name: `gantry:${route}`, checks }, facts)
     },
     require: (reader, principal, check, facts) => requireAll(reader, principal, [check], facts),

@@ -26,6 +26,10 @@ export interface Principal {
   /** A policy document that narrows a session. */
   readonly sessionPolicy?: string | undefined
   readonly tags?: Readonly<Record<string, string>> | undefined
+  /** Of a session: tags that it hands on to the sessions that are begun with its keys. */
+  readonly transitiveTags?: Readonly<Record<string, string>> | undefined
+  /** Of a session: who began the first of the chain, as they said. */
+  readonly sourceIdentity?: string | undefined
   /** Of a session: when its keys were made, epoch milliseconds. */
   readonly tokenIssuedAt?: number | undefined
   /** Of a task's session. */

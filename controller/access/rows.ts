@@ -3,9 +3,11 @@ import type { InputOf, OperationOf, ServiceName } from '../../proto/model/types.
 import type { AccessRow } from './authorization.ts'
 import { builtEcsRows } from './rows/ecs.ts'
 import { unbuiltEcsRows } from './rows/ecs-unbuilt.ts'
+import { iamRows } from './rows/iam.ts'
 import { type RestInput, restRows } from './rows/rest.ts'
 import { secretsmanagerRows } from './rows/secretsmanager.ts'
 import { ssmRows } from './rows/ssm.ts'
+import { stsRows } from './rows/sts.ts'
 
 /** The rows of one service: each takes the input of its own operation. */
 export type ServiceRows<S extends ServiceName> = {
@@ -14,8 +16,10 @@ export type ServiceRows<S extends ServiceName> = {
 
 const rows: Readonly<Partial<Record<ServiceName, object>>> = {
   ecs: { ...builtEcsRows, ...unbuiltEcsRows },
+  iam: iamRows,
   secretsmanager: secretsmanagerRows,
   ssm: ssmRows,
+  sts: stsRows,
 }
 
 export function rowOf(service: ServiceName, operation: string): AccessRow | undefined {

@@ -10,7 +10,9 @@ import type { ServiceName } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
 import { operations as ecsOperations } from '../ecs/operations.ts'
+import { iamOperations } from '../iam/operations.ts'
 import { secretsmanagerOperations } from '../secretsmanager/operations.ts'
+import { stsOperations } from '../sts/operations.ts'
 import { ssmOperations } from '../ssm/operations.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { jsonWire, type Wire } from './wire-json.ts'
@@ -39,7 +41,12 @@ export interface AwsService {
 
 export const awsServices: readonly AwsService[] = [
   { name: 'ecs', model: models.ecs, wire: jsonWire(ecsCodec), handlers: handlersOf(ecsOperations) },
-  { name: 'iam', model: models.iam, wire: queryWire(createQueryCodec(models.iam)), handlers: {} },
+  {
+    name: 'iam',
+    model: models.iam,
+    wire: queryWire(createQueryCodec(models.iam)),
+    handlers: handlersOf(iamOperations),
+  },
   {
     name: 'secretsmanager',
     model: models.secretsmanager,
@@ -52,7 +59,12 @@ export const awsServices: readonly AwsService[] = [
     wire: jsonWire(createJsonCodec(models.ssm, () => 'ValidationException')),
     handlers: handlersOf(ssmOperations),
   },
-  { name: 'sts', model: models.sts, wire: queryWire(createQueryCodec(models.sts)), handlers: {} },
+  {
+    name: 'sts',
+    model: models.sts,
+    wire: queryWire(createQueryCodec(models.sts)),
+    handlers: handlersOf(stsOperations),
+  },
 ]
 
 const byTargetPrefix = new Map(awsServices.map((service) => [service.model.service.targetPrefix, service]))

@@ -13,6 +13,7 @@ import type {
   User,
 } from '../../proto/model/iam-types.ts'
 import type { With } from '../../proto/model/types.ts'
+import { sealingKeyOf } from './vault.ts'
 
 /** A policy that is part of one user or role. The document is JSON text, as it was put. */
 export interface InlinePolicy {
@@ -102,6 +103,16 @@ export interface InstanceProfileRow
   readonly roleName?: string | undefined
 }
 
+/** Key: the deletion task's id. How the deletion of a service-linked role ended. */
+export interface RoleDeletionRow {
+  readonly deletionTaskId: string
+  readonly createdAt: number
+  readonly region: string
+  /** ARNs of what stands against it, the first of them. Without any the role is gone. */
+  readonly usedBy: readonly string[]
+  readonly usedByCount: number
+}
+
 /** What binds a sealed secret to its key: the secret of another key, put in its place, can't be opened. */
 export function accessKeyContext(accessKeyId: string): string {
   return `iam/access-key/${accessKeyId}`
@@ -114,11 +125,15 @@ export function foldedName(name: string): string {
 
 export const iamIndexes = {
   user: { byFoldedName: (row: UserRow) => foldedName(row.UserName) },
-  accessKey: { byUser: (row: AccessKeyRow) => row.UserName },
+  accessKey: {
+    byUser: (row: AccessKeyRow) => row.UserName,
+    bySealingKey: (row: AccessKeyRow) => sealingKeyOf(row.sealedSecret),
+  },
   role: { byFoldedName: (row: RoleRow) => foldedName(row.RoleName) },
   managedPolicy: { byFoldedName: (row: ManagedPolicyRow) => foldedName(row.PolicyName) },
   instanceProfile: {
     byFoldedName: (row: InstanceProfileRow) => foldedName(row.InstanceProfileName),
     byRole: (row: InstanceProfileRow) => row.roleName,
   },
+  roleDeletion: {},
 } as const

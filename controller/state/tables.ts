@@ -31,6 +31,7 @@ import {
   iamIndexes,
   type InstanceProfileRow,
   type ManagedPolicyRow,
+  type RoleDeletionRow,
   type RoleRow,
   type UserRow,
 } from './iam-tables.ts'
@@ -266,6 +267,7 @@ export interface Tables extends HostTables {
   role: RoleRow
   managedPolicy: ManagedPolicyRow
   instanceProfile: InstanceProfileRow
+  roleDeletion: RoleDeletionRow
 }
 
 export type TableName = keyof Tables

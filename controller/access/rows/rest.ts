@@ -78,16 +78,16 @@ const readEvents: RestRow = ({ query }, reader, place) => {
 }
 
 /** A plan takes what the call that it plans would take; without a call there is nothing to plan, and the route says so. */
-const plan: RestRow = ({ body }, reader, place) => {
+const plan: RestRow = ({ body }, reader, place, principal) => {
   const { runTask, createService, updateService } = membersOf(body)
   const { RunTask, CreateService, UpdateService } = builtEcsRows
   const checks: AccessCheck[] = []
-  if (runTask !== undefined) checks.push(...RunTask(readInput('RunTask', runTask), reader, place))
+  if (runTask !== undefined) checks.push(...RunTask(readInput('RunTask', runTask), reader, place, principal))
   if (createService !== undefined) {
-    checks.push(...CreateService(readInput('CreateService', createService), reader, place))
+    checks.push(...CreateService(readInput('CreateService', createService), reader, place, principal))
   }
   if (updateService !== undefined) {
-    checks.push(...UpdateService(readInput('UpdateService', updateService), reader, place))
+    checks.push(...UpdateService(readInput('UpdateService', updateService), reader, place, principal))
   }
   return checks.length > 0 ? checks : anywhere('RunTask')
 }
