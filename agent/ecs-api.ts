@@ -15,6 +15,8 @@ const callTimeoutMs = 42_000
 const answerBytesMax = 4 * 1024 * 1024
 /** Beyond this the controller refuses a signature as stale. */
 const clockSkewMaxMs = 15 * 60_000
+/** A host has two pairs of keys at most, and they may change once while a call is under way. */
+const triesMax = 4
 /** The controller knows no such keys. */
 export const unknownKeysCode = 'UnrecognizedClientException'
 
@@ -95,7 +97,7 @@ interface Call {
 
 async function signedCall(options: ApiOptions, call: Call): Promise<Readonly<Record<string, unknown>>> {
   const { keyring } = options
-  for (;;) {
+  for (let tries = 1; ; tries += 1) {
     const credentials = await options.credentials()
     const answer = await send(options, call, credentials)
     try {
@@ -105,7 +107,7 @@ async function signedCall(options: ApiOptions, call: Call): Promise<Readonly<Rec
     } catch (error) {
       const isUnknown = error instanceof ApiCallError && error.code === unknownKeysCode
       // With another pair at hand the call is made once more: it was refused before anything was done.
-      if (isUnknown && keyring?.refused(credentials.accessKeyId) === 'again') continue
+      if (isUnknown && keyring?.refused(credentials.accessKeyId) === 'again' && tries < triesMax) continue
       if (!isUnknown) keyring?.accepted(credentials.accessKeyId)
       throw error
     }

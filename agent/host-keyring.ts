@@ -11,13 +11,17 @@ export interface HostKeyring {
   joined(): JoinedIdentity
   current(): Credentials
   /**
-   * The controller does not know the pair that a call was signed with. `again`: there is another one to sign with.
-   * `revoked`: there is none.
+   * The controller does not take the pair that a call was signed with. `again`: there is another one to sign with.
+   * `refused`: there is none.
    */
-  refused(accessKeyId: string): 'again' | 'revoked'
+  refused(accessKeyId: string): 'again' | 'refused'
   /** The controller took a call that was signed with this pair. */
   accepted(accessKeyId: string): void
-  /** No pair of this host is taken: whoever would ask again waits for long. */
+  /** No pair is taken, for now: a pair whose time is over may still ask for another one. */
+  isRefused(): boolean
+  /** Not even that was granted; `why` is what the controller said. */
+  revoked(why: string): void
+  /** The host is out: whoever would ask again waits for long. */
   isRevoked(): boolean
   /** Durable when it returns, so that a pair is never used that a kill could lose. */
   replace(answer: HostKeysAnswer, now: number): void
@@ -43,6 +47,7 @@ export function openHostKeyring(options: HostKeyringOptions): HostKeyring {
 class Keyring implements HostKeyring {
   readonly #options: HostKeyringOptions
   #joined: JoinedIdentity
+  #isRefused = false
   #isRevoked = false
   /** The pair before is in use: the controller, restored from a backup, knows no newer one. */
   #usesFormer = false
@@ -62,29 +67,37 @@ class Keyring implements HostKeyring {
     return { accessKeyId, secretAccessKey }
   }
 
-  refused(accessKeyId: string): 'again' | 'revoked' {
+  refused(accessKeyId: string): 'again' | 'refused' {
     // It was signed before the pair changed, and arrived after the newer one was used.
-    if (accessKeyId !== this.current().accessKeyId) return this.#isRevoked ? 'revoked' : 'again'
-    const { formerKeys, hostId } = this.#joined
-    const hadFormer = this.#usesFormer
-    this.#usesFormer = !hadFormer && formerKeys !== undefined
+    if (accessKeyId !== this.current().accessKeyId) return 'again'
+    this.#usesFormer = !this.#usesFormer && this.#joined.formerKeys !== undefined
     if (this.#usesFormer) return 'again'
+    this.#isRefused = true
+    return 'refused'
+  }
+
+  accepted(accessKeyId: string): void {
+    if (accessKeyId !== this.current().accessKeyId) return
+    this.#isRefused = false
+    if (!this.#isRevoked) return
+    this.#isRevoked = false
+    this.#options.log.info({ hostId: this.#joined.hostId }, 'The controller takes the keys of this host again.')
+  }
+
+  isRefused(): boolean {
+    return this.#isRefused
+  }
+
+  revoked(why: string): void {
     if (!this.#isRevoked) {
       this.#options.log.error(
-        { hostId },
+        { hostId: this.#joined.hostId, why },
         'The controller does not take the keys of this host: it was revoked there, or the controller lost what it knew. ' +
           'Containers go on as they are. The host asks again in ten minutes, and after that. To bring it back: a new line ' +
           'from the controller (`npx gantry join-token`), here with --replace.',
       )
     }
     this.#isRevoked = true
-    return 'revoked'
-  }
-
-  accepted(accessKeyId: string): void {
-    if (accessKeyId !== this.current().accessKeyId || !this.#isRevoked) return
-    this.#isRevoked = false
-    this.#options.log.info({ hostId: this.#joined.hostId }, 'The controller takes the keys of this host again.')
   }
 
   isRevoked(): boolean {
@@ -111,6 +124,7 @@ class Keyring implements HostKeyring {
     if (joined.caPem !== undefined && joined.caPem !== before.caPem) writeCaFile(directory, joined.caPem)
     this.#joined = joined
     this.#usesFormer = false
+    this.#isRefused = false
   }
 
   isCurrent(): boolean {

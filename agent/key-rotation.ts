@@ -25,8 +25,8 @@ export interface KeyRotationOptions {
 
 const retryMinMs = 30_000
 const retryMaxMs = 3_600_000
-/** A host that joins anew by a command is to use its new keys soon. */
-const lookMs = 5_000
+/** How often it is looked whether the keys are refused, or the host has joined anew by a command. */
+const lookMs = 2_000
 
 /** Throws an Error where the answer is none of a controller. */
 export function hostKeysAnswer(value: Readonly<Record<string, unknown>>): HostKeysAnswer {
@@ -52,46 +52,83 @@ export async function changeKeys(
 }
 
 export function startKeyRotation(options: KeyRotationOptions): () => void {
-  const { keyring, intervalMs, timers, now, random, log } = options
-  let isClosed = false
-  let cancel: (() => void) | undefined
-  let cancelLook: (() => void) | undefined
-  let retryMs = retryMinMs
-  const sleep = (ms: number): void => {
-    if (!isClosed) cancel = timers.after(ms, () => void turn())
+  const rotation = new Rotation(options)
+  rotation.start()
+  return () => rotation.close()
+}
+
+class Rotation {
+  readonly #options: KeyRotationOptions
+  #isClosed = false
+  #isChanging = false
+  #cancelTurn: (() => void) | undefined
+  #cancelLook: (() => void) | undefined
+  #retryMs = retryMinMs
+
+  constructor(options: KeyRotationOptions) {
+    this.#options = options
   }
-  const turn = async (): Promise<void> => {
-    if (keyring.isRevoked()) return sleep(revokedWaitMs)
+
+  start(): void {
+    const { keyring, intervalMs, now, random } = this.#options
+    // A clock that was set back must not keep a pair for ever.
+    const ageMs = Math.max(0, now() - keyring.joined().keys.createdAt)
+    this.#sleep(Math.max(random() * Math.min(retryMinMs, intervalMs), spread(intervalMs, random()) - ageMs))
+    this.#look()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#cancelTurn?.()
+    this.#cancelLook?.()
+  }
+
+  #sleep(ms: number): void {
+    if (this.#isClosed) return
+    this.#cancelTurn?.()
+    this.#cancelTurn = this.#options.timers.after(ms, () => void this.#turn())
+  }
+
+  async #turn(): Promise<void> {
+    if (this.#isChanging) return
+    this.#isChanging = true
+    this.#sleep(await this.#change())
+    this.#isChanging = false
+  }
+
+  /** One change; gives how long to wait for the next one. */
+  async #change(): Promise<number> {
+    const { keyring, intervalMs, random, log } = this.#options
     const { hostId } = keyring.joined()
     try {
-      await changeKeys(options)
-      retryMs = retryMinMs
-      log.info(
-        { hostId, accessKeyId: keyring.joined().keys.accessKeyId },
-        'This host has new keys; the old ones are over.',
-      )
-      sleep(spread(intervalMs, random()))
+      await changeKeys(this.#options)
+      this.#retryMs = retryMinMs
+      const { accessKeyId } = keyring.joined().keys
+      log.info({ hostId, accessKeyId }, 'This host has new keys; the old ones are over.')
+      return spread(intervalMs, random())
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
-      log.warn({ hostId, retryInMs: retryMs }, `The keys of this host could not be changed: ${message}`)
-      sleep(spread(Math.min(retryMs, intervalMs), random()))
-      retryMs = Math.min(retryMs * 2, retryMaxMs)
+      // The last thing that old keys are good for is to ask for new ones: without that nothing is left to try.
+      if (keyring.isRefused()) {
+        keyring.revoked(message)
+        return spread(revokedWaitMs, random())
+      }
+      const waitMs = spread(Math.min(this.#retryMs, intervalMs), random())
+      this.#retryMs = Math.min(this.#retryMs * 2, retryMaxMs)
+      log.warn({ hostId, retryInMs: waitMs }, `The keys of this host could not be changed: ${message}`)
+      return waitMs
     }
   }
-  const look = (): void => {
-    cancelLook = timers.after(lookMs, () => {
-      if (joinedAnew(keyring)) options.onJoinedAnew()
-      else look()
+
+  #look(): void {
+    const { keyring, timers, onJoinedAnew } = this.#options
+    if (this.#isClosed) return
+    this.#cancelLook = timers.after(lookMs, () => {
+      if (joinedAnew(keyring)) return onJoinedAnew()
+      // A pair whose time is over is refused everywhere else. It is not waited for the day on which keys change.
+      if (keyring.isRefused() && !keyring.isRevoked()) void this.#turn()
+      this.#look()
     })
-  }
-  look()
-  // A clock that was set back must not keep a pair for ever.
-  const ageMs = Math.max(0, now() - keyring.joined().keys.createdAt)
-  sleep(Math.max(random() * Math.min(retryMinMs, intervalMs), spread(intervalMs, random()) - ageMs))
-  return () => {
-    isClosed = true
-    cancel?.()
-    cancelLook?.()
   }
 }
 

@@ -172,6 +172,8 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
   // A controller that is away must not keep the host's start from ending: the status says what the agent waits for.
   channel.doing = `registers with ${config.backendOrigin}`
   systemd.ready()
+  // Before the first call: it may be made with keys whose time is over.
+  ends.unshift(rotateKeys(base, exit))
   const registering = register(base)
   const open = (arn: string, of: AgentTurn): (() => Promise<void>) =>
     openChannels({
@@ -199,7 +201,6 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
     closeChannels = open(registered, turn)
   }
   ends.unshift(sweepVolumes(base, registered))
-  ends.unshift(rotateKeys(base, registered, exit))
   const drainAgain = backInUse(drainOptions(base, registered))
   if (config.drainOnStop) drain = drainAgain
   base.services.onceChanged(() => {
@@ -211,14 +212,14 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
 }
 
 /** Nothing to do for an agent whose keys were given to it by settings. */
-function rotateKeys({ config, access, callApi, log }: Base, containerInstance: string, exit: Exit): () => void {
+function rotateKeys({ config, access, callApi, log }: Base, exit: Exit): () => void {
   const { keyring } = access
   if (keyring === undefined) return () => undefined
   return startKeyRotation({
     keyring,
     intervalMs: config.keyRotationMs,
     askForKeys: async () => hostKeysAnswer(await postRest(apiOptions(access), hostKeysPath, {})),
-    useKeys: async () => callApi('DiscoverPollEndpoint', { cluster: config.cluster, containerInstance }),
+    useKeys: async () => callApi('DiscoverPollEndpoint', { cluster: config.cluster }),
     timers: realTimers,
     now: clock.now,
     random: Math.random,

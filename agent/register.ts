@@ -78,7 +78,8 @@ export async function registerInstance(options: RegisterOptions): Promise<string
       }
       waitMs = Math.min(waitMs, error.code === undefined ? unansweredRetryMaxMs : retryMaxMs)
       if (options.isRevoked?.() === true) waitMs = revokedWaitMs
-      complaints.error({ code: error.code, retryInMs: waitMs }, explained(error, config.cluster))
+      const message = explained(error, config.cluster, identity.containerInstanceArn)
+      complaints.error({ code: error.code, retryInMs: waitMs }, message)
     }
     await pause(options, waitMs)
   }
@@ -136,7 +137,15 @@ function isGone(error: ApiCallError): boolean {
   return /container instance .*(?:INACTIVE|not found)/i.test(error.message)
 }
 
-function explained(error: ApiCallError, cluster: string): string {
+function explained(error: ApiCallError, cluster: string, containerInstanceArn: string | undefined): string {
+  if (containerInstanceArn !== undefined && /belongs to host/.test(error.message)) {
+    const id = containerInstanceArn.slice(containerInstanceArn.lastIndexOf('/') + 1)
+    return (
+      `${error.message} This host was that instance before it joined with the keys that it has now. To stay it, and to keep ` +
+      `its tasks: a line of \`npx gantry join-token --container-instance ${id}\`, here with --replace. To come as a new ` +
+      "instance: remove identity.json from the directory of the agent; what runs goes on in Docker, and is nobody's."
+    )
+  }
   if (error.code !== 'ClusterNotFoundException' && !error.message.includes('Cluster not found')) return error.message
   const name = cluster.slice(cluster.lastIndexOf('/') + 1)
   return (

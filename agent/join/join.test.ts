@@ -479,31 +479,28 @@ await tap.test('a revoked host says so once, asks seldom, and leaves when it has
     trust: trustIn(() => joined.caPem),
     keyring,
   }
-  peer.isRevoked = true
-  for (let tries = 0; tries < 3; tries += 1) {
-    await t.rejects(openApi(api)('DiscoverPollEndpoint', {}), /UnrecognizedClientException/)
-  }
-  t.ok(keyring.isRevoked())
-  t.equal(said.length, 1)
-  t.match(said[0], /revoked there.*Containers go on.*join-token.*--replace/)
-  peer.isRevoked = false
-  await openApi(api)('DiscoverPollEndpoint', {})
-  t.notOk(keyring.isRevoked())
-  t.match(said[1], /takes the keys of this host again/)
-
   const due: { delayMs: number; callback: () => void }[] = []
   const timers = {
     after(delayMs: number, callback: () => void) {
-      due.push({ delayMs, callback })
-      return () => undefined
+      const one = { delayMs, callback }
+      due.push(one)
+      return () => void (due.includes(one) && due.splice(due.indexOf(one), 1))
     },
+  }
+  /** The timer that waits that long, in ms: run now. */
+  const fire = async (fromMs: number, toMs: number): Promise<void> => {
+    const one = due.find(({ delayMs }) => delayMs >= fromMs && delayMs <= toMs)
+    if (one === undefined) throw new Error(`nothing waits so long: ${due.map(({ delayMs }) => delayMs).join()}`)
+    due.splice(due.indexOf(one), 1)
+    one.callback()
+    await new Promise((resolve) => setTimeout(resolve, 300))
   }
   let hasLeft = false
   const close = startKeyRotation({
     keyring,
     intervalMs: 24 * hourMs,
-    askForKeys: async () => t.fail('a revoked host asks for no keys') as never,
-    useKeys: async () => undefined,
+    askForKeys: async () => hostKeysAnswer(await postRest(api, '/v1/hosts/self/keys', {})),
+    useKeys: async () => openApi(api)('DiscoverPollEndpoint', {}),
     timers,
     now: clock.now,
     random: () => 0.5,
@@ -511,17 +508,45 @@ await tap.test('a revoked host says so once, asks seldom, and leaves when it has
     onJoinedAnew: () => (hasLeft = true),
   })
   t.teardown(close)
-  const [look, turn] = due
-  t.ok((turn?.delayMs ?? 0) > 23 * hourMs, 'fresh keys are kept for a day')
+  t.same(
+    due.map(({ delayMs }) => Math.round(delayMs / hourMs)),
+    [24, 0],
+    'fresh keys are kept for a day, and the file is looked at soon',
+  )
+  const beforeAll = peer.requests.length
+  await fire(0, 10_000)
+  t.equal(peer.requests.length, beforeAll, 'while all is well a look asks nobody')
+
+  peer.end()
+  await t.rejects(openApi(api)('DiscoverPollEndpoint', {}), /UnrecognizedClientException/)
+  t.ok(keyring.isRefused() && !keyring.isRevoked())
+  await fire(0, 10_000)
+  t.notOk(keyring.isRefused(), 'keys whose time is over are good for asking for new ones')
+  t.equal(peer.keys?.accessKeyId, keyring.current().accessKeyId)
+  said.length = 0
+
   peer.isRevoked = true
-  await t.rejects(openApi(api)('DiscoverPollEndpoint', {}))
-  turn?.callback()
-  t.ok((due.at(-1)?.delayMs ?? 0) >= 600_000, 'seldom')
-  look?.callback()
-  t.notOk(hasLeft)
+  for (let tries = 0; tries < 3; tries += 1) {
+    await t.rejects(openApi(api)('DiscoverPollEndpoint', {}), /UnrecognizedClientException/)
+  }
+  await fire(0, 10_000)
+  t.ok(keyring.isRevoked())
+  t.equal(said.length, 1)
+  t.match(said[0], /revoked there.*Containers go on.*join-token.*--replace/)
+  const asked = peer.requests.length
+  await fire(0, 10_000)
+  t.equal(peer.requests.length, asked, 'a look asks nobody')
+  await fire(500_000, 700_000)
+  t.ok(keyring.isRevoked() && peer.requests.length > asked, 'it asks again after ten minutes')
+  t.equal(said.length, 1)
   peer.isRevoked = false
+  await openApi(api)('DiscoverPollEndpoint', {})
+  t.notOk(keyring.isRevoked())
+  t.match(said[1], /takes the keys of this host again/)
+
+  t.notOk(hasLeft)
   await joinBy(directory, words(peer, '--replace'), peer.token())
-  due.at(-1)?.callback()
+  await fire(0, 10_000)
   t.ok(hasLeft, 'the process ends, to start with what the host was given now')
   t.throws(() => keyring.replace({ ...joined.keys, hostId: joined.hostId, previousEndsAt: '' }, 0), /joined anew/)
   t.throws(

@@ -121,7 +121,7 @@ function explained(directory: string, error: unknown): unknown {
   return new JoinError(`The agent's directory ${directory} can't be used (${code}): ${why}.`, { cause: error })
 }
 
-function warningsOf(controllerTime: number, now: number, { wish, directory }: JoinOptions): readonly string[] {
+function warningsOf(controllerTime: number, now: number, { directory }: JoinOptions): readonly string[] {
   const warnings: string[] = []
   const skewMs = now - controllerTime
   if (Math.abs(skewMs) > skewWarnMs) {
@@ -130,10 +130,12 @@ function warningsOf(controllerTime: number, now: number, { wish, directory }: Jo
       `This host's clock is ${far}; calls are refused from 15 minutes on. Set it: timedatectl set-ntp true, or chrony.`,
     )
   }
-  if (wish.replace && readIdentity(directory)?.containerInstanceArn !== undefined) {
+  const known = readIdentity(directory)?.containerInstanceArn
+  if (known !== undefined) {
+    const id = known.slice(known.lastIndexOf('/') + 1)
     warnings.push(
-      'This host was a container instance before. The new keys own none of the former ones: it registers as a new ' +
-        'instance where the controller does not take it for the same, and what ran before goes on in Docker.',
+      `This host was the container instance ${id} before, and stays it if its line was made for that: npx gantry ` +
+        `join-token --container-instance ${id}. Else the agent is refused, and says what to do; containers go on.`,
     )
   }
   return warnings

@@ -52,6 +52,8 @@ export class JoinPeer {
   /** The pair that was last used, and a newer one that was given out. */
   keys: KeyPair | undefined
   newer: KeyPair | undefined
+  /** A pair whose hour is over: it may still ask for a new one. */
+  endedKeys: KeyPair | undefined
   /** As a revocation does: no pair is known. */
   isRevoked = false
   clockSkewMs = 0
@@ -80,6 +82,12 @@ export class JoinPeer {
     return token
   }
 
+  /** The pair in use is over. */
+  end(): void {
+    this.endedKeys = this.keys
+    this.keys = undefined
+  }
+
   close(): void {
     this.#server.closeAllConnections()
     this.#server.close()
@@ -91,7 +99,8 @@ export class JoinPeer {
     if (url === joinPath) return this.#join(JSON.parse(body) as JoinRequest)
     try {
       const headers = request.headers as Record<string, string>
-      const signer = verifyRequest({ method, path: url, headers, body }, (id) => this.#secretOf(id), Date.now())
+      const secretOf = (id: string) => this.#secretOf(id, url)
+      const signer = verifyRequest({ method, path: url, headers, body }, secretOf, Date.now())
       if (this.newer?.accessKeyId === signer.accessKeyId) {
         this.keys = this.newer
         this.newer = undefined
@@ -103,9 +112,10 @@ export class JoinPeer {
     return { status: 200, value: url === hostKeysPath ? this.#newKeys() : { endpoint: this.url } }
   }
 
-  #secretOf(accessKeyId: string): string | undefined {
+  #secretOf(accessKeyId: string, url: string): string | undefined {
     if (this.isRevoked) return undefined
-    return [this.keys, this.newer].find((pair) => pair?.accessKeyId === accessKeyId)?.secretAccessKey
+    const ended = url === hostKeysPath ? this.endedKeys : undefined
+    return [this.keys, this.newer, ended].find((pair) => pair?.accessKeyId === accessKeyId)?.secretAccessKey
   }
 
   #join(request: JoinRequest): { status: number; value: object } {
