@@ -5,6 +5,7 @@
 import { parseFrame, writeFrame } from '../proto/acs.ts'
 import { isApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
+import type { Access } from './access/check.ts'
 import { AgentInputs } from './agent-inputs.ts'
 import type { Handshake } from './decide/handshake.ts'
 import { type MintCredentials, noCredentialsSent, type SentCredentials } from './decide/session-credentials.ts'
@@ -33,6 +34,7 @@ export interface ChannelServices {
 
 export interface ControlServices extends ChannelServices {
   readonly mintCredentials: MintCredentials
+  readonly access: Access
 }
 
 /** Inputs of one agent that may wait for their turn before its socket is paused... */
@@ -205,8 +207,8 @@ export class ControlChannels {
 
   #step(channel: Channel, event: SessionEvent): void {
     if (channel.settled) return
-    const { turn, world, clock, mintCredentials } = this.#services
-    const view = { reader: turn.reader, world, now: clock.now(), mintCredentials }
+    const { turn, world, clock, mintCredentials, access } = this.#services
+    const view = { reader: turn.reader, world, now: clock.now(), mintCredentials, access }
     const { session, effects } = stepSession(channel.session, event, view)
     channel.session = session
     for (const effect of effects) this.#perform(channel, effect)

@@ -6,8 +6,10 @@ import { parseFrame, writeFrame } from '../proto/acs.ts'
 import { idOf } from '../proto/arn.ts'
 import { readLogBatch } from '../proto/logs.ts'
 import type { GantryLogStreamOpen } from '../proto/logs.ts'
-import type { Clock } from '../proto/world.ts'
+import type { Clock, World } from '../proto/world.ts'
+import type { Access } from './access/check.ts'
 import type { Handshake } from './decide/handshake.ts'
+import { logStreamProblem } from './decide/log-rights.ts'
 import { closeCodes } from './decide/session.ts'
 import type { Log } from './log.ts'
 import type { LogStore } from './log-store.ts'
@@ -20,6 +22,8 @@ export interface LogServices {
   readonly log: Log
   readonly logStore: LogStore
   readonly clock: Clock
+  readonly world: World
+  readonly access: Pick<Access, 'require'>
 }
 
 type Stream = OpenedLogStream & { readonly taskId: string }
@@ -85,6 +89,11 @@ export class LogChannels {
       peer.send(writeFrame('GantryLogStreamRefusal', { stream: open.stream, reason }))
       return
     }
+    const unallowed = this.#unallowed(taskId, open)
+    if (unallowed !== undefined) {
+      peer.send(writeFrame('GantryLogStreamRefusal', { stream: open.stream, reason: unallowed }))
+      return
+    }
     this.#open(channel, open).catch((error: unknown) => this.#fail(instanceId, peer, error))
   }
 
@@ -121,6 +130,18 @@ export class LogChannels {
     }
     peer.send(writeFrame('GantryLogAck', { stream: header.stream, sequence: header.sequence + header.count }))
     for (const onAppend of this.#followers.get(stream.taskId) ?? []) onAppend()
+  }
+
+  /** On EXTERNAL: why the task's execution role may not ship there. A task that is in the history has told its last. */
+  #unallowed(taskId: string, { logGroup, logStream }: GantryLogStreamOpen): string | undefined {
+    const { turn, clock, world, access } = this.#services
+    const task = turn.reader.get('task', taskId)
+    if (task === undefined) return undefined
+    return logStreamProblem(
+      task,
+      { logGroup, stream: logStream },
+      { reader: turn.reader, world, access, now: clock.now() },
+    )
   }
 
   #isOfInstance(taskId: string, container: string, instanceId: string): boolean {

@@ -24,6 +24,7 @@ import { runTask } from '../ecs/run-task.ts'
 import { stopTask } from '../ecs/stop-task.ts'
 import { acknowledgePayload, agentConnected, agentDisconnected, applyTaskStateChange } from '../ecs/submit.ts'
 import { createSubnet, releaseAddresses } from '../ecs/subnets.ts'
+import { createAccess } from '../access/check.ts'
 import type { State } from '../state/state.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { decideUntilQuiet, markDirty, nothingUndecided } from '../turn-deciders.ts'
@@ -261,7 +262,7 @@ class Course {
     const instance = this.state.get('instance', host.instanceId)
     if (host.isCut || instance === undefined) return
     const { state: reader, world, now } = this
-    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world) }
+    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world), access: createAccess(world) }
     const due = duePayloads(instance, new Map(), view)
     if (due !== undefined && due.failures.length > 0) fail(due.failures)
     for (const { message, seqNums } of due?.payloads ?? []) {

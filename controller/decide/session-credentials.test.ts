@@ -12,9 +12,11 @@ import {
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
+import { createAccess } from '../access/check.ts'
 import { openSessionToken } from '../access/session-token.ts'
 import type { State } from '../state/state.ts'
-import type { TaskRow } from '../state/tables.ts'
+import type { RoleRow } from '../state/iam-tables.ts'
+import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { openSession, type Session, type SessionEffect, type SessionEvent, stepSession } from './session.ts'
 import { credentialsPerStepMax, noCredentialsSent, type SentCredentials } from './session-credentials.ts'
 import { taskCredentials } from './task-credentials.ts'
@@ -25,6 +27,11 @@ const { instanceId } = instance
 const definition = aTaskDefinition({ taskRoleArn: 'app', executionRoleArn: 'arn:aws:iam::123456789012:role/executor' })
 const roles = [aRole({ RoleName: 'app' }), aRole({ RoleName: 'executor' })]
 
+interface SceneRows {
+  readonly roles?: readonly RoleRow[]
+  readonly definition?: TaskDefinitionRow
+}
+
 class Scene {
   readonly state: State
   readonly world = aWorld()
@@ -32,14 +39,21 @@ class Scene {
   now = testNow
   session: Session
 
-  constructor(tasks: readonly TaskRow[], given: { readonly roles?: typeof roles } = {}) {
-    this.state = aState({ instance: [instance], task: tasks, taskDefinition: [definition], role: given.roles ?? roles })
+  constructor(tasks: readonly TaskRow[], given: SceneRows = {}) {
+    const taskDefinition = [given.definition ?? definition]
+    this.state = aState({ instance: [instance], task: tasks, taskDefinition, role: given.roles ?? roles })
     this.session = openSession(instanceId, this.now)
   }
 
   step(event: SessionEvent): readonly SessionEffect[] {
     const { state: reader, world, now } = this
-    const view = { reader, world, now, mintCredentials: taskCredentials(this.vault, world) }
+    const view = {
+      reader,
+      world,
+      now,
+      mintCredentials: taskCredentials(this.vault, world),
+      access: createAccess(world),
+    }
     const { session, effects } = stepSession(this.session, event, view)
     this.session = session
     for (const effect of effects) {
@@ -228,6 +242,43 @@ await t.test('a role whose trust was withdrawn gives no keys', (test) => {
   test.match(
     task?.stoppedReason,
     /unable to assume the role 'app'.*trust policy of arn:aws:iam::123456789012:role\/app does not allow ecs-tasks/,
+  )
+  test.end()
+})
+
+/** Why a new task of the definition is stopped before it begins; undefined where it is told to its agent. */
+function endOf(launchType: 'EC2' | 'EXTERNAL', of: Partial<TaskDefinitionRow>, role: RoleRow): string | undefined {
+  const task = aTask({ instanceId, seqNum: 1, launchType, executionCredentialsId: 'keys' })
+  const scene = new Scene([task], { roles: [role], definition: aTaskDefinition(of) })
+  scene.connect()
+  return [...scene.state.all('task')][0]?.stoppedReason
+}
+
+await t.test('logs of a task on EXTERNAL are shipped by its execution role, and by the host on EC2', (test) => {
+  const options = { 'awslogs-group': '/web', 'awslogs-region': 'us-east-1', 'awslogs-stream-prefix': 'web' }
+  const [container] = aTaskDefinition().containerDefinitions
+  const containerDefinitions = [{ ...container, logConfiguration: { logDriver: 'awslogs' as const, options } }]
+  const shipped = { containerDefinitions, executionRoleArn: 'executor' }
+  const allow = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Effect: 'Allow',
+        Action: ['logs:CreateLogStream', 'logs:PutLogEvents'],
+        Resource: 'arn:aws:logs:us-east-1:123456789012:log-group:/web:*',
+      },
+    ],
+  })
+  const allowed = aRole({ RoleName: 'executor', inlinePolicies: [{ PolicyName: 'logs', PolicyDocument: allow }] })
+  test.equal(endOf('EXTERNAL', shipped, allowed), undefined)
+  test.equal(endOf('EC2', { containerDefinitions }, allowed), undefined, "the host's own rights")
+  test.match(
+    endOf('EXTERNAL', { containerDefinitions }, allowed),
+    /^ResourceInitializationError: failed to validate logger args: .*the task has no execution role.*executionRoleArn/,
+  )
+  test.match(
+    endOf('EXTERNAL', shipped, aRole({ RoleName: 'executor' })),
+    /^ResourceInitializationError: .*AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role\/executor\/\w{32} is not authorized to perform: logs:CreateLogStream on resource: arn:aws:logs:us-east-1:123456789012:log-group:\/web:log-stream:web\/app\/\w{32} because no identity-based policy allows/,
   )
   test.end()
 })

@@ -11,6 +11,7 @@ import type { RoleRow } from '../state/iam-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { assumableRole } from './assumable-role.ts'
+import type { LogRightsView } from './log-rights.ts'
 import { type TaskRole, hasRoles, taskRoles } from './task-roles.ts'
 
 /** Keys of a task's role are good for this long. Source: ECS, "credentials ... valid for six hours". */
@@ -57,11 +58,7 @@ export interface SentCredentials {
 
 export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0 }
 
-export interface CredentialsView {
-  readonly reader: Reader
-  readonly world: World
-  /** Epoch milliseconds. */
-  readonly now: number
+export interface CredentialsView extends LogRightsView {
   readonly mintCredentials: MintCredentials
 }
 

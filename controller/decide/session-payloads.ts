@@ -7,6 +7,7 @@ import { clusterArn, idOf } from '../../proto/arn.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import { payloadTask } from './payload.ts'
 import { payloadNetwork } from './payload-network.ts'
+import { logsProblem } from './log-rights.ts'
 import { type CredentialsView, keysFor } from './session-credentials.ts'
 
 /** What an agent did not acknowledge is sent again after this time. */
@@ -100,8 +101,9 @@ function payloadTasks(
       const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
       if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
       const { problem, ...keys } = keysFor(row, view)
-      if (problem !== undefined && isUnbegun(row)) {
-        refused.push({ taskId: row.taskId, why: problem })
+      const why = isUnbegun(row) ? (problem ?? logsProblem(row, view)) : undefined
+      if (why !== undefined) {
+        refused.push({ taskId: row.taskId, why })
         continue
       }
       const { gantryProtocol } = instance

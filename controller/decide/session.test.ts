@@ -11,6 +11,7 @@ import {
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
+import { createAccess } from '../access/check.ts'
 import type { State } from '../state/state.ts'
 import type { TaskRow } from '../state/tables.ts'
 import {
@@ -42,7 +43,7 @@ class Scene {
 
   step(event: SessionEvent): readonly SessionEffect[] {
     const { state: reader, world, now } = this
-    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world) }
+    const view = { reader, world, now, mintCredentials: taskCredentials(aVault(), world), access: createAccess(world) }
     const { session, effects } = stepSession(this.session, event, view)
     this.session = session
     return effects

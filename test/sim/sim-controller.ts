@@ -3,6 +3,7 @@
  * It can be killed at any instant and is started again by whoever keeps it, as systemd would.
  */
 import { channelOf, type Handshake, readHandshake } from '../../controller/decide/handshake.ts'
+import { createAccess } from '../../controller/access/check.ts'
 import { ControlChannels } from '../../controller/control-channels.ts'
 import { TelemetryChannels } from '../../controller/telemetry-channels.ts'
 import { addressDecider } from '../../controller/decide/address.ts'
@@ -126,6 +127,7 @@ export class SimController {
       world: this.#world,
       log: logger as unknown as Log,
       mintCredentials: taskCredentials(aVault(), this.#world),
+      access: createAccess(this.#world),
     }
     const channels = { acs: new ControlChannels(services), tcs: new TelemetryChannels(services) }
     this.#server = this.#serve(turn, channels, life, clock.now)
