@@ -2,7 +2,7 @@
 import { ApiError } from '../../proto/errors.ts'
 import { hostKeyContext } from '../state/host-tables.ts'
 import type { Caller, CallerSources } from './caller.ts'
-import { hostArn, hostRoleName, revokedError } from './hosts.ts'
+import { hostArn, hostRoleName, revokedError } from './host-lookup.ts'
 
 /** Undefined where no host has such a key. */
 export function findHostCaller(

@@ -6,7 +6,7 @@ import { clusterNameOf, idOf } from '../../proto/arn.ts'
 import { ApiError } from '../../proto/errors.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { liveInstancesOf, localHostId, requireHost } from './hosts.ts'
+import { liveInstancesOf, localHostId, requireHost } from './host-lookup.ts'
 
 type Refusal = 'AccessDeniedException' | 'InvalidParameterException'
 
@@ -95,6 +95,17 @@ export function requireRegistrationBy(
       `--container-instance ${held.instanceId} --force).`,
     held.containerInstanceArn,
   )
+}
+
+/**
+ * Whether both are instances of one host, of which one may be what the other was before it registered anew. Of an
+ * instance that is forgotten nobody but the host of the first start is believed to be the follower.
+ */
+export function areOfOneHost(reader: Reader, formerId: string, instanceId: string): boolean {
+  if (formerId === instanceId) return true
+  const former = reader.get('instance', formerId)
+  const hostId = reader.get('instance', instanceId)?.hostId
+  return former === undefined ? hostId === undefined : former.hostId === hostId
 }
 
 function isInstanceOf({ hostId }: InstanceRow, caller: string): boolean {

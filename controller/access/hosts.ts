@@ -4,17 +4,13 @@ import { previousKeysLifeMs } from '../../proto/joining.ts'
 import type { World } from '../../proto/world.ts'
 import { agentDisconnected } from '../ecs/submit.ts'
 import { type HostKeyRow, hostKeyContext, type HostRow } from '../state/host-tables.ts'
-import type { InstanceRow } from '../state/tables.ts'
-import type { Reader, Transaction } from '../state/transaction.ts'
+import type { Transaction } from '../state/transaction.ts'
 import type { Vault } from '../state/vault.ts'
 import { addHostEvent, hostEvent } from './host-events.ts'
+import { liveInstancesOf, requireHost, revokedError } from './host-lookup.ts'
 import { judgeJoinToken } from './join-tokens.ts'
 import { newAccessKeyId, newSecretAccessKey } from './key-ids.ts'
 
-/** The name that hosts go by in ARNs: as if each had assumed this role. */
-export const hostRoleName = 'gantry-host'
-/** The host whose key is the file of the first start. */
-export const localHostId = 'local'
 /** Addresses that are remembered of a host. */
 const addressesMax = 10
 
@@ -34,10 +30,6 @@ export interface JoiningHost {
   readonly name: string
   readonly cluster: string | undefined
   readonly sourceAddress: string
-}
-
-export function hostArn(account: string, hostId: string): string {
-  return `arn:aws:sts::${account}:assumed-role/${hostRoleName}/${hostId}`
 }
 
 /** Throws the refusal that the bearer of the token is told. */
@@ -160,27 +152,6 @@ export function forgetHost(tx: Transaction, hostId: string, by: string, now: num
   tx.delete('host', hostId)
   const message = `host ${hostId} (${host.name}) was forgotten by ${by}`
   addHostEvent(tx, hostEvent('HOST_FORGOTTEN', message, factsOf(host)), now, world)
-}
-
-export function liveInstancesOf(reader: Reader, hostId: string): readonly InstanceRow[] {
-  return reader.find('instance', 'byHost', hostId).filter(({ status }) => status !== 'INACTIVE')
-}
-
-/** Throws ResourceNotFoundException. */
-export function requireHost(reader: Reader, hostId: string): HostRow {
-  const host = reader.get('host', hostId)
-  if (host !== undefined) return host
-  throw new ApiError('ResourceNotFoundException', `There is no host ${JSON.stringify(hostId.slice(0, 100))}.`)
-}
-
-/** Said only to whoever holds the host's secret. */
-export function revokedError(host: HostRow): ApiError {
-  return new ApiError(
-    'UnrecognizedClientException',
-    `The security token included in the request is invalid: host ${host.hostId} was revoked at ` +
-      `${isoOf(host.revokedAt ?? 0)}. To use the machine again, join it with a new token (npx gantry join-token on the ` +
-      'controller).',
-  )
 }
 
 function unknownKey(): ApiError {

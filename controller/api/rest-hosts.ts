@@ -2,7 +2,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { HostKeysAnswer } from '../../proto/joining.ts'
 import { ApiError } from '../../proto/errors.ts'
-import { changeHostKeys, forgetHost, localHostId, requireHost, revokeHost } from '../access/hosts.ts'
+import { localHostId, requireHost } from '../access/host-lookup.ts'
+import { changeHostKeys, forgetHost, revokeHost } from '../access/hosts.ts'
 import { page } from '../ecs/paging.ts'
 import type { HostEventRow, HostRow } from '../state/host-tables.ts'
 import {

@@ -5,6 +5,7 @@
  */
 import type { AddressRow } from '../state/subnet-tables.ts'
 import type { InstanceRow } from '../state/tables.ts'
+import { areOfOneHost } from '../access/host-ownership.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import type { Decider } from './decider.ts'
 import { addressKey } from './subnet-addresses.ts'
@@ -39,10 +40,13 @@ export function freeAddress(tx: Transaction, row: AddressRow): void {
 
 /**
  * An agent says that a task has ended which was given up with its host: what it had in quarantine is free. Answers whether
- * there was anything.
+ * there was anything. `by` is the instance that says so, which has to be one of the host that had it; undefined where
+ * that was judged before.
  */
-export function endQuarantineOf(tx: Transaction, taskId: string): boolean {
-  const held = tx.find('address', 'byTask', taskId).filter(({ quarantine }) => quarantine !== undefined)
+export function endQuarantineOf(tx: Transaction, taskId: string, by: string | undefined): boolean {
+  const held = tx
+    .find('address', 'byTask', taskId)
+    .filter((row) => row.quarantine !== undefined && (by === undefined || areOfOneHost(tx, row.instanceId, by)))
   for (const row of held) freeAddress(tx, row)
   return held.length > 0
 }

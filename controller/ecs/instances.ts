@@ -26,7 +26,7 @@ type InstanceField = NonNullable<Input<'DescribeContainerInstances'>['include']>
 
 export const instanceHandlers = {
   RegisterContainerInstance: write<'RegisterContainerInstance'>((tx, input, call, world) => {
-    const row = registerInstance(tx, input, call.now, world)
+    const row = registerInstance(tx, input, call.now, world, call.principal.hostId)
     // An agent that misses one of its attributes in the answer, or finds it changed, ends.
     return { containerInstance: { ...describeInstance(tx, row, ['TAGS']), attributes: row.attributes } }
   }),

@@ -10,6 +10,8 @@ import type { World } from '../../proto/world.ts'
 import { sameRow } from '../state/equal.ts'
 import type { ClusterRow, InstanceRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { requireRegistrationBy } from '../access/host-ownership.ts'
+import { localHostId } from '../access/host-lookup.ts'
 import { requireCluster } from './clusters.ts'
 import {
   checkResources,
@@ -31,18 +33,33 @@ const clientTokenLengthMax = 64
 /**
  * The instance after its registration, ACTIVE if new. A repeat with the same clientToken or the same ARN is the same
  * instance. Throws ClusterNotFoundException, ClientException for an ARN that can't be taken, InvalidParameterException
- * for resources and attributes that break ECS's rules.
+ * for resources and attributes that break ECS's rules, AccessDeniedException for what is another host's. `hostId` is that
+ * of the host whose keys signed; undefined for any other caller.
  */
-export function registerInstance(tx: Transaction, input: Registration, now: number, world: World): InstanceRow {
+export function registerInstance(
+  tx: Transaction,
+  input: Registration,
+  now: number,
+  world: World,
+  hostId?: string | undefined,
+): InstanceRow {
   const cluster = requireCluster(tx, input.cluster)
   const { clientToken } = input
   if (clientToken !== undefined && clientToken.length > clientTokenLengthMax) {
     throw invalidParameter(`clientToken takes at most ${clientTokenLengthMax} characters.`)
   }
   const existing = findRegistered(tx, cluster, input, world)
-  const row = existing === undefined ? newInstance(cluster, input, now, world) : updated(existing, input, world)
+  requireRegistrationBy(tx, hostId, cluster.clusterName, existing)
+  const registered = existing === undefined ? newInstance(cluster, input, now, world) : updated(existing, input, world)
+  const row = hostId === undefined ? registered : withHost(registered, hostId)
   if (existing === undefined || !sameRow(existing, row)) tx.put('instance', row.instanceId, row)
   return row
+}
+
+/** A host that takes an instance over ends what was said of the one before, such as that it was revoked. */
+function withHost(row: InstanceRow, registeredBy: string): InstanceRow {
+  const hostId = registeredBy === localHostId ? undefined : registeredBy
+  return row.hostId === hostId ? row : { ...row, hostId, statusReason: undefined }
 }
 
 function findRegistered(

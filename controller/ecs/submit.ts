@@ -6,6 +6,7 @@ import type { GantryHostReport } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
 import { invalidParameter } from '../../proto/errors.ts'
 import type { VersionInfo } from '../../proto/model/types.ts'
+import { areOfOneHost, OwnershipError } from '../access/host-ownership.ts'
 import { withDiskUse, withEngineSilence } from '../decide/engine-health.ts'
 import { endQuarantineOf } from '../decide/address.ts'
 import { type TaskReport, taskAfterReport } from '../decide/report.ts'
@@ -64,11 +65,11 @@ export function applyTaskStateChange(
   { instanceId, clusterName, change }: TaskStateChange,
   now: number,
 ): void {
-  if (change.status === 'STOPPED' && endQuarantineOf(tx, idOf(change.task))) return
-  const task = taskOf(tx, change.task)
+  if (change.status === 'STOPPED' && endQuarantineOf(tx, idOf(change.task), instanceId)) return
+  const task = taskOf(tx, change.task, instanceId)
   if (task === undefined) return
   if (clusterName !== undefined && task.clusterName !== clusterName) throw unknownTask(change.task)
-  refuseForeign(task, instanceId)
+  refuseForeign(tx, task, instanceId)
   const next = taskAfterReport(task, change, definitionOf(tx, task), now)
   if (next !== task) tx.put('task', task.taskId, next)
 }
@@ -161,13 +162,16 @@ export function acknowledgePayload(
 }
 
 /** Undefined for a task that has stopped long ago and left memory: its agent repeats what it was not heard to say. */
-function taskOf(reader: Reader, arn: string): TaskRow | undefined {
+function taskOf(reader: Reader, arn: string, instanceId: string | undefined): TaskRow | undefined {
   const taskId = idOf(arn)
   const task = reader.get('task', taskId)
-  if (task === undefined && reader.history.task(taskId) === undefined) {
-    throw unknownTask(arn)
-  }
-  return task
+  if (task !== undefined) return task
+  const stopped = reader.history.task(taskId)
+  if (stopped === undefined) throw unknownTask(arn)
+  // What it was before it registered anew is told of to the end; that changes nothing.
+  if (instanceId !== undefined && !areOfOneHost(reader, stopped.instanceId, instanceId))
+    throw foreignTask(stopped, instanceId)
+  return undefined
 }
 
 function unknownTask(arn: string): Error {
@@ -176,10 +180,18 @@ function unknownTask(arn: string): Error {
   )
 }
 
-function refuseForeign(task: TaskRow, instanceId: string | undefined): void {
+function refuseForeign(reader: Reader, task: TaskRow, instanceId: string | undefined): void {
   if (instanceId === undefined || task.instanceId === instanceId) return
-  throw invalidParameter(
+  const foreign = foreignTask(task, instanceId)
+  // Of its host's former instance an agent may speak in good faith, and is not believed either.
+  throw areOfOneHost(reader, task.instanceId, instanceId) ? invalidParameter(foreign.message) : foreign
+}
+
+function foreignTask(task: TaskRow, instanceId: string): OwnershipError {
+  return new OwnershipError(
+    'InvalidParameterException',
     `Task ${task.taskArn} runs on container instance ${task.instanceId}, so ${instanceId} can't report on it.`,
+    task.taskArn,
   )
 }
 

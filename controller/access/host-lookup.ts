@@ -1,0 +1,38 @@
+/** Finding hosts, and what they are called. */
+import { ApiError } from '../../proto/errors.ts'
+import type { HostRow } from '../state/host-tables.ts'
+import type { InstanceRow } from '../state/tables.ts'
+import type { Reader } from '../state/transaction.ts'
+
+/** The name that hosts go by in ARNs: as if each had assumed this role. */
+export const hostRoleName = 'gantry-host'
+/** The host whose key is the file of the first start. */
+export const localHostId = 'local'
+export function hostArn(account: string, hostId: string): string {
+  return `arn:aws:sts::${account}:assumed-role/${hostRoleName}/${hostId}`
+}
+
+export function liveInstancesOf(reader: Reader, hostId: string): readonly InstanceRow[] {
+  return reader.find('instance', 'byHost', hostId).filter(({ status }) => status !== 'INACTIVE')
+}
+
+/** Throws ResourceNotFoundException. */
+export function requireHost(reader: Reader, hostId: string): HostRow {
+  const host = reader.get('host', hostId)
+  if (host !== undefined) return host
+  throw new ApiError('ResourceNotFoundException', `There is no host ${JSON.stringify(hostId.slice(0, 100))}.`)
+}
+
+/** Said only to whoever holds the host's secret. */
+export function revokedError(host: HostRow): ApiError {
+  return new ApiError(
+    'UnrecognizedClientException',
+    `The security token included in the request is invalid: host ${host.hostId} was revoked at ` +
+      `${isoOf(host.revokedAt ?? 0)}. To use the machine again, join it with a new token (npx gantry join-token on the ` +
+      'controller).',
+  )
+}
+
+function isoOf(epochMs: number): string {
+  return new Date(epochMs).toISOString()
+}
