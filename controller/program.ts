@@ -30,7 +30,9 @@ import { HostNotes } from './host-notes.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { joinEndsOf } from './join-ends.ts'
 import { createJoinLimits } from './join-limits.ts'
+import { createEcsRole, needsEcsRole } from './iam/service-linked-roles.ts'
 import { openKeyring } from './keyring.ts'
+import { startLastUsedNotes } from './last-used.ts'
 import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
 import { createMetrics } from './metrics.ts'
@@ -114,10 +116,18 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
+  await createRoleForClusters(turn)
   const metrics = createMetrics()
   const { reader } = turn
+  const lastUsed = startLastUsedNotes({ turn, log })
   const hostNotes = new HostNotes({ turn, log, metrics })
-  const signers = createAuthenticator({ credentials, place: config, reader, vault: keyring })
+  const signers = createAuthenticator({
+    credentials,
+    place: config,
+    reader,
+    vault: keyring,
+    noteUse: lastUsed.note,
+  })
   const hosts = guardHosts({ turn, clock, log, notes: hostNotes, authenticator: signers })
   const access = createAccess(config)
   const logLimits = {
@@ -171,6 +181,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
       await server.close()
       certificates.tls?.certificates.close()
       objectStore.close()
+      lastUsed.close()
       await audit.close()
       await logStore.close()
       await turn.close()
@@ -197,6 +208,12 @@ function everyMs(ms: number, then: () => void): () => void {
 async function createClusterAtFirstStart(turn: Turn): Promise<void> {
   if (turn.status().revision > 0) return
   await turn.submit({ name: 'createDefaultCluster', run: (tx, now, world) => createDefaultCluster(tx, now, world) })
+}
+
+/** A store of a version before roles has clusters and no role for them. */
+async function createRoleForClusters(turn: Turn): Promise<void> {
+  if (!needsEcsRole(turn.reader)) return
+  await turn.submit({ name: 'createServiceLinkedRole', run: (tx, now, world) => createEcsRole(tx, now, world) })
 }
 
 /** A controller that cannot write is alive: starting it again would mend nothing. */

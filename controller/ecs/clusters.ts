@@ -5,6 +5,7 @@ import { clusterArn, clusterNameOf, isArn } from '../../proto/arn.ts'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { Cluster, Input, Output } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import { createEcsRole } from '../iam/service-linked-roles.ts'
 import type { ServiceRow } from '../state/service-tables.ts'
 import type { ClusterRow } from '../state/tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
@@ -104,6 +105,7 @@ function createCluster(
   const row = newCluster(tx, name, input, principalArn, now, world)
   if (existing?.status === 'ACTIVE') return sameCluster(existing, row, input)
   tx.put('cluster', name, row)
+  createEcsRole(tx, now, world)
   return row
 }
 

@@ -22,8 +22,10 @@ interface LinkedService {
   readonly usedBy: (reader: Reader) => readonly string[]
 }
 
+const ecsService = 'ecs.amazonaws.com'
+
 const services: Readonly<Record<string, LinkedService>> = {
-  'ecs.amazonaws.com': {
+  [ecsService]: {
     roleName: 'AWSServiceRoleForECS',
     policy: 'AmazonECSServiceRolePolicy',
     description: 'Policy to enable Amazon ECS to manage your cluster.',
@@ -65,10 +67,18 @@ export const serviceLinkedRoleHandlers = {
   }),
 } satisfies ServiceHandlers<'iam'>
 
-/** ECS's role, at the first start. One that an operator deleted stays deleted. */
+/** Whether there are clusters without ECS's role: it can be deleted only where there are none. */
+export function needsEcsRole(reader: Reader): boolean {
+  const service = services[ecsService]
+  return (
+    service !== undefined && reader.get('role', service.roleName) === undefined && service.usedBy(reader).length > 0
+  )
+}
+
+/** ECS's role, which comes with the first cluster. */
 export function createEcsRole(tx: Transaction, now: number, world: World): void {
-  if (tx.get('role', 'AWSServiceRoleForECS') !== undefined) return
-  createLinkedRole(tx, { AWSServiceName: 'ecs.amazonaws.com' }, now, world)
+  if (!needsEcsRole(tx)) return
+  createLinkedRole(tx, { AWSServiceName: ecsService }, now, world)
 }
 
 /** What the role of this service is called here, or would be in AWS's pattern. */
