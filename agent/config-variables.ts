@@ -70,7 +70,6 @@ export const variables = {
   }),
   caFile: variable({
     name: 'GANTRY_CA_FILE',
-    otherName: 'AWS_CA_BUNDLE',
     meaning:
       'A PEM file with the CA that alone is believed for the controller; empty means the one that was pinned when the ' +
       'host joined, and for a host that has not joined those of the system',

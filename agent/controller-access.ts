@@ -107,7 +107,7 @@ function readCaFile(path: string): string {
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     throw new AccessError(
-      `The CA file ${path} that GANTRY_CA_FILE (or AWS_CA_BUNDLE) names can't be used: ${why}. Copy the controller's ` +
+      `The CA file ${path} that GANTRY_CA_FILE names can't be used: ${why}. Copy the controller's ` +
         'ca.pem there, or remove the setting.',
       { cause: error },
     )

@@ -68,10 +68,10 @@ export function explainTlsError(
   if (code === undefined) return undefined
   if (strangers.has(code)) {
     const { ca } = at.trust.tls()
-    const pinned =
-      ca === undefined ? 'the system trusts' : `this host pinned (${fingerprintsOf(ca.join('\n')).join(', ')})`
+    const trusted =
+      ca === undefined ? 'the system trusts' : `this host trusts (${shortList(fingerprintsOf(ca.join('\n')))})`
     return (
-      `Whoever answers at ${origin} has no certificate of a CA that ${pinned} (${code}). Nothing was sent. Either it is ` +
+      `Whoever answers at ${origin} has no certificate of a CA that ${trusted} (${code}). Nothing was sent. Either it is ` +
       'not your controller, or that was given another CA: compare the fingerprints that it prints. If it was, join this ' +
       'host again: a line from `npx gantry join-token`, with --replace.'
     )
@@ -94,6 +94,13 @@ export function explainTlsError(
     return `Whoever answers at ${origin} does not speak TLS as a controller does (${reason ?? code}). Check the port: 51443.`
   }
   return undefined
+}
+
+/** A bundle may have a hundred and more. */
+function shortList(fingerprints: readonly string[]): string {
+  const shown = fingerprints.slice(0, 2)
+  const more = fingerprints.length - shown.length
+  return more === 0 ? shown.join(', ') : `${shown.join(', ')} and ${more} more`
 }
 
 /** Plain HTTP is for this very host. */

@@ -94,7 +94,7 @@ await tap.test('who is not the controller gets no token', async (t) => {
   await rejects(impostor, /is not the one that --ca names/)
   // Should its chain be believed for once, the token's own connection still is not.
   const sent = sendJoin(impostor.url, authority.certificatePem, { token: impostor.token(), name: 'h1' }, clock.now)
-  await t.rejects(sent, /no certificate of a CA that this host pinned/)
+  await t.rejects(sent, /no certificate of a CA that this host trusts/)
   t.same(impostor.requests, [])
   await rejects(await peerOf(t, { addresses: ['127.0.0.9'] }), /not for 127\.0\.0\.1 .*127\.0\.0\.9.*GANTRY_TLS_NAMES/)
   await rejects(await peerOf(t, { endsInDays: -0.5 }), /is over by this host's clock, which says \d{4}-.*timedatectl/)
@@ -270,8 +270,8 @@ await tap.test('the agent goes by what the host was given, and by settings befor
     /holds no certificate|can't be used/,
   )
   writeFileSync(join(directory, 'other.pem'), stranger.certificatePem)
-  const other = await accessOf(directory, { AWS_CA_BUNDLE: join(directory, 'other.pem') })
-  await t.rejects(openApi(apiOf(other))('DiscoverPollEndpoint', {}), /pinned/)
+  const other = await accessOf(directory, { GANTRY_CA_FILE: join(directory, 'other.pem') })
+  await t.rejects(openApi(apiOf(other))('DiscoverPollEndpoint', {}), /this host trusts/)
 
   const waiting = join(directory, 'fresh')
   mkdirSync(waiting)
@@ -291,7 +291,7 @@ await tap.test('a certificate may change, its CA may not, and nothing makes the 
   t.match(await call(renewed.url), { endpoint: renewed.url }, 'another leaf of the same CA')
   const other = await peerOf(t, { authority: stranger })
   const loud = new RegExp(
-    `no certificate of a CA that this host pinned \\(${authority.fingerprint}\\).*Nothing was sent`,
+    `no certificate of a CA that this host trusts \\(${authority.fingerprint}\\).*Nothing was sent`,
   )
   await t.rejects(call(other.url), loud)
   // oxlint-disable-next-line typescript/no-dynamic-delete
