@@ -6,6 +6,7 @@ import { schedule } from 'node-cron'
 import type { Agents } from './agents.ts'
 import type { Config } from './config.ts'
 import { suspectAfterMs } from './decide/instance-loss.ts'
+import { isResealDue, reseal, type ResealResult, type SealingKeys } from './decide/reseal.ts'
 import { retain, retentionDefaults, type RetentionResult } from './decide/retention.ts'
 import { schedule as runSchedule, type ScheduleResult } from './decide/schedule.ts'
 import type { Log } from './log.ts'
@@ -20,16 +21,19 @@ export function startHousekeeping(services: {
   readonly log: Log
   readonly config: Config
   readonly agents: Pick<Agents, 'readyAt' | 'silences'>
+  readonly keyring: SealingKeys
 }): Housekeeping {
-  const { turn, log, config, agents } = services
+  const { turn, log, config, agents, keyring } = services
   const limits = { ...retentionDefaults, stoppedTaskKeepMs: config.stoppedTaskMemoryMs }
   const input: TurnInput<RetentionResult> = { name: 'retention', run: (tx, now) => retain(tx, limits, now) }
+  let broken = 0
   const retention = schedule(
     '* * * * *',
     async () => {
       try {
         // Each input is bounded; what is due beyond its bound follows at once, between other inputs.
         while ((await turn.submit(input)).hasMore) continue
+        broken = await resealAll(turn, keyring, log, broken)
       } catch (error) {
         log.warn({ err: error }, 'housekeeping could not be committed; the next minute tries again')
       }
@@ -56,4 +60,26 @@ export function startHousekeeping(services: {
       await Promise.all([retention.destroy(), ticks.destroy()])
     },
   }
+}
+
+/**
+ * Nothing to do, and nothing written, unless a newer key was put first into the key file. Resolves with how many texts no
+ * key opens; `told` is how many the log has told of before.
+ */
+async function resealAll(turn: Turn, keyring: SealingKeys, log: Log, told: number): Promise<number> {
+  if (!isResealDue(turn.reader, keyring)) return 0
+  let resealed = 0
+  let result: ResealResult
+  do {
+    result = await turn.submit({ name: 'reseal', run: (tx) => reseal(tx, keyring) })
+    resealed += result.resealed
+  } while (result.hasMore)
+  if (resealed > 0) log.info({ resealed, keyId: keyring.keyId }, 'secrets were sealed anew under the newest key')
+  if (result.broken !== told && result.broken > 0) {
+    log.warn(
+      { broken: result.broken },
+      'sealed texts that no key opens: they were changed or moved in the database, and stay as they are',
+    )
+  }
+  return result.broken
 }
