@@ -38,8 +38,9 @@ export function holdsCondition(condition: Condition, read: KeyReader, isDeny: bo
   if (condition.kind === 'null') return condition.wanted.includes(values.length === 0)
   const { operator, quantifier, isIfExists, tests } = condition
   if (values.length === 0) {
-    if (isIfExists || quantifier === 'all') return true
-    return quantifier === undefined && operator.isNegated
+    // A set operator says by itself what no values are, with IfExists behind it too.
+    if (quantifier !== undefined) return quantifier === 'all'
+    return isIfExists || operator.isNegated
   }
   const holds = (value: string): boolean => {
     let isUnresolved = false
