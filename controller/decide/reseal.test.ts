@@ -98,25 +98,20 @@ await t.test('everything goes under the newest key, some rows at a time', async 
 await t.test('what no key opens stays, and keeps nothing else from being sealed', async (test) => {
   const state = aState()
   fill(state, keysOf('old'))
+  const stranger = state.get('hostKey', 'K2')?.sealedSecret ?? ''
   inTransaction(state, (tx) => {
     const row = tx.get('accessKey', 'K1')
-    if (row !== undefined)
-      tx.put('accessKey', 'K1', { ...row, sealedSecret: `${row.sealedSecret.slice(0, -8)}AAAAAAA=` })
+    if (row !== undefined) tx.put('accessKey', 'K1', { ...row, sealedSecret: stranger })
   })
   const before = state.get('accessKey', 'K1')
   const keys = keysOf('new', 'old')
-  const broken = { ...keys, open: (sealed: string, context: string) => openOr(keys, sealed, context) }
   test.match(
-    inTransaction(state, (tx) => reseal(tx, broken)),
+    inTransaction(state, (tx) => reseal(tx, keys)),
     { broken: 1, resealed: 32, hasMore: false },
   )
   test.same(state.get('accessKey', 'K1'), before)
   test.equal(sealedBy(state, 'old'), 1)
 })
-
-function openOr(keys: SealingKeys, sealed: string, context: string): string {
-  return context === accessKeyContext('K1') ? keys.open(sealed, 'another context') : keys.open(sealed, context)
-}
 
 await t.test('each sealed member of a table is one that is sealed anew', async (test) => {
   const directory = join(import.meta.dirname, '../state')
