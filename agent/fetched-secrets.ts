@@ -199,7 +199,7 @@ async function fetchFile(
   arn: string,
 ): Promise<ReadonlyMap<string, string>> {
   const content = await api.environmentFile(arn, keys.reveal()).catch((error: unknown) => {
-    throw explained(error, `failed to download env file ${arn}`, arn, keys, 'ResourceInitializationError')
+    throw explained(error, `failed to download env file ${arn}`, undefined, keys)
   })
   const read = readEnvironmentFile(content, arn)
   if ('problem' in read) {
@@ -219,21 +219,24 @@ function refusal(why: string): EngineError {
   return new EngineError('refused', `${secretsPrefix}${why}.`)
 }
 
-/** What may pass is told as such: no answer, a controller that can't now, too many calls. */
-function explained(error: unknown, doing: string, what: string, keys: RoleKeys, prefix?: string): unknown {
+/**
+ * What may pass is told as such: no answer, a controller that can't now, too many calls. `secret` is what was asked for;
+ * absent for a file, of which the controller says itself what to do.
+ */
+function explained(error: unknown, doing: string, secret: string | undefined, keys: RoleKeys): unknown {
   if (!(error instanceof ApiCallError)) return error
   const { code, status = 0, message } = error
-  const said = `${prefix === undefined ? secretsPrefix : `${prefix}: `}${doing}: ${message}`
+  const said = `${secret === undefined ? 'ResourceInitializationError: ' : secretsPrefix}${doing}: ${message}`
   if (code === undefined) return new EngineError('unreachable', said, { cause: error })
   const isPassing = status >= 500 || status === 429 || /Throttl|TooManyRequests|ExpiredToken|InternalS/.test(code)
   if (isPassing) return new EngineError('deadline', said, { cause: error })
-  return new EngineError('refused', `${ended(said)}${remedyFor(code, what, keys)}`, { cause: error })
+  return new EngineError('refused', `${ended(said)}${remedyFor(code, secret, keys)}`, { cause: error })
 }
 
-function remedyFor(code: string, what: string, { roleArn }: RoleKeys): string {
+function remedyFor(code: string, secret: string | undefined, { roleArn }: RoleKeys): string {
   if (/AccessDenied/.test(code)) return ` Allow it in a policy of the execution role ${roleArn}.`
-  if (/ResourceNotFound|NoSuchKey|NoSuchBucket/.test(code)) return ` Make ${what}, or correct the task definition.`
-  return ''
+  if (secret === undefined || !code.includes('ResourceNotFound')) return ''
+  return ` Make ${secret}, or correct the task definition.`
 }
 
 function ended(text: string): string {

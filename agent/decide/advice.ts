@@ -83,17 +83,22 @@ const pullAdvice: readonly Advice[] = [
   { words: /no space left on device/i, remedy: "The host's disk is full: free some of it." },
 ]
 
-/** As withStartAdvice, for an image that could not be pulled; `kind` is what the registry's answer was taken for. */
-export function withPullAdvice(message: string, kind: string): string {
+/**
+ * As withStartAdvice, for an image that could not be pulled; `kind` is what the registry's answer was taken for, and
+ * `hasLogin` is true where the task brought a user and a password of its own.
+ */
+export function withPullAdvice(message: string, kind: string, hasLogin: boolean): string {
   const known = pullAdvice.find(({ words }) => words.test(message))?.remedy
   const remedy =
-    known ??
-    (kind === 'notFound'
-      ? 'Check its name and tag.'
-      : kind === 'denied'
-        ? 'Give the agent credentials for the registry (ECS_ENGINE_AUTH_TYPE, ECS_ENGINE_AUTH_DATA), or check the name.'
-        : undefined)
+    known ?? (kind === 'notFound' ? 'Check its name and tag.' : kind === 'denied' ? deniedRemedy(hasLogin) : undefined)
   return remedy === undefined ? message : `${ended(message)} ${remedy}`
+}
+
+function deniedRemedy(hasLogin: boolean): string {
+  return hasLogin
+    ? 'The registry does not take the user and password of repositoryCredentials for it: correct that secret, or the name.'
+    : 'Name repositoryCredentials in the container, or give the agent credentials for the registry ' +
+        '(ECS_ENGINE_AUTH_TYPE, ECS_ENGINE_AUTH_DATA), or check the name.'
 }
 
 function ended(message: string): string {

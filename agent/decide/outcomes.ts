@@ -77,7 +77,7 @@ export function afterStep(facts: TaskFacts, finished: FinishedStep): AfterStep {
 }
 
 const folds: Folds = {
-  pullImage(facts, { container, image }, outcome, { startedAt, now }) {
+  pullImage(facts, { container, image, loginOf }, outcome, { startedAt, now }) {
     const before = factsOf(facts, container)
     const pulled = !outcome.ok || outcome.answer.pulled
     const timed: TaskFacts = pulled
@@ -94,7 +94,7 @@ const folds: Folds = {
     // `unreachable` is the engine's absence, not the registry's.
     const attemptsMax = kind === 'unreachable' ? engineAttemptsMax : pullAttemptsMax
     if (!definite && attempts < attemptsMax) return { facts: withContainer(timed, container, later(before, now)) }
-    const failed = { ...ended(before, pullReason(image, kind, message)), pullFailed: true }
+    const failed = { ...ended(before, pullReason(image, kind, message, loginOf !== undefined)), pullFailed: true }
     return { facts: withContainer(timed, container, failed) }
   },
 
@@ -276,8 +276,8 @@ function afterFailedCall(
   return { facts: withContainer(facts, container, ended(before, reason)), look: container }
 }
 
-function pullReason(image: string, kind: EngineErrorKind, message: string): string {
-  const advised = withPullAdvice(message, kind)
+function pullReason(image: string, kind: EngineErrorKind, message: string, hasLogin: boolean): string {
+  const advised = withPullAdvice(message, kind, hasLogin)
   if (kind === 'deadline') return `DockerTimeoutError: Could not transition to pulled; ${advised}`
   if (kind === 'denied') {
     return `CannotPullContainerError: The registry refused access to the image ${image}: ${advised}`

@@ -156,8 +156,11 @@ export function agentOptions(controller: Controller): AgentOptions {
   return { endpoint: controller.endpoint, credentialsFile: join(controller.dataDir, 'agent-credentials') }
 }
 
-export async function startLab(options: Partial<AgentOptions> = {}): Promise<Lab> {
-  const controller = await startController()
+export async function startLab(
+  options: Partial<AgentOptions> = {},
+  controllerEnvironment: Readonly<Record<string, string>> = {},
+): Promise<Lab> {
+  const controller = await startController({ env: controllerEnvironment })
   try {
     const agent = await startAgent({ ...agentOptions(controller), ...options })
     return new Lab(controller, agent, options.dockerHost ?? engineHost())
