@@ -193,7 +193,9 @@ async function readBody(response: IncomingMessage): Promise<string> {
 function readAnswer(operation: string, answer: Answer, options: ApiOptions): Readonly<Record<string, unknown>> {
   const value = parsed(answer.text)
   if (answer.status === 200 && value !== undefined) return value
-  const type = typeof value?.['__type'] === 'string' ? value['__type'] : `HTTP ${answer.status}`
+  // The first is that of the AWS API, the second of the REST API.
+  const named = value?.['__type'] ?? value?.['code']
+  const type = typeof named === 'string' ? named : `HTTP ${answer.status}`
   const code = type.slice(type.lastIndexOf('#') + 1)
   const message = value?.['message'] ?? value?.['Message']
   const said = typeof message === 'string' ? message : answer.text.slice(0, 300)

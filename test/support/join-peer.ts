@@ -107,7 +107,8 @@ export class JoinPeer {
       }
     } catch (error) {
       if (!(error instanceof ApiError)) throw error
-      return { status: 403, value: { __type: error.code, message: error.message } }
+      const name = url === hostKeysPath ? 'code' : '__type'
+      return { status: 403, value: { [name]: error.code, message: error.message } }
     }
     return { status: 200, value: url === hostKeysPath ? this.#newKeys() : { endpoint: this.url } }
   }
