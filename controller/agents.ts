@@ -15,6 +15,8 @@ import type { Handshake } from './decide/handshake.ts'
 import type { CommandPlan, OpenedSession } from './ecs/handler.ts'
 import { ExecSessions } from './exec-sessions.ts'
 import { admitHandshake, type HandshakeServices } from './handshakes.ts'
+import type { HostGuard } from './host-guard.ts'
+import { InstanceSockets } from './instance-sockets.ts'
 import type { Log } from './log.ts'
 import { LogChannels } from './log-channels.ts'
 import type { LogStore } from './log-store.ts'
@@ -24,6 +26,7 @@ import { Streams } from './streams.ts'
 import { TelemetryChannels } from './telemetry-channels.ts'
 
 export interface AgentsServices extends ControlServices, HandshakeServices {
+  readonly hosts: HostGuard
   readonly metrics: Metrics
   readonly logStore: LogStore
 }
@@ -62,6 +65,7 @@ export function startAgents(services: AgentsServices): Agents {
   const streams = new Streams({ sendToAgent: (id, type, message) => control.send(id, type, message) })
   const sessions = new ExecSessions({ clock: services.clock, log, streams })
   const sockets = new Set<WebSocket>()
+  const instanceSockets = new InstanceSockets(services.turn, log)
   const webSockets = acceptor(frameBytesMax)
   /** Clients of ExecuteCommand, who show their token only once they are connected. */
   const clientSockets = acceptor(streamFrameBytesMax)
@@ -100,6 +104,7 @@ export function startAgents(services: AgentsServices): Agents {
       metrics.count('gantry_requests_total', { operation: 'handshake', code: 'OK' })
       webSockets.handleUpgrade(request, socket, head, (webSocket) => {
         keep(webSocket)
+        instanceSockets.add(handshake.instanceId, webSocket)
         if (handshake.channel === 'streams') {
           streams.dialled(handshake.streamId ?? '', webSocket)
           return

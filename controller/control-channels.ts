@@ -8,6 +8,8 @@ import type { Clock, World } from '../proto/world.ts'
 import type { Access } from './access/check.ts'
 import { AgentInputs } from './agent-inputs.ts'
 import type { Handshake } from './decide/handshake.ts'
+import { OwnershipError } from './access/host-ownership.ts'
+import type { HostGuard } from './host-guard.ts'
 import { type MintCredentials, noCredentialsSent, type SentCredentials } from './decide/session-credentials.ts'
 import {
   closeCodes,
@@ -26,6 +28,7 @@ import type { Change } from './state/transaction.ts'
 import type { Turn } from './turn.ts'
 
 export interface ChannelServices {
+  readonly hosts: Pick<HostGuard, 'refusedOnChannel'>
   readonly turn: Turn
   readonly clock: Clock
   readonly world: World
@@ -248,7 +251,12 @@ export class ControlChannels {
     }
     this.#inputs.submit(input).then(
       () => settle(change === undefined ? undefined : { kind: 'submitted', change }),
-      (error: unknown) => settle(eventOfFailure(error, change)),
+      (error: unknown) => {
+        if (error instanceof OwnershipError) {
+          this.#services.hosts.refusedOnChannel(channel.session.instanceId, 'control', error.foreign)
+        }
+        settle(eventOfFailure(error, change))
+      },
     )
   }
 

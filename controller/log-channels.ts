@@ -11,6 +11,8 @@ import type { Access } from './access/check.ts'
 import type { Handshake } from './decide/handshake.ts'
 import { logStreamProblem } from './decide/log-rights.ts'
 import { closeCodes } from './decide/session.ts'
+import { foreignTaskAmong } from './foreign-tasks.ts'
+import type { HostGuard } from './host-guard.ts'
 import type { Log } from './log.ts'
 import type { LogStore } from './log-store.ts'
 import type { Peer } from './peer.ts'
@@ -18,6 +20,7 @@ import type { OpenedLogStream } from './state/sqlite-logs.ts'
 import type { Turn } from './turn.ts'
 
 export interface LogServices {
+  readonly hosts: Pick<HostGuard, 'refusedOnChannel'>
   readonly turn: Turn
   readonly log: Log
   readonly logStore: LogStore
@@ -87,6 +90,8 @@ export class LogChannels {
     if (!this.#isOfInstance(taskId, open.container, instanceId)) {
       const reason = 'The task is not known here, or is not one of this container instance.'
       peer.send(writeFrame('GantryLogStreamRefusal', { stream: open.stream, reason }))
+      const foreign = foreignTaskAmong(this.#services.turn.reader, instanceId, [open.taskArn])
+      if (foreign !== undefined) this.#services.hosts.refusedOnChannel(instanceId, 'log', foreign)
       return
     }
     const unallowed = this.#unallowed(taskId, open)

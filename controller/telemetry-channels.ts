@@ -8,6 +8,7 @@ import type { ChannelServices } from './control-channels.ts'
 import type { Handshake } from './decide/handshake.ts'
 import { closeCodes } from './decide/session.ts'
 import { answerTelemetry, telemetryHeartbeatMs, telemetrySilenceMaxMs } from './decide/telemetry.ts'
+import { foreignTaskAmong, tasksNamedIn } from './foreign-tasks.ts'
 import type { GantryTelemetryPace } from '../proto/tcs.ts'
 import type { Peer } from './peer.ts'
 import { UsageBoard } from './usage.ts'
@@ -62,6 +63,8 @@ export class TelemetryChannels {
       log.warn({ instance: instanceId, bytes: text.length }, 'ignored a telemetry frame that cannot be read')
       return
     }
+    const foreign = foreignTaskAmong(turn.reader, instanceId, tasksNamedIn(parsed.frame.message))
+    if (foreign !== undefined) this.#services.hosts.refusedOnChannel(instanceId, 'telemetry', foreign)
     this.#usage.take(instanceId, parsed.frame, channel.heardAt)
     const { ack, input } = answerTelemetry(instanceId, parsed.frame)
     if (ack === undefined) log.debug({ instance: instanceId, type: parsed.frame.type }, 'ignored a telemetry message')

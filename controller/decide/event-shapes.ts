@@ -10,6 +10,7 @@ import type { TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { describeTaskOn } from '../ecs/describe-task.ts'
 import { describeInstance } from '../ecs/instances.ts'
+import type { HostEventRow } from '../state/host-tables.ts'
 import type { ServiceEventRow } from '../state/service-tables.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import type { Change, Reader } from '../state/transaction.ts'
@@ -19,6 +20,7 @@ export const detailTypes = [
   'ECS Container Instance State Change',
   'ECS Deployment State Change',
   'ECS Service Action',
+  'Gantry Host Action',
 ] as const
 export type DetailType = (typeof detailTypes)[number]
 
@@ -57,6 +59,8 @@ export function eventsOf(changes: readonly Change[], reader: Reader, now: number
         return (before as ServiceEventRow | undefined)?.id === (row as ServiceEventRow).id
           ? []
           : serviceEvent(row as ServiceEventRow, reader)
+      case 'hostEvent':
+        return hostActionEvent(row as HostEventRow, reader)
       default:
         return []
     }
@@ -75,6 +79,22 @@ export function wholeEvent(source: EventSource, id: string, at: number, world: W
     region: world.region,
     ...source.shape(),
   }
+}
+
+/** Gantry's own: who joined, who was refused. Of a stranger there is no cluster. */
+function hostActionEvent(row: HostEventRow, reader: Reader): readonly EventSource[] {
+  const { name, message, count, hostId, sourceAddress, clusterName = '' } = row
+  const clusterArn = reader.get('cluster', clusterName)?.clusterArn
+  const detail = {
+    eventName: name,
+    reason: message,
+    count,
+    hostId,
+    sourceAddress,
+    clusterArn,
+    createdAt: toInstant(row.at),
+  }
+  return [{ detailType: 'Gantry Host Action', clusterName, shape: () => ({ resources: [], detail }) }]
 }
 
 /** ECS numbers the versions of a task so that each event has its own; what agents are told is no event. */

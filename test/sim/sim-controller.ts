@@ -128,6 +128,10 @@ export class SimController {
       log: logger as unknown as Log,
       mintCredentials: taskCredentials(aVault(), this.#world),
       access: createAccess(this.#world),
+      hosts: {
+        refusedOnChannel: (instanceId: string, channel: string, foreign: string) =>
+          log.violated('an agent speaks for its own tasks', `${instanceId} spoke of ${foreign} on ${channel}`),
+      },
     }
     const channels = { acs: new ControlChannels(services), tcs: new TelemetryChannels(services) }
     this.#server = this.#serve(turn, channels, life, clock.now)
