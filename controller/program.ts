@@ -126,7 +126,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
     place: config,
     reader,
     vault: keyring,
-    noteUse: lastUsed.note,
+    noteUse: (principal, now) => lastUsed.note(principal, now),
   })
   const hosts = guardHosts({ turn, clock, log, notes: hostNotes, authenticator: signers })
   const access = createAccess(config)

@@ -21,6 +21,7 @@ import { unsupported } from './launch-rules.ts'
 import { checkNetworkConfiguration } from './network-configuration.ts'
 import { checkTaskRoles } from './passed-roles.ts'
 import { serviceKeyOf } from './service-lookup.ts'
+import { checkServiceRole } from './service-role.ts'
 import {
   checkCapacity,
   checkDesiredCount,
@@ -158,7 +159,7 @@ function checkMembers(
     )
   }
   refuseWhatIsNotBuilt(input)
-  checkRole(input)
+  checkServiceRole(reader, input, call, world)
   const launchType = checkCapacity(cluster, input, strategy)
   const definition =
     controller === 'EXTERNAL' ? undefined : checkServiceDefinition(reader, input.taskDefinition, launchType)
@@ -206,13 +207,6 @@ function checkController(input: Input<'CreateService'>): 'ECS' | 'EXTERNAL' {
     )
   }
   return controller
-}
-
-function checkRole({ role }: Input<'CreateService'>): void {
-  if (role === undefined || role === '') return
-  throw invalidParameter(
-    'role is only for a service with load balancers, whose targets ECS registers in that role. Leave it out.',
-  )
 }
 
 /** ECS's default is ENABLED, wherever the rest of the service goes with it. */

@@ -10,6 +10,7 @@ import { servicePhases } from '../state/service-phase.ts'
 import type { Reader } from '../state/transaction.ts'
 import { requireCluster } from './clusters.ts'
 import { findService } from './service-lookup.ts'
+import { serviceRoleArn } from './service-role.ts'
 
 const describedMax = 10
 
@@ -121,6 +122,7 @@ export function describeService(reader: Reader, row: ServiceRow, include: readon
   const current = primary === undefined ? undefined : reader.get('serviceDeployment', primary.serviceDeploymentId)
   return {
     ...pick(row, serviceMembers),
+    ...serviceRoleOf(row),
     runningCount: sum(counted.map(({ runningCount }) => runningCount)),
     pendingCount: sum(counted.map(({ pendingCount }) => pendingCount)),
     deployments: shown,
@@ -130,6 +132,11 @@ export function describeService(reader: Reader, row: ServiceRow, include: readon
     ...(shown.length > 0 && { currentServiceRevisions: revisionsOf(reader, deployments, row) }),
     ...(include.includes('TAGS') && { tags: row.tags }),
   }
+}
+
+function serviceRoleOf(row: ServiceRow): Pick<Service, 'roleArn'> {
+  const roleArn = serviceRoleArn(row, { account: row.serviceArn.split(':')[4] ?? '' })
+  return roleArn === undefined ? {} : { roleArn }
 }
 
 /** The newest first: the PRIMARY one, then those that it takes the place of. */
