@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import { ApiError } from '../proto/errors.ts'
 import type { Clock, World } from '../proto/world.ts'
 import type { Access } from './access/check.ts'
+import type { DiallingInstance } from './access/rows/channels.ts'
 import { type Authenticator, requireScope } from './api/auth.ts'
 import { auditedRequestOf, CallTrail } from './api/call-trail.ts'
 import { type RpcRequest, sourceOf } from './api/rpc-request.ts'
@@ -55,7 +56,7 @@ export function admitHandshake(services: HandshakeServices, request: IncomingMes
 
 interface Dialling {
   readonly signed: RpcRequest
-  readonly action: string
+  readonly action: DiallingInstance['action']
   readonly channel: Handshake['channel']
   readonly query: URLSearchParams
   readonly trail: CallTrail
@@ -66,9 +67,12 @@ function admit(services: HandshakeServices, { signed, action, channel, query, tr
   const principal = authenticator.authenticate(signed, clock.now())
   trail.by(principal)
   requireScope(principal, 'ecs', world.region)
-  const resource = query.get('containerInstanceArn') ?? query.get('containerInstance') ?? '*'
-  trail.on([{ action, resource }])
-  access.require(turn.reader, principal, { action, resource }, factsOf(signed, clock.now()))
+  const dialling = {
+    action,
+    cluster: query.get('clusterArn') ?? query.get('cluster') ?? undefined,
+    containerInstance: query.get('containerInstanceArn') ?? query.get('containerInstance') ?? undefined,
+  }
+  trail.on(access.requireChannel(turn.reader, principal, dialling, factsOf(signed, clock.now())))
   const handshake = readHandshake(channel, query, turn.reader)
   const instance = turn.reader.get('instance', handshake.instanceId)
   if (instance !== undefined) services.hosts.requireOwnInstance(principal, instance)

@@ -14,6 +14,7 @@ import { createPolicyCache, type PolicyCache } from './policy-cache.ts'
 import { policiesOf, type PrincipalPolicies } from './principal-policies.ts'
 import type { Principal } from './principal.ts'
 import { keyReader } from './request-keys.ts'
+import { channelRow, type DiallingInstance } from './rows/channels.ts'
 import { rowOf, routeRowOf } from './rows.ts'
 import type { RestInput } from './rows/rest.ts'
 
@@ -43,6 +44,13 @@ export interface Access {
   ): readonly AccessCheck[]
   /** The same for a route of the operators' API. */
   requireRoute(reader: Reader, principal: Principal, asked: AskedRoute, facts: RequestFacts): readonly AccessCheck[]
+  /** The same for a channel that an agent opens. */
+  requireChannel(
+    reader: Reader,
+    principal: Principal,
+    asked: DiallingInstance,
+    facts: RequestFacts,
+  ): readonly AccessCheck[]
   /** Throws AccessDeniedException unless this one thing is allowed. */
   require(reader: Reader, principal: Principal, check: AccessCheck, facts: RequestFacts): void
 }
@@ -94,6 +102,9 @@ export function createAccess(place: Place): Access {
     requireRoute(reader, principal, { route, input }, facts) {
       const checks = routeRowOf(route)?.(input, reader, place, principal) ?? []
       return requireRow(reader, principal, { name: `gantry:${route}`, checks }, facts)
+    },
+    requireChannel(reader, principal, asked, facts) {
+      return requireRow(reader, principal, { name: asked.action, checks: channelRow(asked, reader, place) }, facts)
     },
     require: (reader, principal, check, facts) => requireAll(reader, principal, [check], facts),
   }

@@ -162,7 +162,8 @@ async function runOperation(
   const { reader } = turn
   const call = callOf(services, request, principal)
   const asked = { service: service.name, operation, input }
-  trail.on(access.requireOperation(reader, principal, asked, factsOf(request, call.now)))
+  const facts = factsOf(request, call.now)
+  trail.on(access.requireOperation(reader, principal, asked, facts))
   services.hosts.requireOwn(principal, operation, input)
   if (handler.kind === 'session') {
     const plan = handler.plan(reader, input, call)
@@ -173,7 +174,11 @@ async function runOperation(
       ? handler.handle(reader, input, call, world)
       : await turn.submit({
           name: operation,
-          run: (tx, now, at) => handler.handle(tx, input, { ...call, now }, at),
+          run(tx, now, at) {
+            // Once more where it counts: a right that was withdrawn, or a name that means something else, since then.
+            access.requireOperation(tx, principal, asked, facts)
+            return handler.handle(tx, input, { ...call, now }, at)
+          },
         })
   return service.wire.writeAnswer(operation, output, request)
 }
