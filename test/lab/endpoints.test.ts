@@ -438,10 +438,10 @@ await tap.test('a killed agent is back at the same address, and knows the same i
 })
 
 await tap.test('a second agent of the host waits for it, and has it when the first one ends', async (t) => {
+  const secondDirectory = `${host.machine.disk}/second`
+  await host.join(await lab.controller.invite(), '--directory', secondDirectory, '--name', 'second')
   const second = await host.machine.run([process.execPath, `${repository}/agent/main.ts`], {
-    ECS_BACKEND_HOST: lab.controller.endpoint,
-    ECS_DATADIR: `${host.machine.disk}/second`,
-    AWS_SHARED_CREDENTIALS_FILE: lab.controller.agentCredentialsFile,
+    ECS_DATADIR: secondDirectory,
     DOCKER_HOST: host.engine.host,
     GANTRY_AGENT_CONFIG_FILE: '/dev/null',
     GANTRY_INTROSPECTION_PORT: '0',

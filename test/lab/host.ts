@@ -1,6 +1,7 @@
 /** A host of the lab: a machine with a Docker Engine and a real agent, and what can happen to them. */
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import type { JoinLine } from '../../proto/joining.ts'
 import { eventually } from '../support/lab.ts'
 import { Engine, type LabContainer } from './engine.ts'
 import { controlGroupOf } from './leftovers.ts'
@@ -14,10 +15,6 @@ export interface HostOptions {
   readonly directory: string
   /** From 1. */
   readonly number: number
-  /** The controller's origin. */
-  readonly endpoint: string
-  /** Path of the credentials file that the controller made for agents. */
-  readonly credentialsFile: string
   /** Further variables of the agent. */
   readonly environment?: Readonly<Record<string, string>> | undefined
 }
@@ -107,6 +104,21 @@ export class Host {
     await this.startAgent()
   }
 
+  /** Joins by the real command, with what the controller's line says; gives what the command wrote. */
+  async join(line: JoinLine, ...more: readonly string[]): Promise<string> {
+    const { controllerUrl, caFingerprint = '', token } = line
+    const command = [process.execPath, join(this.#source, 'agent/join/main.ts'), controllerUrl, '--ca', caFingerprint]
+    const program = await this.machine.run([...command, ...more], { ECS_DATADIR: this.agentDirectory }, `${token}\n`)
+    const code = await program.ended
+    if (code !== 0) throw new Error(`${this.name} did not join (exit ${code}):\n${program.output()}`)
+    return program.output()
+  }
+
+  /** Where its agent keeps who it is. */
+  get agentDirectory(): string {
+    return join(this.machine.disk, 'agent')
+  }
+
   /** Starts the agent and waits until it says that it is connected. */
   async startAgent(): Promise<void> {
     const agent = await this.launchAgent()
@@ -128,17 +140,15 @@ export class Host {
 
   /** Starts the agent, ready or not. */
   async launchAgent(): Promise<Program> {
-    const { endpoint, credentialsFile, environment } = this.#options
+    const { environment } = this.#options
     const command = [process.execPath, join(this.#source, 'agent/main.ts')]
     this.#agent = await this.machine.run(command, {
       NODE_COMPILE_CACHE: join(repository, 'node_modules/.cache/gantry-tests'),
-      ECS_BACKEND_HOST: endpoint,
-      ECS_DATADIR: join(this.machine.disk, 'agent'),
+      ECS_DATADIR: this.agentDirectory,
       ECS_LOGLEVEL: 'debug',
       // With what the engine makes: both go with the lab.
       GANTRY_CGROUP_PARENT: `${controlGroupOf(this.machine.disk)}/ecs`,
       ECS_CONTAINER_STOP_TIMEOUT: '1s',
-      AWS_SHARED_CREDENTIALS_FILE: credentialsFile,
       DOCKER_HOST: this.engine.host,
       GANTRY_AGENT_CONFIG_FILE: '/dev/null',
       ...environment,

@@ -179,8 +179,6 @@ export async function startLab(options: LabOptions): Promise<Lab> {
     return new Host({
       directory,
       number,
-      endpoint: controller.endpoint,
-      credentialsFile: controller.agentCredentialsFile,
       environment: options.agentEnvironment,
     })
   })
@@ -192,7 +190,12 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       }),
       controller.powerOn().then(() => ''),
     ])
-    await Promise.all(hosts.map(async (host) => host.startAgent()))
+    await Promise.all(
+      hosts.map(async (host) => {
+        await host.join(await controller.invite())
+        await host.startAgent()
+      }),
+    )
     return new Lab(directory, { controller, hosts, image })
   } catch (error) {
     await Promise.all([controller, ...hosts].map(async (one) => one.powerOff()))

@@ -109,13 +109,20 @@ export class Machine {
     this.#isCut = false
   }
 
-  /** Starts a program here, with this environment and no other. */
-  async run(command: readonly string[], environment: Readonly<Record<string, string>>): Promise<Program> {
+  /** Starts a program here, with this environment and no other; `input` is what it reads from standard input. */
+  async run(
+    command: readonly string[],
+    environment: Readonly<Record<string, string>>,
+    input?: string,
+  ): Promise<Program> {
     const inside = [`--target=${this.#init}`, '--net', '--pid', '--mount', '--uts', '--']
     const entry = spawn('nsenter', [...inside, ...command], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       env: { PATH: systemPath(), ...environment },
     })
+    // A program that ends without reading it is no failure of ours.
+    entry.stdin.on('error', () => undefined)
+    entry.stdin.end(input ?? '')
     let output = ''
     const take = (chunk: Buffer) => (output = (output + chunk.toString()).slice(-outputMax))
     for (const stream of [entry.stdout, entry.stderr]) stream.on('data', take)
