@@ -23,6 +23,7 @@ import { registerRestHosts } from './rest-hosts.ts'
 import { registerRestJoining } from './rest-joining.ts'
 import { registerRestLogs } from './rest-logs.ts'
 import { registerRestPlan } from './rest-plan.ts'
+import { registerRestRoles } from './rest-roles.ts'
 import { registerRestSecretKeys } from './rest-secret-keys.ts'
 import { registerRestServices } from './rest-services.ts'
 import { registerRestSubnets } from './rest-subnets.ts'
@@ -102,6 +103,7 @@ export async function registerRest(app: FastifyInstance, services: ServerService
       registerRestFileSystems(rest, services)
       registerRestEnvironmentFiles(rest, services)
       registerRestAudit(rest, services)
+      registerRestRoles(rest, services)
       registerRestSecretKeys(rest, services)
       registerRestJoining(rest, services)
       registerRestHosts(rest, services)

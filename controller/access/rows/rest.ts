@@ -53,6 +53,15 @@ function findTask(reader: Reader, idOrArn = '') {
   return reader.get('task', taskId) ?? reader.history.task(taskId)
 }
 
+/** On the role itself, under its own ARN. */
+function onRole(action: string): RestRow {
+  return ({ params }, reader, { account }) => {
+    const name = params['role'] ?? ''
+    const resource = reader.get('role', name)?.Arn ?? `arn:aws:iam::${account}:role/${name}`
+    return [{ action: `gantry:${action}`, resource }]
+  }
+}
+
 function onCluster(action: string): RestRow {
   return ({ params }, reader, place) => [
     onResource(reader, `ecs:${action}`, clusterOf(ecsScope(reader, place, params['cluster']))),
@@ -156,6 +165,7 @@ export const restRows: Readonly<Record<string, RestRow>> = {
   'POST /v1/join-tokens': ofGantry('CreateJoinToken'),
   'DELETE /v1/join-tokens/:tokenId': onGantry('DeleteJoinToken', 'join-token', 'tokenId'),
   'GET /v1/audit': ofGantry('LookupAudit'),
+  'POST /v1/roles/:role/revoke-sessions': onRole('RevokeRoleSessions'),
   'GET /v1/secret-keys': ofGantry('ListSecretKeys'),
   'POST /v1/secret-keys/reseal': ofGantry('ResealSecrets'),
 }
