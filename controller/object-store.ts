@@ -6,9 +6,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import type { GetObjectCommandOutput, S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { ApiError } from '../proto/errors.ts'
+import type { Config } from './config.ts'
 import { type AccessKey, CredentialsError, parseSharedCredentials } from './credentials.ts'
 
-export interface ObjectStoreSettings {
+interface ObjectStoreSettings {
   /** Undefined: Amazon's own, which needs a credentials file. */
   readonly endpoint: string | undefined
   readonly region: string
@@ -35,8 +36,16 @@ const attemptsMax = 2
 /** Of different objects at once; tasks of a deployment ask for the same one. */
 const fetchesMax = 64
 
+type StoreConfig = Pick<Config, 's3Endpoint' | 's3Region' | 's3PathStyle' | 's3CredentialsFile' | 'region'>
+
 /** Checks the credentials file where one is set. Throws CredentialsError. */
-export async function openObjectStore(settings: ObjectStoreSettings): Promise<ObjectStore> {
+export async function openObjectStore(config: StoreConfig): Promise<ObjectStore> {
+  const settings: ObjectStoreSettings = {
+    endpoint: config.s3Endpoint,
+    region: config.s3Region ?? config.region,
+    isPathStyle: config.s3PathStyle ?? config.s3Endpoint !== undefined,
+    credentialsFile: config.s3CredentialsFile,
+  }
   if (settings.credentialsFile !== undefined) await readKeyFile(settings.credentialsFile)
   const underway = new Map<string, Promise<Uint8Array>>()
   let client: Promise<S3Client> | undefined

@@ -140,12 +140,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const audit = startAudit({ turn, log, every: everyMs })
   const identity = { authenticator: hosts.authenticator, hosts, access, audit }
   const agents = startAgents({ turn, clock, world, ...identity, log, metrics, logStore, mintCredentials })
-  const objectStore = await openObjectStore({
-    endpoint: config.s3Endpoint,
-    region: config.s3Region ?? config.region,
-    isPathStyle: config.s3PathStyle ?? config.s3Endpoint !== undefined,
-    credentialsFile: config.s3CredentialsFile,
-  })
+  const objectStore = await openObjectStore(config)
   const certificates = await openCertificates(config, clock, log)
   const server = await startServer({
     ...identity,

@@ -90,27 +90,31 @@ export async function registerRest(app: FastifyInstance, services: ServerService
         trailOf(request)?.end('OK')
         countRequest(services, request, 'OK')
       })
-      registerRestClusters(rest, services)
-      registerRestClusterLosses(rest, services)
-      registerRestTasks(rest, services)
-      registerRestLogs(rest, services)
-      registerRestUsage(rest, services)
-      registerRestServices(rest, services)
-      registerRestSubnets(rest, services)
-      registerRestAddresses(rest, services)
-      registerRestPlan(rest, services)
-      registerRestEvents(rest, services)
-      registerRestFileSystems(rest, services)
-      registerRestEnvironmentFiles(rest, services)
-      registerRestAudit(rest, services)
-      registerRestRoles(rest, services)
-      registerRestSecretKeys(rest, services)
-      registerRestJoining(rest, services)
-      registerRestHosts(rest, services)
+      registerRoutes(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())
     },
     { prefix: '/v1' },
   )
+}
+
+function registerRoutes(rest: FastifyInstance, services: ServerServices): void {
+  registerRestClusters(rest, services)
+  registerRestClusterLosses(rest, services)
+  registerRestTasks(rest, services)
+  registerRestLogs(rest, services)
+  registerRestUsage(rest, services)
+  registerRestServices(rest, services)
+  registerRestSubnets(rest, services)
+  registerRestAddresses(rest, services)
+  registerRestPlan(rest, services)
+  registerRestEvents(rest, services)
+  registerRestFileSystems(rest, services)
+  registerRestEnvironmentFiles(rest, services)
+  registerRestAudit(rest, services)
+  registerRestRoles(rest, services)
+  registerRestSecretKeys(rest, services)
+  registerRestJoining(rest, services)
+  registerRestHosts(rest, services)
 }
 
 interface RestCaller {

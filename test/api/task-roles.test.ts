@@ -264,14 +264,6 @@ await t.test('environment files come out of the store for whoever may read them'
 })
 
 await t.test('a store that is not there, not configured or refuses is told in words', async (test) => {
-  const answerWith = async (env: Record<string, string>): Promise<RawAnswer> => {
-    const other = await startController({ env })
-    try {
-      return await getRest(other.endpoint, other.credentials, `/v1/environment-files?arn=${files}/web/a.env`)
-    } finally {
-      await other.stop()
-    }
-  }
   const none = await answerWith({})
   test.equal(none.status, 400)
   test.match(none.json['message'], /No store of environment files is configured\. Set GANTRY_S3_ENDPOINT/)
@@ -296,6 +288,16 @@ await t.test('a store that is not there, not configured or refuses is told in wo
   test.equal(code, 1)
   test.match(output, /GANTRY_S3_CREDENTIALS_FILE\) has mode 0644.*chmod 600/)
 })
+
+/** What a controller with this environment says to a file's name. */
+async function answerWith(env: Record<string, string>): Promise<RawAnswer> {
+  const other = await startController({ env })
+  try {
+    return await getRest(other.endpoint, other.credentials, `/v1/environment-files?arn=${files}/web/a.env`)
+  } finally {
+    await other.stop()
+  }
+}
 
 /** The keys as a signature takes them. */
 function signingKeys(made: PayloadCredentials | undefined): Key & { readonly sessionToken: string } {
