@@ -10,11 +10,17 @@ export interface Child {
 }
 
 /** `file` beside this one. */
-export function startChild(file: string, args: readonly string[] = [], execArgv: readonly string[] = []): Child {
+export function startChild(
+  file: string,
+  args: readonly string[] = [],
+  execArgv: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Child {
   const path = new URL(`./${file}`, import.meta.url).pathname
   const child: ChildProcess = fork(path, [...args], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     execArgv: [...execArgv],
+    env: { ...process.env, ...env },
   })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const next = <T>(): Promise<T> =>

@@ -12,6 +12,8 @@ import type { ClientKey } from './ecs-client.ts'
 export interface ControllerProcess {
   readonly pid: number
   readonly endpoint: string
+  /** Where it listens by TLS, and whom to trust there. */
+  readonly secure: { readonly endpoint: string; readonly authorityFile: string } | undefined
   readonly dataDir: string
   readonly rootKey: ClientKey
   readonly agentKey: ClientKey
@@ -26,10 +28,17 @@ export interface ControllerProcess {
 const mainFile = new URL('../controller/main.ts', import.meta.url).pathname
 const readyTimeoutMs = 180_000
 
+interface ControllerOptions {
+  readonly port?: number | undefined
+  /** Of the TLS listener; absent: there is none. */
+  readonly securePort?: number | undefined
+  readonly flags: readonly string[]
+}
+
 /** `flags` are V8's and Node's own, such as the heap's size. `port` 0 takes any free port. */
 export async function startControllerProcess(
   directory: string,
-  { port = 0, flags }: { readonly port?: number; readonly flags: readonly string[] },
+  { port = 0, securePort, flags }: ControllerOptions,
 ): Promise<ControllerProcess> {
   const dataDir = join(directory, 'data')
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
@@ -38,7 +47,12 @@ export async function startControllerProcess(
   const begun = performance.now()
   const child = spawn(process.execPath, [...flags, mainFile], {
     stdio: ['ignore', output, output],
-    env: { PATH: process.env['PATH'], GANTRY_DATA_DIR: dataDir, GANTRY_LISTEN: `127.0.0.1:${port}` },
+    env: {
+      PATH: process.env['PATH'],
+      GANTRY_DATA_DIR: dataDir,
+      GANTRY_LISTEN: `127.0.0.1:${port}`,
+      GANTRY_TLS_LISTEN: securePort === undefined ? 'off' : `127.0.0.1:${securePort}`,
+    },
   })
   closeSync(output)
   const exited = new Promise<void>((done) => child.once('exit', () => done()))
@@ -49,6 +63,7 @@ export async function startControllerProcess(
   return {
     pid: child.pid ?? 0,
     endpoint,
+    secure: secureIn(logFile),
     dataDir,
     rootKey: keyIn('root-credentials'),
     agentKey: keyIn('agent-credentials'),
@@ -59,6 +74,12 @@ export async function startControllerProcess(
       await exited
     },
   }
+}
+
+function secureIn(logFile: string): ControllerProcess['secure'] {
+  const told = linesOf(logFile).findLast((line) => line.includes('"msg":"ready'))
+  const { tls } = JSON.parse(told ?? '{}') as { tls?: { address: string; authority: string } }
+  return tls === undefined ? undefined : { endpoint: tls.address, authorityFile: tls.authority }
 }
 
 async function untilReady(logFile: string, isGone: () => boolean, told: () => string): Promise<string> {

@@ -1,5 +1,6 @@
 /** Signed ECS calls over kept-alive connections: as little client as there can be, so that the server is measured. */
 import { Agent, request } from 'node:http'
+import { Agent as SecureAgent, request as secureRequest } from 'node:https'
 import { signRequest } from '../proto/sigv4.ts'
 import type { Input, OperationName, Output } from '../proto/model/types.ts'
 
@@ -14,10 +15,13 @@ export interface EcsClient {
   close(): void
 }
 
+/** By TLS where the endpoint says so; whom to trust is the process's own to know (NODE_EXTRA_CA_CERTS). */
 export function ecsClient(endpoint: string, credentials: ClientKey, connectionsMax: number): EcsClient {
   const url = `${endpoint}/`
-  const { hostname, port } = new URL(endpoint)
-  const agent = new Agent({ keepAlive: true, maxSockets: connectionsMax })
+  const { hostname, port, protocol } = new URL(endpoint)
+  const isSecure = protocol === 'https:'
+  const connections = { keepAlive: true, maxSockets: connectionsMax }
+  const agent = isSecure ? new SecureAgent(connections) : new Agent(connections)
   const post = async (operation: string, body: string): Promise<string> => {
     const headers = signRequest({
       method: 'POST',
@@ -33,7 +37,8 @@ export function ecsClient(endpoint: string, credentials: ClientKey, connectionsM
       now: Date.now(),
     })
     return new Promise((resolve, reject) => {
-      const outgoing = request({ agent, hostname, port, method: 'POST', path: '/', headers }, (answer) => {
+      const open = isSecure ? secureRequest : request
+      const outgoing = open({ agent, hostname, port, method: 'POST', path: '/', headers }, (answer) => {
         const chunks: Buffer[] = []
         answer.on('data', (chunk: Buffer) => chunks.push(chunk))
         answer.on('error', reject)

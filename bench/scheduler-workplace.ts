@@ -33,11 +33,12 @@ export interface SchedulerWorkplace {
   close(): Promise<void>
 }
 
-/** Controller and agents, connected. Each host has room for its share of `tasks`, twice over. */
+/** Controller and agents, connected, by TLS where `isSecure`. Each host has room for its share of `tasks`, twice over. */
 export async function openSchedulerWorkplace(
   directory: string,
   sizes: { readonly tasks: number; readonly instances: number },
   { heapMb, profile }: SchedulerOptions,
+  isSecure = false,
 ): Promise<SchedulerWorkplace> {
   const heap = heapMb ?? Math.max(heapMbLeast, Math.ceil((sizes.tasks / 1000) * heapMbPerThousandTasks))
   const flags = [
@@ -45,13 +46,19 @@ export async function openSchedulerWorkplace(
     `--max-semi-space-size=${youngMb}`,
     ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
   ]
-  let controller = await startControllerProcess(directory, { flags })
+  let controller = await startControllerProcess(directory, { flags, securePort: isSecure ? 0 : undefined })
   let ecs = ecsClient(controller.endpoint, controller.rootKey, 16)
-  const swarm = startChild('agent-swarm.ts', [], ['--max-old-space-size=4096', `--max-semi-space-size=${youngMb}`])
+  const { secure } = controller
+  const swarm = startChild(
+    'agent-swarm.ts',
+    [],
+    ['--max-old-space-size=4096', `--max-semi-space-size=${youngMb}`],
+    secure === undefined ? {} : { NODE_EXTRA_CA_CERTS: secure.authorityFile },
+  )
   const ask = (question: SwarmQuestion): Promise<SwarmAnswer> => swarm.ask<SwarmAnswer>(question)
   const share = Math.ceil((2 * sizes.tasks) / sizes.instances) + 1
   const order: SwarmOrder = {
-    endpoint: controller.endpoint,
+    endpoint: secure?.endpoint ?? controller.endpoint,
     key: controller.agentKey,
     agents: sizes.instances,
     cpuUnits: share * cpuUnits,
@@ -72,7 +79,8 @@ export async function openSchedulerWorkplace(
       const port = Number(new URL(controller.endpoint).port)
       await controller.end('SIGKILL')
       ecs.close()
-      controller = await startControllerProcess(directory, { port, flags })
+      const securePort = secure === undefined ? undefined : Number(new URL(secure.endpoint).port)
+      controller = await startControllerProcess(directory, { port, securePort, flags })
       ecs = ecsClient(controller.endpoint, controller.rootKey, 16)
     },
     async close() {

@@ -13,6 +13,7 @@ import { type BenchResult, writeJson, writeTable } from '../bench/result.ts'
 import { benchScheduler } from '../bench/scheduler.ts'
 import { benchStartLatency } from '../bench/start-latency.ts'
 import { benchStore } from '../bench/store.ts'
+import { benchTlsStorm } from '../bench/tls-storm.ts'
 import { ScriptError, keepStandardOutputForResults, runScript, say } from './report.ts'
 
 const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => Promise<BenchResult>>> = {
@@ -23,6 +24,7 @@ const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => 
   memory: benchMemory,
   scheduler: benchScheduler,
   'peer-swarm': benchPeerSwarm,
+  'tls-storm': benchTlsStorm,
 }
 
 const usage =
