@@ -81,10 +81,10 @@ async function measure(
 
 /** Asks again and again, one after the other; the end answers the longest wait in milliseconds. */
 function startProbe(url: string): { end(): Promise<number> } {
-  let isOver = false
+  const over = new AbortController()
   let longest = 0
   const asking = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const begun = performance.now()
       await new Promise<void>((resolve, reject) => {
         get(url, (answer) => answer.resume().once('end', resolve)).once('error', reject)
@@ -95,7 +95,7 @@ function startProbe(url: string): { end(): Promise<number> } {
   })()
   return {
     async end() {
-      isOver = true
+      over.abort()
       await asking
       return longest
     },
