@@ -11,11 +11,16 @@ import tap from 'tap'
 import { callRest } from '../support/controller.ts'
 import { askEngine, inspectRaw } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
+import { allowed, rolesAt } from '../support/roles.ts'
 import { startLab } from './lab.ts'
 
 tap.setTimeout(300_000)
 const lab = await startLab({ network, hosts: 1, agentEnvironment: { ECS_ENABLE_CONTAINER_METADATA: 'true' } })
-tap.teardown(async () => lab.close())
+const roles = rolesAt(lab.controller.endpoint, lab.controller.credentials)
+tap.teardown(async () => {
+  roles.close()
+  await lab.close()
+})
 const host = lab.host(1)
 
 interface Answer {
@@ -82,20 +87,6 @@ function protectionPath({ api }: Running): string {
 }
 
 const repository = resolve(import.meta.dirname, '../..')
-const sdkProgram = `
-  import { createRequire } from 'node:module'
-  const load = createRequire('${repository}/package.json')
-  const { ECSClient } = load('@aws-sdk/client-ecs')
-  const { fromHttp } = load('@aws-sdk/credential-provider-http')
-  const client = new ECSClient({})
-  const failure = async (find) => find().then(() => process.exit(1), ({ name, message }) => name + ': ' + message)
-  console.log(JSON.stringify({
-    region: await client.config.region(),
-    chain: await failure(() => client.config.credentials()),
-    container: await failure(fromHttp({ maxRetries: 0 })),
-  }))
-`
-
 const forever = ['sh', '-c', 'trap "exit 0" TERM; while true; do sleep 0.2; done']
 
 async function start(definition: Parameters<typeof lab.define>[0]): Promise<string> {
@@ -104,9 +95,12 @@ async function start(definition: Parameters<typeof lab.define>[0]): Promise<stri
   return arn
 }
 
+const protects = ['ecs:GetTaskProtection', 'ecs:UpdateTaskProtection']
+const taskRoleArn = await roles.role('worker', [allowed(protects)])
+
 const bridgeTask = await start({
   networkMode: 'bridge',
-  taskRoleArn: 'arn:aws:iam::123456789012:role/worker',
+  taskRoleArn,
   volumes: [{ name: 'data' }],
   containers: [
     {
@@ -222,14 +216,11 @@ await tap.test("stats are Docker's own document", async (t) => {
   t.same(Object.keys(all).toSorted(), [app.dockerId, side.dockerId].toSorted())
 })
 
-await tap.test('keys: a role is told that there are none yet, and nobody else anything', async (t) => {
+await tap.test("keys: all containers of the task are given its role's, and nobody is by another id", async (t) => {
   const path = app.environment['AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'] ?? ''
-  t.match(await ask(app.dockerId, path), {
-    status: 503,
-    body: { code: 'CredentialsUninitialized', HTTPErrorCode: 503, message: /role\/worker/ },
-  })
-  t.match(await ask(app.dockerId, `/v1/credentials?id=${path.split('/').at(-1)}`), { status: 503 })
-  t.match(await ask(side.dockerId, path), { status: 400, body: { code: 'InvalidIdInRequest' } })
+  t.match(await ask(app.dockerId, path), { status: 200, body: { RoleArn: taskRoleArn } })
+  t.match(await ask(app.dockerId, `/v1/credentials?id=${path.split('/').at(-1)}`), { status: 200 })
+  t.match(await ask(side.dockerId, path), { status: 200, body: { RoleArn: taskRoleArn } })
   t.match(await ask(app.dockerId, '/v2/credentials/nobody'), { status: 400, body: { code: 'InvalidIdInRequest' } })
   t.match(await ask(app.dockerId, '/v2/credentials/'), { status: 400, body: { code: 'NoIdInRequest' } })
   t.match(await ask(app.dockerId, '/v1/credentials'), { status: 400, body: { code: 'NoIdInRequest' } })
@@ -300,28 +291,6 @@ async function inSubnet(subnet: object): Promise<Running> {
   return running(arn, 'own')
 }
 
-await tap.test('an AWS SDK finds its region, and says why there are no keys', async (t) => {
-  const arn = await start({
-    networkMode: 'host',
-    taskRoleArn: 'arn:aws:iam::123456789012:role/worker',
-    containers: [{ name: 'sdk', command: forever }],
-  })
-  const { environment } = await running(arn, 'sdk')
-  // The program runs on the host itself, as one in host mode does: no image of the lab has a Node.
-  const program = await host.machine.run([process.execPath, '--input-type=module', '-e', sdkProgram], {
-    AWS_REGION: environment['AWS_REGION'] ?? '',
-    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: environment['AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'] ?? '',
-    AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
-    AWS_CONFIG_FILE: '/dev/null',
-  })
-  t.equal(await program.ended, 0, program.output())
-  t.match(JSON.parse(program.output()), {
-    region: 'us-east-1',
-    chain: /^CredentialsProviderError: Could not load credentials from any providers/,
-    container: /^CredentialsProviderError: .*503/,
-  })
-})
-
 await tap.test("another task's id is refused as if it were nobody's", async (t) => {
   const arn = await start({ networkMode: 'bridge', containers: [{ name: 'other', command: forever }] })
   const other = await running(arn, 'other')
@@ -369,7 +338,7 @@ await tap.test("a task of a service protects itself; another one is told why it 
     status: 200,
     body: { failure: { Reason: 'TASK_NOT_VALID' } },
   })
-  const family = await lab.define({ containers: [{ name: 'worker', command: forever }] })
+  const family = await lab.define({ taskRoleArn, containers: [{ name: 'worker', command: forever }] })
   await lab.client.send(new CreateServiceCommand({ serviceName: 'workers', taskDefinition: family, desiredCount: 1 }))
   const arn = await eventually(async () => {
     const { taskArns } = await lab.client.send(new ListTasksCommand({ serviceName: 'workers' }))
