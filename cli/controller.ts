@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { setDefaultCACertificates } from 'node:tls'
 import { signRequest } from '../proto/sigv4.ts'
 import type { Credentials } from '../proto/sigv4.ts'
 
@@ -13,6 +14,8 @@ export interface Controller {
   /** The parsed JSON of a good answer. Throws CommandError with the controller's own words for any other. */
   call(operation: string, input: object): Promise<unknown>
   get(path: string): Promise<unknown>
+  /** A call of the operators' API. The parsed JSON of a good answer, undefined where it has none. */
+  send(method: 'POST' | 'DELETE', path: string, body?: object): Promise<unknown>
   /** The body of a good answer, as it comes. */
   open(path: string): Promise<ReadableStream<Uint8Array>>
 }
@@ -35,6 +38,7 @@ export function openController(given: Given, env: Environment): Controller {
     (env['AWS_ENDPOINT_URL_ECS'] || env['AWS_ENDPOINT_URL'] || endpointDefault)
   ).replace(/\/+$/, '')
   if (!URL.canParse(endpoint)) throw new CommandError(`${endpoint} is no URL: give one such as ${endpointDefault}.`)
+  trustBundle(env['AWS_CA_BUNDLE'])
   const region = given.region ?? (env['AWS_REGION'] || env['AWS_DEFAULT_REGION'] || regionDefault)
   const credentials = findCredentials(given, env)
   const send = async (method: string, path: string, body?: string, extra: Record<string, string> = {}) => {
@@ -60,11 +64,25 @@ export function openController(given: Given, env: Environment): Controller {
       return answer.json()
     },
     get: async (path) => (await send('GET', path)).json(),
+    async send(method, path, body) {
+      const text = await (await send(method, path, body && JSON.stringify(body))).text()
+      return text === '' ? undefined : JSON.parse(text)
+    },
     async open(path) {
       const { body } = await send('GET', path)
       if (body === null) throw new CommandError('The controller answered without a body.')
       return body
     },
+  }
+}
+
+/** As for the aws CLI: the authorities of this file are trusted, which for the controller's own is its `ca.pem`. */
+function trustBundle(path: string | undefined): void {
+  if (path === undefined || path === '') return
+  try {
+    setDefaultCACertificates([readFileSync(path, 'utf8')])
+  } catch (error) {
+    throw new CommandError(`The authorities of AWS_CA_BUNDLE, ${path}, can't be read: ${causeOf(error)}`)
   }
 }
 

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import tap from 'tap'
 import { readArguments, readSince } from './arguments.ts'
 import { openController } from './controller.ts'
+import { runHosts } from './hosts.ts'
+import { readHostsArguments } from './hosts-arguments.ts'
 import { showLogs } from './logs.ts'
 
 await tap.test('the command line', async (t) => {
@@ -105,4 +107,62 @@ await tap.test('lines are printed plain, with times, as JSON, and as they come',
   t.match(await shown('--timestamps'), /^2026-01-31T12:00:00.000Z eins\n/)
   t.match(await shown('--json'), /^\{"time":"2026-01-31T12:00:00.000Z","text":"eins"\}\n/)
   t.equal(await shown('--follow'), 'zwölf\nnote: over\n')
+})
+
+await tap.test('join-token and hosts: what is asked, and what is called for it', async (t) => {
+  t.match(readHostsArguments(['join-token', '--cluster', 'lab', '--expires=90m', '--address', '10.0.0.7']), {
+    name: 'make-token',
+    cluster: 'lab',
+    expiresInSeconds: 5400,
+    bindAddress: '10.0.0.7',
+  })
+  const cases: readonly [readonly string[], RegExp][] = [
+    [['join-token', 'lab'], /"lab" is one too many/],
+    [['join-token', '--expires', '30s'], /--expires takes 60s to 7d/],
+    [['join-token', '--expires', '8d'], /--expires takes 60s to 7d/],
+    [['join-token', '--list', '--cluster', 'lab'], /stand alone, without --cluster/],
+    [['join-token', '--follow'], /join-token has no option --follow/],
+    [['hosts', 'revoke'], /the host is missing/],
+    [['hosts', 'drop', 'h'], /hosts knows revoke, forget and events/],
+    [['hosts', 'revoke', 'h', 'i'], /"i" is one too many/],
+  ]
+  for (const [given, message] of cases) t.throws(() => readHostsArguments(given), { message })
+
+  const called: unknown[] = []
+  const host = {
+    hostId: 'host-1',
+    name: 'one',
+    cluster: 'lab',
+    status: 'ACTIVE',
+    lastSeenAt: 'now',
+    lastAddress: 'here',
+  }
+  const controller = {
+    endpoint: '',
+    call: async () => ({}),
+    get: async (path: string) => {
+      called.push(path)
+      return path.includes('nextToken') ? { hosts: [{ ...host, name: 'two' }] } : { hosts: [host], nextToken: 'a b' }
+    },
+    send: async (...asked: readonly unknown[]) => {
+      called.push(asked)
+      return host
+    },
+    open: async () => new ReadableStream<Uint8Array>(),
+  }
+  let written = ''
+  const run = (...given: string[]) =>
+    runHosts(readHostsArguments(given), controller, async (text) => {
+      written += text
+    })
+  await run('hosts', '--cluster', 'lab')
+  t.match(written, /^HOST +NAME.*\nhost-1 +one +lab +away.*\nhost-1 +two/)
+  await run('hosts', 'revoke', 'host-1')
+  await run('join-token', '--delete', 't')
+  t.same(called, [
+    '/v1/hosts?cluster=lab',
+    '/v1/hosts?cluster=lab&nextToken=a%20b',
+    ['POST', '/v1/hosts/host-1/revoke'],
+    ['DELETE', '/v1/join-tokens/t'],
+  ])
 })

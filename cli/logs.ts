@@ -12,7 +12,12 @@ interface Event {
 /** Writes and waits until it is taken, so that a slow terminal slows the reading. */
 export type Write = (text: string) => Promise<void>
 
-export async function showLogs(command: Command, controller: Controller, write: Write, note: Write): Promise<void> {
+export async function showLogs(
+  command: Command,
+  controller: Pick<Controller, 'get' | 'open'>,
+  write: Write,
+  note: Write,
+): Promise<void> {
   const { container, tail, since, follow, json, timestamps } = command
   const query = new URLSearchParams({
     ...(container !== undefined && { container }),

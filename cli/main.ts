@@ -3,6 +3,8 @@ import { readArguments, usage, UsageError } from './arguments.ts'
 import type { Command } from './arguments.ts'
 import { CommandError, openController } from './controller.ts'
 import { runCommand } from './exec.ts'
+import { runHosts } from './hosts.ts'
+import { hostsUsage, isHostsCommand, readHostsArguments } from './hosts-arguments.ts'
 import { showLogs } from './logs.ts'
 
 const failed = 1
@@ -19,10 +21,15 @@ async function run(given: readonly string[]): Promise<number> {
   // `gantry logs ... | head` ends the reader, and is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : failed))
   if (given[0] === undefined || given[0] === '--help' || given[0] === 'help') {
-    process.stdout.write(usage)
+    process.stdout.write(`${usage}\n${hostsUsage}`)
     return given[0] === undefined ? wrongUsage : 0
   }
   try {
+    if (isHostsCommand(given[0])) {
+      const asked = readHostsArguments(given)
+      await runHosts(asked, openController(asked, process.env), writerOf(process.stdout))
+      return 0
+    }
     command = readArguments(given)
     const controller = openController(command, process.env)
     if (command.name === 'exec') return await runCommand(command, controller, process)
@@ -31,11 +38,15 @@ async function run(given: readonly string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof UsageError) && !(error instanceof CommandError)) throw error
     process.stderr.write(
-      error instanceof UsageError ? `gantry: ${error.message}\n${usage}` : `gantry: ${error.message}\n`,
+      error instanceof UsageError ? `gantry: ${error.message}\n${usageOf(given[0])}` : `gantry: ${error.message}\n`,
     )
     if (given[0] === 'exec') return notRun
     return error instanceof UsageError ? wrongUsage : failed
   }
+}
+
+function usageOf(name: string | undefined): string {
+  return isHostsCommand(name) ? hostsUsage : usage
 }
 
 function writerOf(stream: NodeJS.WriteStream): (text: string) => Promise<void> {
