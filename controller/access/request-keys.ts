@@ -41,7 +41,8 @@ function isOwnTagKey(name: string, action: string): boolean {
 
 /** `aws:RequestTag/*` and `aws:TagKeys` of the tags that a request brings; none where it brings none. */
 export function requestTagKeys(tags: TagMap | undefined): ConditionKeys {
-  const entries = Object.entries(tags ?? {})
+  // A tag without a key is refused by whoever is to keep it.
+  const entries = Object.entries(tags ?? {}).filter(([key]) => key !== '')
   if (entries.length === 0) return {}
   return {
     ...Object.fromEntries(entries.map(([key, value]) => [`aws:RequestTag/${key}`, value])),
