@@ -36,6 +36,10 @@ export interface Addresses {
   readonly port: number
   /** The controller as this machine reaches it. */
   readonly endpoint: string
+  /** Where other hosts reach it, by TLS; undefined where that is switched off. */
+  readonly tls: { readonly listenHost: string; readonly port: number } | undefined
+  /** The CA that hosts pin: the controller's own, or the operator's. */
+  readonly caFile: (home: Home) => string
   readonly region: string
   readonly introspectionPort: number
 }
@@ -45,12 +49,25 @@ export function readAddresses(): Addresses {
   try {
     const { config } = readConfig(controllerEnvironment())
     const { host, port } = config.listen
-    if (port === 0)
-      throw new ScriptError('GANTRY_LISTEN with port 0 would be a new address at each start: name a port.')
+    for (const [name, address] of Object.entries({
+      GANTRY_LISTEN: config.listen,
+      GANTRY_TLS_LISTEN: config.tlsListen,
+    })) {
+      if (address?.port === 0)
+        throw new ScriptError(`${name} with port 0 would be a new address at each start: name a port.`)
+    }
     const isAny = host === '0.0.0.0' || host === '::'
     const reach = isAny ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host
     const introspectionPort = readPort('GANTRY_INTROSPECTION_PORT', 51678)
-    return { listenHost: host, port, endpoint: `http://${reach}:${port}`, region: config.region, introspectionPort }
+    return {
+      listenHost: host,
+      port,
+      endpoint: `http://${reach}:${port}`,
+      tls: config.tlsListen && { listenHost: config.tlsListen.host, port: config.tlsListen.port },
+      caFile: (home) => config.tlsCaFile ?? join(home.controller, 'tls', 'ca.pem'),
+      region: config.region,
+      introspectionPort,
+    }
   } catch (error) {
     throw error instanceof ConfigError ? new ScriptError(error.message) : error
   }

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { defaultProfile } from '../agent/credentials.ts'
 import { variables } from '../agent/config-variables.ts'
+import { fingerprintsOf } from '../agent/controller-trust.ts'
 import { type CallApi, openApi } from '../agent/ecs-api.ts'
 import { type FoundEngine, ensureEngine, isEngineRunning, socketOf, startEngine } from './engine.ts'
 import { type Addresses, type Home, controllerEnvironment, readAddresses, readHome, repository } from './home.ts'
@@ -74,6 +75,8 @@ function startAgent(home: Home, addresses: Addresses, engine: FoundEngine, onCha
     AWS_SHARED_CREDENTIALS_FILE: join(home.controller, 'agent-credentials'),
     DOCKER_HOST: engine.dockerHost,
     GANTRY_INTROSPECTION_PORT: String(addresses.introspectionPort),
+    // The controller itself refuses plain HTTP beyond loopback unless it is told otherwise.
+    GANTRY_INSECURE_BACKEND: process.env['GANTRY_INSECURE_LISTEN'],
     GANTRY_CGROUP_PARENT: process.env['GANTRY_CGROUP_PARENT'] ?? cgroupParentOf(home),
   }
   const program = {
@@ -142,6 +145,7 @@ function tellOperator(home: Home, addresses: Addresses, engine: FoundEngine, sam
     'Gantry is up.',
     '',
     `  controller   ${endpoint}   (data: ${home.controller})`,
+    ...tlsLines(home, addresses),
     `  engine       Docker ${engine.version.version} at ${engine.dockerHost}`,
     `  logs         ${join(home.log, 'controller.log')}, ${join(home.log, 'agent.log')}`,
     ...(sample === undefined ? [] : ['', 'The sample task answers:', '', `  curl ${sample.url}`]),
@@ -163,11 +167,30 @@ function tellOperator(home: Home, addresses: Addresses, engine: FoundEngine, sam
           `  curl -K ${quote(home.curlConfig)} ${endpoint}/v1/tasks/${taskId}/why`,
         ]),
     '',
+    ...(addresses.tls === undefined
+      ? []
+      : [
+          'Have another host join: this prints one line for it, with a token that is good once.',
+          '',
+          '  npx gantry join-token',
+          '',
+        ]),
     'Ctrl-C stops the controller and the agent; containers go on, and the next npm start takes them up.',
     'npm run stop -- --all removes everything that was made here.',
     '',
   ]
   process.stdout.write(`${lines.join('\n')}\n`)
+}
+
+/** Where other hosts come, and by what they know that it is this controller. */
+function tlsLines(home: Home, { tls, caFile }: Addresses): readonly string[] {
+  if (tls === undefined) return []
+  const { listenHost, port } = tls
+  const [fingerprint = ''] = fingerprintsOf(readFileSync(caFile(home), 'utf8'))
+  return [
+    `  by TLS       port ${port} of ${listenHost === '0.0.0.0' ? 'every address' : listenHost}   (CA: ${caFile(home)})`,
+    `               ${fingerprint}`,
+  ]
 }
 
 function quote(path: string): string {
@@ -192,6 +215,10 @@ async function main(): Promise<number> {
   mkdirSync(home.log, { recursive: true, mode: 0o700 })
   await endOrphans(home)
   await requireFreePort(addresses.listenHost, addresses.port, 'the controller', 'set GANTRY_LISTEN=127.0.0.1:PORT')
+  if (addresses.tls !== undefined) {
+    const { listenHost, port } = addresses.tls
+    await requireFreePort(listenHost, port, 'TLS', 'set GANTRY_TLS_LISTEN=0.0.0.0:PORT, or off')
+  }
   await requireFreePort('127.0.0.1', addresses.introspectionPort, 'the agent', 'set GANTRY_INTROSPECTION_PORT')
   const engine = await ensureEngine(home.engine)
   await makeSampleImage(engine.dockerHost)

@@ -93,7 +93,8 @@ function whatNext(directory: string): readonly string[] {
       ...overruling(),
     ]
   }
-  return ['', 'Next, start the agent here:', '', `  sudo ECS_DATADIR=${directory} npx gantry agent`]
+  const setting = directory === agentDirectory() ? '' : `ECS_DATADIR=${directory} `
+  return ['', 'Next, start the agent here:', '', `  sudo ${setting}npx gantry agent`]
 }
 
 /** Settings come before what was joined; one that was made for another controller would keep the host from this one. */
