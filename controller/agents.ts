@@ -69,10 +69,7 @@ export function startAgents(services: AgentsServices): Agents {
   const webSockets = acceptor(frameBytesMax)
   /** Clients of ExecuteCommand, who show their token only once they are connected. */
   const clientSockets = acceptor(streamFrameBytesMax)
-  const timer = setInterval(() => {
-    control.tick()
-    telemetry.tick()
-  }, tickMs)
+  const stopTicking = everySecond(control, telemetry)
   let closing = false
   gauge(metrics, 'gantry_agent_sockets', 'Open sockets of agents.', () => sockets.size)
   gauge(metrics, 'gantry_exec_sessions', 'Open sessions of ExecuteCommand.', () => sessions.count)
@@ -122,12 +119,19 @@ export function startAgents(services: AgentsServices): Agents {
     telemetry,
     async close() {
       closing = true
-      clearInterval(timer)
+      stopTicking()
       sessions.close()
       const ends = [...sockets].map((webSocket) => endSocket(webSocket))
       await Promise.all(ends)
     },
   }
+}
+
+function everySecond(...channels: readonly { tick(): void }[]): () => void {
+  const timer = setInterval(() => {
+    for (const each of channels) each.tick()
+  }, tickMs)
+  return () => clearInterval(timer)
 }
 
 function gauge(metrics: Metrics, name: string, help: string, read: () => number): void {

@@ -5,13 +5,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Clock, World } from '../proto/world.ts'
-import { createAccess } from './access/check.ts'
 import { startAgents } from './agents.ts'
 import { auditedTurn } from './api/call-trail.ts'
 import { announce, endsOf, openCertificates } from './announce.ts'
-import { createAuthenticator } from './api/auth.ts'
 import { startServer } from './api/server.ts'
-import { startAudit } from './audit.ts'
 import { startChangeFeed } from './change-feed.ts'
 import { type Config, type ListenAddress, readConfig } from './config.ts'
 import { loadCredentials } from './credentials.ts'
@@ -25,16 +22,14 @@ import { taskCredentials } from './decide/task-credentials.ts'
 import { taskDefinitionDecider } from './decide/task-definition.ts'
 import { lockDirectory } from './directory-lock.ts'
 import { createDefaultCluster } from './ecs/clusters.ts'
-import { guardHosts } from './host-guard.ts'
-import { HostNotes } from './host-notes.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { joinEndsOf } from './join-ends.ts'
-import { createJoinLimits } from './join-limits.ts'
 import { createEcsRole, needsEcsRole } from './iam/service-linked-roles.ts'
+import { startIdentity } from './identity.ts'
 import { openKeyring } from './keyring.ts'
-import { startLastUsedNotes } from './last-used.ts'
 import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
+import type { LogLimits } from './state/sqlite-logs.ts'
 import { createMetrics } from './metrics.ts'
 import { openObjectStore } from './object-store.ts'
 import { openSqliteStore } from './state/sqlite.ts'
@@ -103,42 +98,14 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const credentials = await loadCredentials(config.dataDir)
   const keyring = await openKeyring(config.secretKeyFile ?? join(config.dataDir, 'secret-key'), credentialsDirectory)
   const world = createWorld(config)
-  const store = await openStore(config, log)
-  const deciders = [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider]
-  const turn = await startTurn({
-    store,
-    clock,
-    world,
-    log,
-    deciders,
-    keyedDeciders: [instanceTasksDecider, serviceDecider],
-  })
-  turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
+  const turn = await openTurn(config, world, log)
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
   await createRoleForClusters(turn)
   const metrics = createMetrics()
-  const { reader } = turn
-  const lastUsed = startLastUsedNotes({ turn, log })
-  const hostNotes = new HostNotes({ turn, log, metrics })
-  const signers = createAuthenticator({
-    credentials,
-    place: config,
-    reader,
-    vault: keyring,
-    noteUse: (principal, now) => lastUsed.note(principal, now),
-  })
-  const hosts = guardHosts({ turn, clock, log, notes: hostNotes, authenticator: signers })
-  const access = createAccess(config)
-  const logLimits = {
-    bytesMax: config.logStoreBytes,
-    streamBytesMax: Math.ceil(config.logStoreBytes / logStreamsMin),
-    keepMs: config.logRetentionMs,
-  }
-  const logStore = openLogStore(config.dataDir, logLimits, clock, log)
+  const identity = startIdentity({ config, credentials, keyring, turn, clock, log, metrics })
+  const logStore = openLogStore(config.dataDir, logLimitsOf(config), clock, log)
   const mintCredentials = taskCredentials(keyring, world)
-  const audit = startAudit({ turn, log, every: everyMs })
-  const identity = { authenticator: hosts.authenticator, hosts, access, audit }
   const agents = startAgents({ turn, clock, world, ...identity, log, metrics, logStore, mintCredentials })
   const objectStore = await openObjectStore(config)
   const certificates = await openCertificates(config, clock, log)
@@ -153,8 +120,6 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
     advertise: config.advertise,
     listen: config.listen,
     ...certificates,
-    hostNotes,
-    joinLimits: createJoinLimits(),
     joinEnds: () => joinEndsOf(endsOf(server, certificates, config)),
     upgrade: agents.upgrade,
     lastHeardAt: agents.lastHeardAt,
@@ -176,8 +141,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
       await server.close()
       certificates.tls?.certificates.close()
       objectStore.close()
-      lastUsed.close()
-      await audit.close()
+      await identity.close()
       await logStore.close()
       await turn.close()
       lock.release()
@@ -194,9 +158,26 @@ function openStore(config: Config, log: Log): Promise<Store> {
   })
 }
 
-function everyMs(ms: number, then: () => void): () => void {
-  const timer = setInterval(then, ms).unref()
-  return () => clearInterval(timer)
+async function openTurn(config: Config, world: World, log: Log): Promise<Turn> {
+  const store = await openStore(config, log)
+  const turn = await startTurn({
+    store,
+    clock,
+    world,
+    log,
+    deciders: [serviceTaskDecider, taskDecider, instanceDecider, addressDecider, taskDefinitionDecider],
+    keyedDeciders: [instanceTasksDecider, serviceDecider],
+  })
+  turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
+  return turn
+}
+
+function logLimitsOf({ logStoreBytes, logRetentionMs }: Config): Omit<LogLimits, 'path'> {
+  return {
+    bytesMax: logStoreBytes,
+    streamBytesMax: Math.ceil(logStoreBytes / logStreamsMin),
+    keepMs: logRetentionMs,
+  }
 }
 
 /** A cluster that an operator deleted stays deleted, also once it is forgotten: only a store without a turn gets one. */
