@@ -59,6 +59,8 @@ export interface SentCredentials {
 export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0 }
 
 export interface CredentialsView extends LogRightsView {
+  /** After how long keys are replaced, milliseconds. Absent: once half of their life is over. */
+  readonly refreshAfterMs?: number | undefined
   readonly mintCredentials: MintCredentials
 }
 
@@ -102,7 +104,7 @@ export function dueCredentials(
       }
       const message = messageOf(task, role, made.credentials, view.world)
       messages.push(message)
-      known.set(credentialsId, awaited(task, message, last, view.now))
+      known.set(credentialsId, awaited(task, message, last, view))
     }
   }
   return { sent: { known, dueAt: earliest(known) }, messages, failures }
@@ -131,11 +133,11 @@ export function keysFor(task: TaskRow, view: CredentialsView): TaskKeys {
 export function withPayloadsSent(
   before: SentCredentials,
   carried: readonly { readonly credentialsId: string; readonly taskId: string }[],
-  { reader, now }: CredentialsView,
+  view: CredentialsView,
 ): SentCredentials {
   if (carried.length === 0) return before
-  const refreshAt = now + taskSessionMs / 2
-  const known = new Map(before.known.size > knownMax ? stillLive(before.known, reader) : before.known)
+  const refreshAt = refreshAtOf(view)
+  const known = new Map(before.known.size > knownMax ? stillLive(before.known, view.reader) : before.known)
   for (const { credentialsId, taskId } of carried) known.set(credentialsId, { taskId, dueAt: refreshAt, refreshAt })
   return { known, dueAt: Math.min(before.dueAt, refreshAt) }
 }
@@ -177,11 +179,15 @@ function awaited(
   { taskId }: TaskRow,
   { messageId }: IAMRoleCredentialsMessage,
   last: KnownCredentials | undefined,
-  now: number,
+  view: CredentialsView,
 ): KnownCredentials {
   const sent = (last?.unacked?.sent ?? 0) + 1
-  const dueAt = now + Math.min(resendAfterMs * 2 ** (sent - 1), resendAfterMaxMs)
-  return { taskId, dueAt, refreshAt: now + taskSessionMs / 2, unacked: { messageId, sent } }
+  const dueAt = view.now + Math.min(resendAfterMs * 2 ** (sent - 1), resendAfterMaxMs)
+  return { taskId, dueAt, refreshAt: refreshAtOf(view), unacked: { messageId, sent } }
+}
+
+function refreshAtOf({ now, refreshAfterMs = taskSessionMs / 2 }: CredentialsView): number {
+  return now + refreshAfterMs
 }
 
 function earliest(known: ReadonlyMap<string, KnownCredentials>): number {

@@ -33,6 +33,8 @@ export interface Host {
   loseJournal(): void
   /** Tasks that the running agent knows; empty while there is none. */
   knownTaskArns(): readonly string[]
+  /** It holds keys of a task's role under this id. */
+  hasKeys(credentialsId: string): boolean
   /** Tasks that its disk holds. */
   keptTaskArns(): readonly string[]
   /** One sentence for each report that the controller has not acknowledged. */

@@ -34,7 +34,7 @@ import type { Chaos } from './chaos.ts'
 import type { Random } from './random.ts'
 import { restCalls } from './rest-calls.ts'
 import type { ControllerDisk, Life } from './sim-disk.ts'
-import { aCall, aVault } from '../support/builders.ts'
+import { aCall, aRole, aVault } from '../support/builders.ts'
 import type { SimLog } from './sim-log.ts'
 import { type Route, type Server, serverDied } from './sim-network.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
@@ -43,6 +43,9 @@ export const origin = 'http://controller:51700'
 
 /** As in the controller's program. */
 const closeTimeoutMs = 10_000
+
+/** So often that keys of tasks' roles are replaced in the midst of all faults. */
+const keysRefreshedAfterMs = 90_000
 
 /** Short enough that stopped tasks leave memory within one history. */
 const stoppedTaskKeepMs = 240_000
@@ -127,6 +130,7 @@ export class SimController {
       world: this.#world,
       log: logger as unknown as Log,
       mintCredentials: taskCredentials(aVault(), this.#world),
+      refreshAfterMs: keysRefreshedAfterMs,
       access: createAccess(this.#world),
       hosts: {
         refusedOnChannel: (instanceId: string, channel: string, foreign: string) =>
@@ -214,7 +218,10 @@ export class SimController {
   async #createCluster(turn: Turn): Promise<boolean> {
     const input = {
       name: 'createDefaultCluster',
-      run: (tx: Transaction, now: number, world: World) => createDefaultCluster(tx, now, world),
+      run: (tx: Transaction, now: number, world: World) => {
+        createDefaultCluster(tx, now, world)
+        for (const RoleName of ['app', 'executor']) tx.put('role', RoleName, aRole({ RoleName }))
+      },
     }
     return turn.submit(input).then(
       () => true,

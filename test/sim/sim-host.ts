@@ -3,6 +3,7 @@
  * and ports reporter. The agent can be killed at any instant and is started again by whoever keeps it.
  */
 import { instanceAttributes } from '../../agent/attributes.ts'
+import { createRoleCredentials, type RoleCredentials } from '../../agent/role-credentials.ts'
 import { readConfig } from '../../agent/config.ts'
 import type { AgentConfig } from '../../agent/config.ts'
 import { ApiCallError } from '../../agent/ecs-api.ts'
@@ -59,6 +60,9 @@ interface Process extends Life {
   readonly callApi: CallApi
 }
 
+/** What the agent registers of what it serves to containers. */
+const services = [{ name: 'ecs.capability.task-eni' }, { name: 'com.amazonaws.ecs.capability.task-iam-role' }]
+
 export class SimHost implements Host {
   readonly name: string
   readonly mayLoseJournal: boolean
@@ -67,6 +71,7 @@ export class SimHost implements Host {
   clockOffsetMs = 0
   version = '0.1.0'
   #turn: AgentTurn | undefined
+  #roleCredentials: RoleCredentials | undefined
   /** Ports that programs outside of Gantry hold. */
   readonly busyTcp = new Set<number>()
   /** False while the machine is without power. */
@@ -124,6 +129,10 @@ export class SimHost implements Host {
 
   knownTaskArns(): readonly string[] {
     return this.#turn?.tasks().map(({ payload }) => payload.arn) ?? []
+  }
+
+  hasKeys(credentialsId: string): boolean {
+    return this.#roleCredentials?.ids.has(credentialsId) === true
   }
 
   keptTaskArns(): readonly string[] {
@@ -197,6 +206,8 @@ export class SimHost implements Host {
 
   #startTurn(process: Process, journal: ReturnType<HostDisk['open']>, containerInstanceArn: string): AgentTurn {
     const { config } = this.#settings
+    const roleCredentials = createRoleCredentials()
+    this.#roleCredentials = roleCredentials
     const turn = startAgentTurn({
       engine: process.engine,
       journal,
@@ -222,6 +233,7 @@ export class SimHost implements Host {
         startsMax: 8,
       },
       registryAuth: () => undefined,
+      roleCredentials,
       busyPorts: () => this.#listening(),
       send: (type, message) => process.isAlive() && (this.#link?.send(type, message) ?? false),
     })
@@ -241,7 +253,7 @@ export class SimHost implements Host {
     return registerInstance({
       config,
       host,
-      attributes: instanceAttributes(config, host, engineInfo, portRange, [{ name: 'ecs.capability.task-eni' }]),
+      attributes: instanceAttributes(config, host, engineInfo, portRange, services),
       callApi: process.callApi,
       timers: process.timers,
       log: this.#parts.log.logger(this.name) as unknown as Log,

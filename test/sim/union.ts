@@ -52,6 +52,17 @@ const invariants: Readonly<Record<string, UnionInvariant>> = {
         .map(({ taskId }) => `the agent of ${name} does not know task ${taskId}`)
     }),
 
+  agentsHaveKeysOfRoles: ({ reader, hosts }) =>
+    hosts.flatMap((host) =>
+      reader
+        .find('task', 'liveByInstance', idOf(host.containerInstanceArn ?? ''))
+        .flatMap(({ taskId, credentialsId, executionCredentialsId }) =>
+          [credentialsId, executionCredentialsId]
+            .filter((id) => id !== undefined && !host.hasKeys(id))
+            .map((id) => `the agent of ${host.name} has no keys ${id} of task ${taskId}`),
+        ),
+    ),
+
   containersThatRunDoRun: ({ reader, hosts }) =>
     hosts.flatMap(({ name, containerInstanceArn = '', engine }) =>
       reader.find('task', 'liveByInstance', idOf(containerInstanceArn)).flatMap(({ taskArn, taskId, containers }) =>

@@ -1,6 +1,12 @@
 /** One process of the official agent: takes payloads and manifests, runs its tasks, reports, publishes telemetry. */
 import type { Engine } from '../../../agent/engine.ts'
-import { type Frame, type PayloadTask, type TaskIdentifier, writeFrame } from '../../../proto/acs.ts'
+import {
+  type Frame,
+  type PayloadCredentials,
+  type PayloadTask,
+  type TaskIdentifier,
+  writeFrame,
+} from '../../../proto/acs.ts'
 import type { Chaos } from '../chaos.ts'
 import type { Random } from '../random.ts'
 import type { SimLog } from '../sim-log.ts'
@@ -38,6 +44,8 @@ export class OfficialAgent {
   readonly #parts: OfficialAgentParts
   readonly #tasks = new Map<string, OfficialTask>()
   readonly #wakes = new Map<OfficialTask, () => void>()
+  /** Ids of the keys of tasks' roles that this process was sent. */
+  readonly keys = new Set<string>()
   readonly #runner: OfficialRunner
   readonly #reporter: OfficialReporter
   readonly #control: OfficialChannel
@@ -147,12 +155,27 @@ export class OfficialAgent {
       const { disk } = this.#parts
       disk.seqNum = Math.max(disk.seqNum, Number(message['seqNum']))
       this.#acknowledge(message)
+      for (const { roleCredentials, executionRoleCredentials } of tasks) {
+        this.#takeKeys(roleCredentials, messageId)
+        this.#takeKeys(executionRoleCredentials, messageId)
+      }
+    }
+    // Of a task that it doesn't know the real agent takes them neither, and doesn't acknowledge them.
+    if (type === 'IAMRoleCredentialsMessage' && this.#tasks.has(String(message['taskArn']))) {
+      this.#takeKeys(message['roleCredentials'] as PayloadCredentials, messageId)
     }
     if (type === 'TaskManifestMessage') this.#hearManifest(message)
     if (type === 'TaskStopVerificationAck' && messageId === this.#manifestId) {
       this.#manifestId = undefined
       for (const { taskArn } of message['stopTasks'] as readonly TaskIdentifier[]) this.#stop(this.#tasks.get(taskArn))
     }
+  }
+
+  #takeKeys(keys: PayloadCredentials | undefined, messageId: unknown): void {
+    if (keys === undefined) return
+    const { credentialsId, expiration } = keys
+    this.keys.add(credentialsId)
+    this.#control.send(writeFrame('IAMRoleCredentialsAckRequest', { messageId, credentialsId, expiration }))
   }
 
   #acknowledge({ clusterArn, messageId }: Frame['message']): void {

@@ -33,6 +33,8 @@ export interface OfficialProcess extends Life {
   readonly call: (operation: string, input: object) => Promise<Readonly<Record<string, unknown>>>
 }
 
+const services = [{ name: 'com.amazonaws.ecs.capability.task-iam-role' }]
+
 export class OfficialHost implements Host {
   readonly name: string
   readonly engine: SimEngine
@@ -84,6 +86,10 @@ export class OfficialHost implements Host {
 
   knownTaskArns(): readonly string[] {
     return this.#agent === undefined ? [] : [...this.#disk.tasks.keys()]
+  }
+
+  hasKeys(credentialsId: string): boolean {
+    return this.#agent?.keys.has(credentialsId) === true
   }
 
   keptTaskArns(): readonly string[] {
@@ -167,7 +173,9 @@ export class OfficialHost implements Host {
     const { log, random } = this.#parts
     const { config, host } = settingsOf(this.#parts)
     const range = { first: firstDynamicPort, last: firstDynamicPort + dynamicPorts - 1 }
-    const attributes = instanceAttributes(config, host, info, range).filter(({ name }) => !name.startsWith('gantry.'))
+    const attributes = instanceAttributes(config, host, info, range, services).filter(
+      ({ name }) => !name.startsWith('gantry.'),
+    )
     const clientToken = random.uuid()
     for (;;) {
       const known = this.#disk.containerInstanceArn
