@@ -126,11 +126,11 @@ class Guard implements HostGuard {
     const { hostId } = host
     this.#seenAt.set(hostId, now)
     if (usedAt === undefined) {
-      this.#write(accessKeyId, { name: 'hostKeyUsed', run: (tx, at, world) => hostKeyUsed(tx, accessKeyId, at, world) })
+      this.#write(accessKeyId, { name: 'hostKeyUsed', run: (tx, at) => hostKeyUsed(tx, accessKeyId, at) })
     }
     if (host.addresses.includes(from) && now - host.lastSeenAt < seenWriteMs) return
     const key = `${hostId} ${from}`
-    this.#write(key, { name: 'hostSeen', run: (tx, at, world) => hostSeen(tx, hostId, from, at, world) })
+    this.#write(key, { name: 'hostSeen', run: (tx, at) => hostSeen(tx, hostId, from, at) })
   }
 
   #write(key: string, input: TurnInput<void>): void {

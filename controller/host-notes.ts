@@ -39,7 +39,7 @@ export class HostNotes {
     log.warn({ host: hostId, sourceAddress, name, count }, message)
     if (!this.#hasRoom(now)) return
     turn
-      .submit({ name: 'hostEvent', run: (tx, at, world) => addHostEvent(tx, { ...event, count }, at, world) })
+      .submit({ name: 'hostEvent', run: (tx, at) => addHostEvent(tx, { ...event, count }, at) })
       .catch((error: unknown) => log.warn({ err: error }, 'an event of a host could not be written down'))
   }
 

@@ -1,5 +1,4 @@
 /** What happens around hosts, written down for people: who joined, who was refused and why. Never a token or a secret. */
-import type { World } from '../../proto/world.ts'
 import type { HostActionName, HostEventRow } from '../state/host-tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 
@@ -10,12 +9,20 @@ export const hostEventsMax = 1000
 /** So that cutting them down is rare. */
 const slack = 100
 
-export function addHostEvent(tx: Transaction, event: HostEvent, now: number, world: World): void {
-  const eventId = `${String(Math.max(0, Math.trunc(now))).padStart(14, '0')}-${world.hex(8)}`
-  tx.put('hostEvent', eventId, { ...event, eventId, at: now, count: event.count ?? 1 })
+export function addHostEvent(tx: Transaction, event: HostEvent, now: number): void {
   const rows = tx.all('hostEvent')
-  if (rows.length <= hostEventsMax + slack) return
+  const eventId = nextEventId(rows.at(-1)?.eventId, now)
+  tx.put('hostEvent', eventId, { ...event, eventId, at: now, count: event.count ?? 1 })
+  if (rows.length < hostEventsMax + slack) return
   for (const { eventId: old } of rows.slice(0, rows.length - hostEventsMax)) tx.delete('hostEvent', old)
+}
+
+/** Later than the newest one, also where the clock was set back. */
+function nextEventId(newest: string | undefined, now: number): string {
+  const [newestAt = '', newestPlace] = newest?.split('-') ?? []
+  const at = Math.max(Math.trunc(now), Number(newestAt), 0)
+  const place = at === Number(newestAt) ? Number(newestPlace) + 1 : 0
+  return `${String(at).padStart(14, '0')}-${String(place).padStart(6, '0')}`
 }
 
 /** The words of an event, for a person; names are as the state has them. */

@@ -59,7 +59,7 @@ export function joinHost(
   tx.put('joinToken', judged.tokenId, { ...judged, usedAt: now, usedByHostId: hostId, usedFrom: sourceAddress })
   const keys = addKeys(tx, hostId, { now, world, vault })
   const message = `host ${hostId} (${name}) joined cluster ${host.clusterName} from ${sourceAddress}`
-  addHostEvent(tx, hostEvent('HOST_JOINED', message, factsOf(host, sourceAddress)), now, world)
+  addHostEvent(tx, hostEvent('HOST_JOINED', message, factsOf(host, sourceAddress)), now)
   return { host, keys }
 }
 
@@ -86,7 +86,7 @@ export function changeHostKeys(
 }
 
 /** The pair was used for the first time: the one before it is over. */
-export function hostKeyUsed(tx: Transaction, accessKeyId: string, now: number, world: World): void {
+export function hostKeyUsed(tx: Transaction, accessKeyId: string, now: number): void {
   const key = tx.get('hostKey', accessKeyId)
   if (key === undefined || key.usedAt !== undefined) return
   tx.put('hostKey', accessKeyId, { ...key, usedAt: now })
@@ -95,11 +95,11 @@ export function hostKeyUsed(tx: Transaction, accessKeyId: string, now: number, w
   const host = tx.get('host', key.hostId)
   if (others.length === 0 || host === undefined) return
   const message = `host ${host.hostId} (${host.name}) changed its keys; the old ones are over`
-  addHostEvent(tx, hostEvent('KEYS_CHANGED', message, factsOf(host)), now, world)
+  addHostEvent(tx, hostEvent('KEYS_CHANGED', message, factsOf(host)), now)
 }
 
 /** When and from where the host was last seen; a new address is told. */
-export function hostSeen(tx: Transaction, hostId: string, from: string, now: number, world: World): void {
+export function hostSeen(tx: Transaction, hostId: string, from: string, now: number): void {
   const host = tx.get('host', hostId)
   if (host === undefined) return
   const isNew = !host.addresses.includes(from)
@@ -109,11 +109,11 @@ export function hostSeen(tx: Transaction, hostId: string, from: string, now: num
   const message =
     `the keys of host ${hostId} (${host.name}) are used from ${from}, before from ${host.addresses.join(', ')}. If the ` +
     `host has not moved, someone else has its keys: npx gantry hosts revoke ${hostId}`
-  addHostEvent(tx, hostEvent('ADDRESS_CHANGED', message, factsOf(host, from)), now, world)
+  addHostEvent(tx, hostEvent('ADDRESS_CHANGED', message, factsOf(host, from)), now)
 }
 
 /** Ends a host's keys for good; a repeat changes nothing. Throws ResourceNotFoundException. */
-export function revokeHost(tx: Transaction, hostId: string, by: string, now: number, world: World): HostRow {
+export function revokeHost(tx: Transaction, hostId: string, by: string, now: number): HostRow {
   const host = requireHost(tx, hostId)
   if (host.revokedAt !== undefined) return host
   const revoked: HostRow = { ...host, revokedAt: now, revokedBy: by }
@@ -127,12 +127,12 @@ export function revokeHost(tx: Transaction, hostId: string, by: string, now: num
     }
   }
   const message = `host ${hostId} (${host.name}) was revoked by ${by}`
-  addHostEvent(tx, hostEvent('HOST_REVOKED', message, factsOf(host)), now, world)
+  addHostEvent(tx, hostEvent('HOST_REVOKED', message, factsOf(host)), now)
   return revoked
 }
 
 /** Forgets a revoked host whose instance is gone. Throws ResourceNotFoundException and ResourceInUseException. */
-export function forgetHost(tx: Transaction, hostId: string, by: string, now: number, world: World): void {
+export function forgetHost(tx: Transaction, hostId: string, by: string, now: number): void {
   const host = requireHost(tx, hostId)
   if (host.revokedAt === undefined) {
     throw new ApiError(
@@ -151,7 +151,7 @@ export function forgetHost(tx: Transaction, hostId: string, by: string, now: num
   for (const { accessKeyId } of tx.find('hostKey', 'byHost', hostId)) tx.delete('hostKey', accessKeyId)
   tx.delete('host', hostId)
   const message = `host ${hostId} (${host.name}) was forgotten by ${by}`
-  addHostEvent(tx, hostEvent('HOST_FORGOTTEN', message, factsOf(host)), now, world)
+  addHostEvent(tx, hostEvent('HOST_FORGOTTEN', message, factsOf(host)), now)
 }
 
 function unknownKey(): ApiError {

@@ -135,7 +135,7 @@ function registerChanges(rest: FastifyInstance, services: ServerServices): void 
       const { hostId } = request.params
       const run = turn.submit({
         name: 'revokeHost',
-        run: (tx, now, world) => revokeHost(tx, hostId, arn, now, world),
+        run: (tx, now) => revokeHost(tx, hostId, arn, now),
       })
       return showHost(services, await run)
     },
@@ -153,7 +153,7 @@ function registerChanges(rest: FastifyInstance, services: ServerServices): void 
     async (request, reply) => {
       const { arn } = principalOf(request)
       const { hostId } = request.params
-      await turn.submit({ name: 'forgetHost', run: (tx, now, world) => forgetHost(tx, hostId, arn, now, world) })
+      await turn.submit({ name: 'forgetHost', run: (tx, now) => forgetHost(tx, hostId, arn, now) })
       return reply.code(204).send(null)
     },
   )
