@@ -128,11 +128,20 @@ interface Run {
   readonly exit: Exit
 }
 
-async function run({ config: given, withJoined, lock, log, systemd, exit }: Run): Promise<void> {
+interface Begun {
+  readonly base: Base
+  /** What a signal closes, in this order. */
+  readonly ends: (() => unknown)[]
+  /** What a signal waits for before that. */
+  onDrain(drain: () => Promise<void>): void
+}
+
+/** The controller is known, and the engine has answered. */
+async function begin({ config, withJoined, lock, log, systemd, exit }: Run): Promise<Begun> {
   const ends: (() => unknown)[] = [() => lock.release()]
   let drain: (() => Promise<void>) | undefined
   const startDrain = async (): Promise<void> => {
-    systemd.stopping(drain === undefined ? 0 : given.drainTimeoutMs + 30_000)
+    systemd.stopping(drain === undefined ? 0 : config.drainTimeoutMs + 30_000)
     await drain?.()
   }
   endOnSignal(ends, startDrain, log, exit)
@@ -142,7 +151,7 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
     () => `${channel.doing}; ${channel.turn?.tasks().length ?? 0} tasks`,
   )
   const access = await openControllerAccess({
-    config: given,
+    config,
     withJoined,
     timers: realTimers,
     log,
@@ -151,11 +160,23 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
       systemd.ready()
     },
   })
-  const { config } = access
   const base = await prepare(access, log, channel, systemd)
   ends.unshift(() => base.journal.close())
   ends.unshift(() => base.upkeep.close())
   ends.unshift(() => base.services.close())
+  return {
+    base,
+    ends,
+    onDrain(by) {
+      drain = by
+    },
+  }
+}
+
+async function run(options: Run): Promise<void> {
+  const { log, systemd, exit } = options
+  const { base, ends, onDrain } = await begin(options)
+  const { config, channel } = base
 
   // A host that was registered before looks after its tasks at once: the controller may be away.
   let containerInstanceArn = readIdentity(config.dataDirectory)?.containerInstanceArn
@@ -202,7 +223,7 @@ async function run({ config: given, withJoined, lock, log, systemd, exit }: Run)
   }
   ends.unshift(sweepVolumes(base, registered))
   const drainAgain = backInUse(drainOptions(base, registered))
-  if (config.drainOnStop) drain = drainAgain
+  if (config.drainOnStop) onDrain(drainAgain)
   base.services.onceChanged(() => {
     register(base).then(
       (arn) => (arn === registered ? undefined : leaveForGood(registered, log, exit)),
