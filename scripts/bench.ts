@@ -11,6 +11,7 @@ import { benchPeerSwarm } from '../bench/peer-swarm.ts'
 import { type Place, withPlace } from '../bench/place.ts'
 import { type BenchResult, writeJson, writeTable } from '../bench/result.ts'
 import { benchScheduler } from '../bench/scheduler.ts'
+import { benchSecrets } from '../bench/secrets.ts'
 import { benchStartLatency } from '../bench/start-latency.ts'
 import { benchStore } from '../bench/store.ts'
 import { benchTlsStorm } from '../bench/tls-storm.ts'
@@ -25,6 +26,7 @@ const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => 
   scheduler: benchScheduler,
   'peer-swarm': benchPeerSwarm,
   'tls-storm': benchTlsStorm,
+  secrets: benchSecrets,
 }
 
 const usage =
