@@ -3,7 +3,6 @@
  * `config.ts` reads them; `docs/agent-configuration.md` is printed from this table.
  */
 import {
-  durationAtLeast,
   durationBetween,
   oneOf,
   readCgroupParent,
@@ -19,36 +18,11 @@ import {
   readPort,
   readPortRange,
   readPorts,
-  readRate,
   readText,
   readWhole,
 } from './config-values.ts'
-
-export interface Variable<T> {
-  readonly name: string
-  /** A second name, read where the first is not set. */
-  readonly otherName?: string
-  readonly meaning: string
-  /** As one would write it; read by the same reader. */
-  readonly defaultText: string
-  /** What a number means, for example MiB; empty where the form says it. */
-  readonly unit: string
-  readonly read: (text: string) => T
-  /** A bad value ends the agent rather than giving way to the default. */
-  readonly fatal?: boolean
-  /** The value is never shown. */
-  readonly secret?: boolean
-}
-
-function variable<T>(one: Variable<T>): Variable<T> {
-  return one
-}
-
-const duration = (name: string, defaultText: string, minimum: string, meaning: string): Variable<number> =>
-  variable({ name, meaning: `${meaning} (at least ${minimum})`, defaultText, unit: '', read: durationAtLeast(minimum) })
-
-const flag = (name: string, meaning: string): Variable<boolean> =>
-  variable({ name, meaning, defaultText: 'false', unit: '', read: readBoolean })
+import { duration, flag, variable } from './config-variable.ts'
+import { taskVariables } from './config-variables-tasks.ts'
 
 export const variables = {
   cluster: variable({
@@ -388,49 +362,7 @@ export const variables = {
     unit: '',
     read: readNamedValues,
   }),
-  taskEndpointEnabled: variable({
-    name: 'GANTRY_TASK_ENDPOINT',
-    meaning:
-      'Answer containers at 169.254.170.2: metadata, credentials, task protection. One agent of a host can; false for others',
-    defaultText: 'true',
-    unit: '',
-    read: readBoolean,
-  }),
-  taskMetadataRate: variable({
-    name: 'ECS_TASK_METADATA_RPS_LIMIT',
-    meaning: 'Requests a second to the task endpoint, and in a burst, for each container and path',
-    defaultText: '40,60',
-    unit: '',
-    read: readRate,
-  }),
-  taskMetadataAzDisabled: flag('ECS_DISABLE_TASK_METADATA_AZ', 'Leave the availability zone out of task metadata'),
-  containerMetadataEnabled: flag(
-    'ECS_ENABLE_CONTAINER_METADATA',
-    'Give each container a file with its metadata, named by ECS_CONTAINER_METADATA_FILE',
-  ),
-  taskRoleEnabled: variable({
-    name: 'ECS_ENABLE_TASK_IAM_ROLE',
-    meaning: 'Take tasks with a task role',
-    defaultText: 'true',
-    unit: '',
-    read: readBoolean,
-  }),
-  taskRoleNetworkHostEnabled: variable({
-    name: 'ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST',
-    meaning: 'Take tasks with a task role whose network mode is host',
-    defaultText: 'true',
-    unit: '',
-    read: readBoolean,
-  }),
-  taskApiEnabled: variable({
-    name: 'GANTRY_TASK_API',
-    meaning:
-      "Pass calls of the controller's API on for tasks with a role, at the task endpoint, and name it to them in AWS_ENDPOINT_URL",
-    defaultText: 'true',
-    unit: '',
-    read: readBoolean,
-  }),
-  auditLogDisabled: flag('ECS_AUDIT_LOGFILE_DISABLED', "Log no line for each request for a task role's keys"),
+  ...taskVariables,
   introspectionPort: variable({
     name: 'GANTRY_INTROSPECTION_PORT',
     meaning: "The introspection API's port",

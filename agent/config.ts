@@ -5,7 +5,7 @@
  */
 import { readRegistryAuths } from './config-values.ts'
 import { variables } from './config-variables.ts'
-import type { Variable } from './config-variables.ts'
+import type { Variable } from './config-variable.ts'
 import type { RegistryAuth } from './engine.ts'
 
 type Values = { readonly [Key in keyof typeof variables]: ReturnType<(typeof variables)[Key]['read']> }

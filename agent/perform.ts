@@ -26,16 +26,7 @@ export function createExecutors(
   fetched: FetchedSecrets,
 ): Executors {
   return {
-    async pullImage({ image, container, loginOf }) {
-      if (loginOf === undefined) return images.obtain(image)
-      const values = fetched.valuesOf(loginOf, container)
-      return withHidden(values, async () => images.obtain(image, values?.registryLogin))
-    },
-
-    async fetchForContainer(args) {
-      await fetched.fetch(args)
-      return undefined
-    },
+    ...fetchingExecutors(engine, images, fetched),
 
     async createVolume(args) {
       await volumes.create(args)
@@ -60,18 +51,6 @@ export function createExecutors(
     async removeCgroup({ cgroup }) {
       await cgroups.remove(cgroup)
       return undefined
-    },
-
-    async createContainer({ container, dockerName, body, fetched: from }) {
-      if (from === undefined) return createOnce(engine, dockerName, body)
-      const { [labels.taskArn]: taskArn = '' } = body['Labels'] as Readonly<Record<string, string>>
-      const values = fetched.valuesOf(taskArn, container)
-      if (values === undefined) throw new EngineError('conflict', `What container ${container} needs was let go.`)
-      const taken = from.takesLogOptions ? values : { ...values, logOptions: new Map<string, string>() }
-      const whole = withFetchedValues(body, taken, new Set(from.ownNames))
-      const dockerId = await withHidden(values, async () => createOnce(engine, dockerName, whole))
-      fetched.forget(taskArn, container)
-      return dockerId
     },
 
     async prepareNetwork({ network }) {
@@ -103,6 +82,38 @@ export function createExecutors(
     async removeVolume({ dockerName }) {
       await engine.removeVolume(dockerName)
       return undefined
+    },
+  }
+}
+
+/** Those that fetch for a container, or use what was fetched for it. */
+function fetchingExecutors(
+  engine: Engine,
+  images: Images,
+  fetched: FetchedSecrets,
+): Pick<Executors, 'pullImage' | 'fetchForContainer' | 'createContainer'> {
+  return {
+    async pullImage({ image, container, loginOf }) {
+      if (loginOf === undefined) return images.obtain(image)
+      const values = fetched.valuesOf(loginOf, container)
+      return withHidden(values, async () => images.obtain(image, values?.registryLogin))
+    },
+
+    async fetchForContainer(args) {
+      await fetched.fetch(args)
+      return undefined
+    },
+
+    async createContainer({ container, dockerName, body, fetched: from }) {
+      if (from === undefined) return createOnce(engine, dockerName, body)
+      const { [labels.taskArn]: taskArn = '' } = body['Labels'] as Readonly<Record<string, string>>
+      const values = fetched.valuesOf(taskArn, container)
+      if (values === undefined) throw new EngineError('conflict', `What container ${container} needs was let go.`)
+      const taken = from.takesLogOptions ? values : { ...values, logOptions: new Map<string, string>() }
+      const whole = withFetchedValues(body, taken, new Set(from.ownNames))
+      const dockerId = await withHidden(values, async () => createOnce(engine, dockerName, whole))
+      fetched.forget(taskArn, container)
+      return dockerId
     },
   }
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { configFileDefault, configFileVariable } from '../agent/config.ts'
 import { variables } from '../agent/config-variables.ts'
-import type { Variable } from '../agent/config-variables.ts'
+import type { Variable } from '../agent/config-variable.ts'
 
 export const configurationPage = new URL('../docs/agent-configuration.md', import.meta.url)
 

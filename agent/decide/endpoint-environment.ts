@@ -16,8 +16,13 @@ const origin = 'http://169.254.170.2'
 const fileDirectory = '/opt/ecs/metadata'
 export const metadataFileName = 'ecs-container-metadata.json'
 
-/** Programs of a task with a role find the controller's API there, behind the same address as their keys. */
-const apiSettings = ['AWS_ENDPOINT_URL', 'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', 'AWS_ACCESS_KEY_ID', 'AWS_PROFILE']
+/** One that brings an endpoint or keys of its own means another API than the controller's. */
+export const ownApiNames = [
+  'AWS_ENDPOINT_URL',
+  'AWS_IGNORE_CONFIGURED_ENDPOINT_URLS',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_PROFILE',
+]
 
 /** The variables, by name; those that the container's own definition gives are not among them. */
 export function endpointEnvironment(
@@ -42,7 +47,7 @@ export function endpointEnvironment(
   }
 }
 
-/** One that brings keys or an endpoint of its own means another API than the controller's. */
+/** Programs of a task with a role find the controller's API behind the same address as their keys. */
 function roleEnvironment(
   { networkMode }: PayloadTask,
   { environment }: PayloadContainer,
@@ -50,7 +55,7 @@ function roleEnvironment(
   { offersApi }: EndpointSettings,
 ): Readonly<Record<string, string>> {
   if (roles?.task === undefined || networkMode === 'none') return {}
-  const isOwn = apiSettings.some((name) => name in environment)
+  const isOwn = ownApiNames.some((name) => name in environment)
   return {
     AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: `/v2/credentials/${roles.task.credentialsId}`,
     ...(offersApi === true && !isOwn ? { AWS_ENDPOINT_URL: origin } : {}),

@@ -8,6 +8,7 @@
  */
 import type { PayloadSecret } from '../../proto/acs.ts'
 import type { CreateBody } from '../engine.ts'
+import { ownApiNames } from './endpoint-environment.ts'
 
 export interface FetchedValues {
   /** Variables from secrets, by name. */
@@ -18,19 +19,21 @@ export interface FetchedValues {
   readonly registryLogin?: { readonly username: string; readonly password: string } | undefined
 }
 
-/** Told by the agent to whoever says nothing else: an environment file's word stands over it. */
+/** Told by the agent to whoever says nothing else: what was fetched stands over it. */
 const regionNames = ['AWS_REGION', 'AWS_DEFAULT_REGION']
-const agentDefaults = new Set([...regionNames, 'AWS_ENDPOINT_URL'])
+const endpointName = 'AWS_ENDPOINT_URL'
 
 /** `ownNames` are the variables that the container's definition sets. */
 export function withFetchedValues(body: CreateBody, values: FetchedValues, ownNames: ReadonlySet<string>): CreateBody {
   const { environment, fileVariables, logOptions } = values
   const said = new Set([...fileVariables.keys(), ...environment.keys()])
   const saysRegion = regionNames.some((name) => said.has(name))
+  const saysApi = ownApiNames.some((name) => said.has(name))
   const given = environmentOf(body).filter(([name]) => {
     if (environment.has(name)) return false
-    if (ownNames.has(name) || !agentDefaults.has(name)) return true
-    return regionNames.includes(name) ? !saysRegion : !said.has(name)
+    if (ownNames.has(name)) return true
+    if (name === endpointName) return !saysApi
+    return !(saysRegion && regionNames.includes(name))
   })
   const names = new Set(given.map(([name]) => name))
   const all = [

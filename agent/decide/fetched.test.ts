@@ -139,6 +139,10 @@ await tap.test(
       Env: ['OWN=definition', 'ECS_AGENT_URI=u', 'F=file', 'AWS_REGION=eu-west-1', 'S=secret'],
       HostConfig: { LogConfig: { Type: 'syslog', Config: { tag: 'x', 'syslog-address': 'canary' } } },
     })
+    const told = { Env: ['AWS_REGION=us-east-1', 'AWS_ENDPOINT_URL=http://169.254.170.2'] }
+    const own = values({ environment: new Map([['AWS_ACCESS_KEY_ID', 'k']]) })
+    t.same(withFetchedValues(told, own, new Set())['Env'], ['AWS_REGION=us-east-1', 'AWS_ACCESS_KEY_ID=k'])
+    t.same(withFetchedValues(told, values(), new Set()), told)
     const shown = withoutValues('bad option canary, and canary-too', {
       ...fetched,
       registryLogin: { username: 'u', password: 'canary-too' },

@@ -1,0 +1,71 @@
+/** The agent's own files stay out of containers, by whichever way the host's places are mounted. */
+import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import tap from 'tap'
+import type { CreateBody, Engine, ObservedContainer, ObservedVolume } from './engine.ts'
+import { ownPaths, withOwnFilesHidden } from './own-files.ts'
+
+const root = realpathSync(tap.testdir({ data: { metadata: {} }, etc: {}, other: {} }))
+const data = join(root, 'data')
+const keys = join(root, 'etc/keys')
+writeFileSync(keys, 'canary')
+symlinkSync(data, join(root, 'other/link'))
+mkdirSync(join(data, 'metadata/mine'))
+
+const hiding = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
+const deviceOf: Readonly<Record<string, string>> = { devious: root, plain: '', remote: '//server/share' }
+const mounts = [{ name: '', source: root, destination: '/all' }]
+
+/** Answers the host config with which the engine is asked for a container. */
+async function asked(hostConfig: object): Promise<unknown> {
+  let given: CreateBody = {}
+  const engine = {
+    async createContainer(_name: string, body: CreateBody) {
+      given = body
+      return 'id'
+    },
+    async inspectVolume(name: string): Promise<ObservedVolume | undefined> {
+      const device = deviceOf[name]
+      if (device === undefined) return undefined
+      return { name, driver: 'local', options: { type: 'none', o: 'bind', device }, labels: {} }
+    },
+    inspectContainer: async (name: string) =>
+      (name === 'source' ? { details: { mounts } } : undefined) as ObservedContainer | undefined,
+  } as unknown as Engine
+  const hidden = withOwnFilesHidden({ engine, paths: [data, keys], metadataFiles: join(data, 'metadata') })
+  await hidden.createContainer('mine', { Image: 'x', HostConfig: hostConfig })
+  return given['HostConfig']
+}
+
+await tap.test('a mount that holds them gets an empty directory, or an empty file, over their place', async (t) => {
+  t.same(await asked({ Binds: [`${root}:/host:ro`] }), {
+    Binds: [`${root}:/host:ro`, '/dev/null:/host/etc/keys:ro'],
+    Tmpfs: { '/host/data': hiding },
+  })
+  t.match(await asked({ Binds: ['/:/host'] }), { Tmpfs: { [`/host${data}`]: hiding } })
+  t.match(await asked({ Mounts: [{ Type: 'bind', Source: root, Target: '/m' }] }), { Tmpfs: { '/m/data': hiding } })
+  t.match(await asked({ Binds: ['devious:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'a volume that is a directory')
+  t.match(await asked({ VolumesFrom: ['source:ro'] }), { Tmpfs: { '/all/data': hiding } }, 'as another has it')
+  t.match(await asked({ Binds: [`${root}:/host`], Tmpfs: { '/run': '' } }), {
+    Tmpfs: { '/run': '', '/host/data': hiding },
+  })
+})
+
+await tap.test('one of them is refused, by any name; everything else is left as it is', async (t) => {
+  for (const path of [
+    data,
+    `${data}/`,
+    join(data, 'metadata'),
+    `${root}/etc/../data`,
+    join(root, 'other/link'),
+    keys,
+  ]) {
+    await t.rejects(asked({ Binds: [`${path}:/x`] }), { message: /one of the agent's own places/ }, path)
+  }
+  for (const bind of ['plain:/v', 'remote:/v', 'unknown:/v', `${root}/other:/x`, `${data}/metadata/mine:/m:ro`]) {
+    t.same(await asked({ Binds: [bind] }), { Binds: [bind] }, bind)
+  }
+  t.same(await asked({}), {})
+  t.match(ownPaths(data, keys), [data, join(root, 'etc')])
+  t.match(ownPaths(data, '/keys-that-are-not-there'), [data])
+})
