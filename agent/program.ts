@@ -3,7 +3,7 @@
  *
  * Exit codes, as the official agent's: 0 told to end, 1 start me again, 5 do not (a person has to look).
  */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { hostKeysPath } from '../proto/joining.ts'
@@ -58,6 +58,7 @@ import { startVolumeSweep } from './volume-sweep.ts'
 import { volumeDefaults } from './volumes.ts'
 import { startUpkeep } from './upkeep.ts'
 import type { Upkeep } from './upkeep.ts'
+import { worldOf } from './world-of.ts'
 
 const exitRetry = 1
 const exitForGood = 5
@@ -133,7 +134,7 @@ interface Begun {
   /** What a signal closes, in this order. */
   readonly ends: (() => unknown)[]
   /** What a signal waits for before that. */
-  onDrain(drain: () => Promise<void>): void
+  onDrain(this: void, drain: () => Promise<void>): void
 }
 
 /** The controller is known, and the engine has answered. */
@@ -417,21 +418,6 @@ async function answeringEngine(engine: Engine, config: AgentConfig, log: Log, on
       onWait()
       await new Promise((resolve) => setTimeout(resolve, waitMs))
     }
-  }
-}
-
-/** Region and account are the controller's own, and stand in the ARN that it gave. */
-function worldOf(containerInstanceArn: string) {
-  const [, , , region = '', account = ''] = containerInstanceArn.split(':')
-  return {
-    region,
-    account,
-    random: Math.random,
-    hex: (digits: number) =>
-      randomBytes(Math.ceil(digits / 2))
-        .toString('hex')
-        .slice(0, digits),
-    uuid: (): string => randomUUID(),
   }
 }
 
