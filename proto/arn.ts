@@ -11,6 +11,12 @@ export interface Place {
   readonly account: string
 }
 
+/** Of an ARN of this controller's: the region and the account that stand in it. */
+export function placeIn(arn: string): Place {
+  const [, , , region = '', account = ''] = arn.split(':')
+  return { region, account }
+}
+
 export function clusterArn(place: Place, clusterName: string): string {
   return ecsArn(place, `cluster/${clusterName}`)
 }

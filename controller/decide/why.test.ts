@@ -1,5 +1,5 @@
 import t from 'tap'
-import { aContainer, aState, aTask, anInstance, testNow } from '../../test/support/builders.ts'
+import { aContainer, aRole, aState, aTask, aTaskDefinition, anInstance, testNow } from '../../test/support/builders.ts'
 import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import { ageText } from './age.ts'
 import { meaningOfExitCode } from './exit-code.ts'
@@ -183,6 +183,45 @@ await t.test('a task that stopped says why, with exit codes in words and the end
 
   const failed = why({ ...ended, containers: [aContainer({ lastStatus: 'STOPPED', exitCode: 3 })] })
   test.match(failed.next[0], /docker logs/)
+})
+
+await t.test('the roles of a task, and what is fetched with them, in names alone', async (test) => {
+  const [container] = aTaskDefinition().containerDefinitions
+  const definition = aTaskDefinition({
+    taskRoleArn: 'app',
+    executionRoleArn: 'arn:aws:iam::123456789012:role/team/executor',
+    containerDefinitions: [
+      {
+        ...container,
+        secrets: [
+          { name: 'PASSWORD', valueFrom: 'arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf:password::' },
+          { name: 'TOKEN', valueFrom: '/web/token' },
+        ],
+        environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web.env' }],
+        repositoryCredentials: { credentialsParameter: 'registry' },
+      },
+    ],
+  })
+  const explain = (task: Partial<TaskRow>): Why => {
+    const row = aTask({ instanceId: '1', ...task })
+    const instance = [anInstance({ instanceId: '1' })]
+    const state = aState({ instance, task: [row], taskDefinition: [definition], role: [aRole({ RoleName: 'app' })] })
+    return explainTask(state, row, testNow)
+  }
+  const { facts } = explain({ lastStatus: 'RUNNING' })
+  test.ok(facts.includes('Its containers have the rights of role app.'))
+  test.ok(
+    facts.includes(
+      'By the rights of its execution role executor these are fetched: the login of the registry of app, variable ' +
+        'PASSWORD of app (Secrets Manager), variable TOKEN of app (Parameter Store), environment file arn:aws:s3:::vars/web.env.',
+    ),
+    facts.join('\n'),
+  )
+  test.match(facts.join('\n'), /Its keys of executor are not replaced any more: ECS was unable to assume the role/)
+  const denied = 'ResourceInitializationError: unable to pull secrets: AccessDeniedException: User: x is not authorized'
+  test.match(explain({ lastStatus: 'STOPPED', desiredStatus: 'STOPPED', stoppedReason: denied }).next[0], /\/v1\/audit/)
+  const gone = "ECS was unable to assume the role 'app' that was provided for this task."
+  test.match(explain({ lastStatus: 'STOPPED', stoppedReason: gone }).next[0], /trust policy allow ecs-tasks/)
 })
 
 await t.test('exit codes and ages in words', async (test) => {

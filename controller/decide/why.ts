@@ -8,6 +8,7 @@ import type { Reader } from '../state/transaction.ts'
 import { type EndedHow, isNeverStarted, meaningOfExitCode } from './exit-code.ts'
 import { ageText } from './age.ts'
 import { networkFacts } from './why-network.ts'
+import { roleFacts, roleRemedies } from './why-roles.ts'
 import { engineSilentSince, isEngineSilent } from './engine-health.ts'
 
 export interface Why {
@@ -54,7 +55,7 @@ export function explainTask(reader: Reader, row: TaskRow, now: number): Why {
   return {
     taskArn: row.taskArn,
     ...story,
-    facts: [...story.facts, ...networkFacts(reader, row, now), ...placementFacts(row)],
+    facts: [...story.facts, ...roleFacts(reader, row, now), ...networkFacts(reader, row, now), ...placementFacts(row)],
     placement: row.placement,
     containers: row.containers.map((container) => explainContainer(row, container)),
     ages: {
@@ -282,7 +283,7 @@ function culpritOf(row: TaskRow): TaskContainer | undefined {
 function nextAfter(row: TaskRow): readonly string[] {
   if (row.stopCode === 'UserInitiated') return []
   const texts = [row.stoppedReason ?? '', ...row.containers.map((container) => container.reason ?? '')].join('\n')
-  const next: string[] = []
+  const next: string[] = [...roleRemedies(row)]
   if (texts.includes('CannotPull')) {
     next.push('Check the name and tag of the image, and that the host reaches its registry and may pull from it.')
   }
