@@ -4,10 +4,11 @@
  */
 import { ApiError } from '../../proto/errors.ts'
 import { writeOf } from '../ecs/handler.ts'
-import { secretVersionKey, type SecretRow } from '../state/secretsmanager-tables.ts'
+import type { SecretRow } from '../state/secretsmanager-tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { findSecret, newSecretArn, requireSecret } from './secret-lookup.ts'
 import { checkSecretId } from './secret-rules.ts'
+import { dropVersion } from './secret-versions.ts'
 
 const dayMs = 86_400_000
 const windowDays = { min: 7, max: 30 } as const
@@ -66,9 +67,7 @@ export function forgetDeletedSecrets(tx: Transaction, now: number, rowsMax: numb
 }
 
 function forgetSecret(tx: Transaction, { ARN, Name }: SecretRow): void {
-  for (const { VersionId } of tx.find('secretVersion', 'bySecret', ARN)) {
-    tx.delete('secretVersion', secretVersionKey(ARN, VersionId))
-  }
+  for (const version of tx.find('secretVersion', 'bySecret', ARN)) dropVersion(tx, version)
   tx.delete('secret', Name)
 }
 

@@ -16,6 +16,7 @@ import {
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { SealedTextError, type Vault } from '../state/vault.ts'
 import { constraintError } from '../ssm/constraints.ts'
+import { countValue } from '../ssm/value-room.ts'
 import type { SecretContent } from './secret-rules.ts'
 
 export const currentStage = 'AWSCURRENT'
@@ -57,6 +58,7 @@ export function addVersion(
     ordinal: secret.versionsMade + 1,
     sealedValue: call.vault.seal(content.text, secretContext(place)),
   }
+  countValue(tx, 'secretsmanager', version.sealedValue.length)
   putVersion(tx, version)
   for (const stage of stages) moveStage(tx, secret.ARN, stage, versionId)
   checkStages(versionsOf(tx, secret.ARN))
@@ -146,9 +148,12 @@ function dropStage(tx: Transaction, version: SecretVersionRow, stage: string): v
 function dropOldest(tx: Transaction, secretArn: string): void {
   const versions = versionsOf(tx, secretArn)
   const deprecated = versions.filter(({ VersionStages }) => VersionStages.length === 0)
-  for (const { VersionId } of deprecated.slice(0, Math.max(0, versions.length - versionsMax))) {
-    tx.delete('secretVersion', secretVersionKey(secretArn, VersionId))
-  }
+  for (const version of deprecated.slice(0, Math.max(0, versions.length - versionsMax))) dropVersion(tx, version)
+}
+
+export function dropVersion(tx: Transaction, { secretArn, VersionId, sealedValue }: SecretVersionRow): void {
+  countValue(tx, 'secretsmanager', -sealedValue.length)
+  tx.delete('secretVersion', secretVersionKey(secretArn, VersionId))
 }
 
 function putVersion(tx: Transaction, version: SecretVersionRow): void {

@@ -224,6 +224,10 @@ await t.test('a hundred versions are kept, the deprecated ones go first', async 
     })
   }
   test.equal(state.count('secretVersion', 'bySecret', arn), 100)
+  const characters = state
+    .find('secretVersion', 'bySecret', arn)
+    .reduce((sum, each) => sum + each.sealedValue.length, 0)
+  test.equal(state.get('valueStore', 'secretsmanager')?.characters, characters, 'what is kept is what is counted')
   test.ok(state.get('secretVersion', secretVersionKey(arn, token('k'))), 'a label holds an old one')
   test.notOk(state.get('secretVersion', secretVersionKey(arn, token('a'))))
   const shown = call(state, 'ListSecretVersionIds', { SecretId: 'db' })

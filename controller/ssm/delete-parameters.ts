@@ -1,8 +1,9 @@
 /** DeleteParameter and DeleteParameters: with all versions, at once and for good. */
 import { writeOf } from '../ecs/handler.ts'
-import { type ParameterRow, parameterVersionKey } from '../state/ssm-tables.ts'
+import type { ParameterRow } from '../state/ssm-tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import { checkCount } from './constraints.ts'
+import { dropVersion } from './parameter-versions.ts'
 import { findParameter, requireParameter, versionsOf } from './parameter-lookup.ts'
 
 const namesMax = 10
@@ -26,6 +27,6 @@ export const deleteParameters = writeOf<'ssm', 'DeleteParameters'>((tx, input, _
 })
 
 function drop(tx: Transaction, row: ParameterRow): void {
-  for (const { Version } of versionsOf(tx, row)) tx.delete('parameterVersion', parameterVersionKey(row.Name, Version))
+  for (const version of versionsOf(tx, row)) dropVersion(tx, version)
   tx.delete('parameter', row.Name)
 }

@@ -7,6 +7,7 @@ import type { AnyHandler } from '../api/aws-services.ts'
 import { parameterVersionKey } from '../state/ssm-tables.ts'
 import type { State } from '../state/state.ts'
 import { ssmOperations } from './operations.ts'
+import { charactersMax } from './value-room.ts'
 
 type Op = OperationOf<'ssm'>
 
@@ -216,6 +217,21 @@ await t.test('a hundred versions are kept, and a label holds the oldest', async 
   )
   call(state, 'DeleteParameter', { Name: 'p' })
   test.same([...state.all('parameter'), ...state.all('parameterVersion')], [])
+})
+
+await t.test('all values together have a bound, and what goes gives its room back', async (test) => {
+  const state = aState()
+  put(state, 'p', 'x'.repeat(1000))
+  put(state, 'p', 'y'.repeat(500), { Overwrite: true })
+  test.equal(state.get('valueStore', 'ssm')?.characters, 1500)
+  inTransaction(state, (tx) => tx.put('valueStore', 'ssm', { store: 'ssm', characters: charactersMax - 10 }))
+  test.match(
+    refused(state, 'PutParameter', { Name: 'q', Value: 'x'.repeat(11), Type: 'String' }),
+    /^ParameterLimitExceeded: There is no room for this value/,
+  )
+  put(state, 'q', 'x'.repeat(10))
+  call(state, 'DeleteParameters', { Names: ['p', 'q'] })
+  test.equal(state.get('valueStore', 'ssm')?.characters, charactersMax - 1510)
 })
 
 await t.test('labels move, are refused by form and by number', async (test) => {

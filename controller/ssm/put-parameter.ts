@@ -17,9 +17,11 @@ import {
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { checkAllowedPattern } from './allowed-pattern.ts'
 import { checkLength, constraintError, validationError } from './constraints.ts'
+import { dropVersion, storedCharacters } from './parameter-versions.ts'
 import { latestVersion, versionsOf } from './parameter-lookup.ts'
 import { checkParameterName, parameterArn } from './parameter-names.ts'
 import { checkParameterTags } from './parameter-tags.ts'
+import { countValue } from './value-room.ts'
 
 type Input = With<InputOf<'ssm', 'PutParameter'>, 'Name' | 'Value'>
 type Tier = ParameterRow['Tier']
@@ -49,6 +51,7 @@ export const putParameter = writeOf<'ssm', 'PutParameter'>((tx, given, call, wor
   if (before !== undefined) dropOldest(tx, before)
   const Version = (before?.Version ?? 0) + 1
   const version = newVersion({ name, Version, tier }, input, latest, call)
+  countValue(tx, 'ssm', storedCharacters(version))
   tx.put('parameterVersion', parameterVersionKey(name, Version), version)
   tx.put('parameter', name, parameterRow(before, { Name: name, Version, Tier: tier }, input, world))
   return { Version, Tier: tier }
@@ -175,5 +178,5 @@ function dropOldest(tx: Transaction, row: ParameterRow): void {
         'the label to another version of the parameter, and try again.',
     )
   }
-  tx.delete('parameterVersion', parameterVersionKey(row.Name, oldest.Version))
+  dropVersion(tx, oldest)
 }

@@ -29,6 +29,15 @@ export interface ParameterVersionRow
   readonly sealedValue?: string | undefined
 }
 
+export type ValueStoreName = 'secretsmanager' | 'ssm'
+
+/** Key: its name. What the values of Parameter Store, or of Secrets Manager, take together. */
+export interface ValueStoreRow {
+  readonly store: ValueStoreName
+  /** Of all versions, as they stand in rows. */
+  readonly characters: number
+}
+
 /** Versions of one parameter stand in the order of their numbers. */
 export function parameterVersionKey(name: string, version: number): string {
   return `${name}:${String(version).padStart(16, '0')}`
@@ -54,4 +63,5 @@ export const ssmIndexes = {
     bySealingKey: ({ sealedValue }: ParameterVersionRow) =>
       sealedValue === undefined ? undefined : sealingKeyOf(sealedValue),
   },
+  valueStore: {},
 } as const

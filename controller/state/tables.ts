@@ -37,7 +37,7 @@ import {
 } from './iam-tables.ts'
 import { phaseOf } from './service-phase.ts'
 import { type SecretRow, secretsmanagerIndexes, type SecretVersionRow } from './secretsmanager-tables.ts'
-import { type ParameterRow, type ParameterVersionRow, ssmIndexes } from './ssm-tables.ts'
+import { type ParameterRow, type ParameterVersionRow, ssmIndexes, type ValueStoreRow } from './ssm-tables.ts'
 import type { AddressRow, SubnetRow } from './subnet-tables.ts'
 
 /** Key: the cluster's name. Counts are not stored: they are read from the indexes when asked. */
@@ -262,6 +262,7 @@ export interface Tables extends HostTables {
   parameterVersion: ParameterVersionRow
   secret: SecretRow
   secretVersion: SecretVersionRow
+  valueStore: ValueStoreRow
   user: UserRow
   accessKey: AccessKeyRow
   role: RoleRow
