@@ -345,7 +345,7 @@ await tap.test('what this host cannot do is not placed, and what cannot start sa
   const role = 'arn:aws:iam::123456789012:role/execution'
   await t.rejects(
     lab.run({ executionRoleArn: role, containers: [sleeping('app', { secrets: [{ name: 'A', valueFrom }] })] }),
-    /ATTRIBUTE.*agents don't fetch secrets yet/,
+    /ECS was unable to assume the role 'arn:aws:iam::123456789012:role\/execution' that was provided for this task/,
   )
   await t.rejects(
     lab.run({ runtimePlatform: { operatingSystemFamily: 'WINDOWS_SERVER_2022_CORE' }, containers: [sleeping('app')] }),
