@@ -142,7 +142,7 @@ function explained(error: ApiCallError, cluster: string, containerInstanceArn: s
     const id = containerInstanceArn.slice(containerInstanceArn.lastIndexOf('/') + 1)
     return (
       `${error.message} This host was that instance before it joined with the keys that it has now. To stay it, and to keep ` +
-      `its tasks: a line of \`npx gantry join-token --container-instance ${id}\`, here with --replace. To come as a new ` +
+      `its tasks: a line of \`npx gantry join-token --instance ${id}\`, here with --replace. To come as a new ` +
       "instance: remove identity.json from the directory of the agent; what runs goes on in Docker, and is nobody's."
     )
   }

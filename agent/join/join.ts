@@ -135,7 +135,7 @@ function warningsOf(controllerTime: number, now: number, { directory }: JoinOpti
     const id = known.slice(known.lastIndexOf('/') + 1)
     warnings.push(
       `This host was the container instance ${id} before, and stays it if its line was made for that: npx gantry ` +
-        `join-token --container-instance ${id}. Else the agent is refused, and says what to do; containers go on.`,
+        `join-token --instance ${id}. Else the agent is refused, and says what to do; containers go on.`,
     )
   }
   return warnings

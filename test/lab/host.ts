@@ -121,7 +121,14 @@ export class Host {
 
   /** Starts the agent and waits until it says that it is connected. */
   async startAgent(): Promise<void> {
-    const agent = await this.launchAgent()
+    await this.launchAgent()
+    await this.agentReady()
+  }
+
+  /** Waits until the agent that was started says that it is connected. */
+  async agentReady(): Promise<void> {
+    const agent = this.#agent
+    if (agent === undefined) throw new Error(`No agent was started on ${this.name}.`)
     const line = await eventually(
       async () => {
         if (agent.hasEnded()) throw new Error(`the agent of ${this.name} ended:\n${agent.output().slice(-4000)}`)

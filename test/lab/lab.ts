@@ -37,6 +37,8 @@ export interface LabOptions {
   /** From `enter.ts`, the program's first import. */
   readonly network: string
   readonly hosts: number
+  /** How many of them have joined at first, with an agent that runs: all, unless it is said. */
+  readonly joined?: number | undefined
   /** Further variables of all agents. */
   readonly agentEnvironment?: Readonly<Record<string, string>> | undefined
 }
@@ -191,7 +193,7 @@ export async function startLab(options: LabOptions): Promise<Lab> {
       controller.powerOn().then(() => ''),
     ])
     await Promise.all(
-      hosts.map(async (host) => {
+      hosts.slice(0, options.joined ?? hosts.length).map(async (host) => {
         await host.join(await controller.invite())
         await host.startAgent()
       }),
