@@ -2,8 +2,10 @@
  * The account as a whole, and what users of Gantry don't have: groups, passwords, MFA devices, certificates. Terraform asks
  * for all of these before it deletes a user, and is told truly that there are none.
  */
+import type { ApiError } from '../../proto/errors.ts'
 import type { OutputOf } from '../../proto/model/types.ts'
-import { readOf, type ServiceHandlers } from '../ecs/handler.ts'
+import { readOf, type ServiceHandlers, writeOf } from '../ecs/handler.ts'
+import type { UserRow } from '../state/iam-tables.ts'
 import type { Reader } from '../state/transaction.ts'
 import { accountQuotas, noSuchEntity } from './names.ts'
 import { emptyPage } from './paging.ts'
@@ -34,11 +36,18 @@ export const accountHandlers = {
     if (input.UserName !== undefined) namedOrCalling(reader, input.UserName, call)
     return { ServiceSpecificCredentials: [] }
   }),
+  DeleteLoginProfile: writeOf<'iam', 'DeleteLoginProfile'>((tx, input, call) => {
+    throw noLoginProfile(namedOrCalling(tx, input.UserName, call))
+  }),
   GetLoginProfile: readOf<'iam', 'GetLoginProfile'>((reader, input, call): OutputOf<'iam', 'GetLoginProfile'> => {
-    const { UserName } = namedOrCalling(reader, input.UserName, call)
-    throw noSuchEntity(`Login Profile for User ${UserName} cannot be found.`)
+    throw noLoginProfile(namedOrCalling(reader, input.UserName, call))
   }),
 } satisfies ServiceHandlers<'iam'>
+
+/** Nobody has a password: there is nothing to sign in to. */
+function noLoginProfile({ UserName }: UserRow): ApiError {
+  return noSuchEntity(`Login Profile for User ${UserName} cannot be found.`)
+}
 
 function summaryOf(reader: Reader): NonNullable<OutputOf<'iam', 'GetAccountSummary'>['SummaryMap']> {
   const policies = reader.all('managedPolicy')

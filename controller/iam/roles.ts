@@ -30,7 +30,9 @@ export const roleHandlers = {
   }),
   GetRole: readOf<'iam', 'GetRole'>((reader, input) => ({ Role: describeRole(requireRole(reader, input.RoleName)) })),
   UpdateRole: writeOf<'iam', 'UpdateRole'>((tx, input) => {
-    const role = requireOwnRole(tx, input.RoleName)
+    // Of a service-linked role the description and the tags are the account's own.
+    const isDescribed = input.MaxSessionDuration === undefined
+    const role = isDescribed ? requireRole(tx, input.RoleName) : requireOwnRole(tx, input.RoleName)
     tx.put('role', role.RoleName, {
       ...role,
       ...(input.Description !== undefined && { Description: readDescription(input.Description) }),
@@ -42,7 +44,7 @@ export const roleHandlers = {
   }),
   UpdateRoleDescription: writeOf<'iam', 'UpdateRoleDescription'>((tx, input) => {
     const Description = readDescription(input.Description)
-    const role = { ...requireOwnRole(tx, input.RoleName), Description }
+    const role = { ...requireRole(tx, input.RoleName), Description }
     tx.put('role', role.RoleName, role)
     return { Role: describeRole(role) }
   }),
@@ -62,12 +64,12 @@ export const roleHandlers = {
     return { Roles: items.map((row) => describeRole(row, 'in a list')), ...rest }
   }),
   TagRole: writeOf<'iam', 'TagRole'>((tx, input) => {
-    const role = requireOwnRole(tx, input.RoleName)
+    const role = requireRole(tx, input.RoleName)
     tx.put('role', role.RoleName, { ...role, Tags: withTags(role.Tags, input.Tags) })
     return {}
   }),
   UntagRole: writeOf<'iam', 'UntagRole'>((tx, input) => {
-    const role = requireOwnRole(tx, input.RoleName)
+    const role = requireRole(tx, input.RoleName)
     tx.put('role', role.RoleName, { ...role, Tags: withoutTags(role.Tags, input.TagKeys) })
     return {}
   }),

@@ -17,18 +17,18 @@ import { describeRole, isServiceLinked, putNewRole, requireRole } from './roles.
 interface LinkedService {
   readonly roleName: string
   readonly policy: string
-  readonly description: string
   /** ARNs of what needs the role while it is there. */
   readonly usedBy: (reader: Reader) => readonly string[]
 }
 
 const ecsService = 'ecs.amazonaws.com'
+/** What ECS writes into the role that it makes by itself. */
+const ecsRoleDescription = 'Role to enable Amazon ECS to manage your cluster.'
 
 const services: Readonly<Record<string, LinkedService>> = {
   [ecsService]: {
     roleName: 'AWSServiceRoleForECS',
     policy: 'AmazonECSServiceRolePolicy',
-    description: 'Policy to enable Amazon ECS to manage your cluster.',
     usedBy: (reader) =>
       reader
         .all('cluster')
@@ -38,7 +38,6 @@ const services: Readonly<Record<string, LinkedService>> = {
   'ecs.application-autoscaling.amazonaws.com': {
     roleName: 'AWSServiceRoleForApplicationAutoScaling_ECSService',
     policy: 'AWSApplicationAutoscalingECSServicePolicy',
-    description: 'Policy to enable Application Auto Scaling to manage ECS services.',
     usedBy: () => [],
   },
 }
@@ -78,7 +77,7 @@ export function needsEcsRole(reader: Reader): boolean {
 /** ECS's role, which comes with the first cluster. */
 export function createEcsRole(tx: Transaction, now: number, world: World): void {
   if (!needsEcsRole(tx)) return
-  createLinkedRole(tx, { AWSServiceName: ecsService }, now, world)
+  createLinkedRole(tx, { AWSServiceName: ecsService, Description: ecsRoleDescription }, now, world)
 }
 
 /** What the role of this service is called here, or would be in AWS's pattern. */
@@ -117,7 +116,7 @@ function createLinkedRole(
     RoleName: service.roleName,
     AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement }),
     trustedIds: {},
-    Description: readDescription(input.Description) ?? service.description,
+    ...(input.Description !== undefined && { Description: readDescription(input.Description) }),
     attachedPolicyArns: [`arn:aws:iam::aws:policy/aws-service-role/${service.policy}`],
   }
   return putNewRole(tx, given, now, world)

@@ -95,6 +95,7 @@ export const iamRows: ServiceRows<'iam'> = {
   },
   DeleteAccessKey: onUser('DeleteAccessKey'),
   DeleteInstanceProfile: onProfile('DeleteInstanceProfile'),
+  DeleteLoginProfile: onUser('DeleteLoginProfile'),
   DeletePolicy: onPolicy('DeletePolicy'),
   DeletePolicyVersion: onPolicy('DeletePolicyVersion'),
   DeleteRole: onRole('DeleteRole'),
