@@ -53,7 +53,7 @@ await test('a case that takes too long fails', async (t) => {
 })
 
 await test('a case that hangs, or that takes memory without bounds, is named, and the next batch runs', async (t) => {
-  const file = join(import.meta.dirname, 'fuzz', 'broken-worker.ts')
+  const file = join(import.meta.dirname, 'fuzz/broken-worker.ts')
   const thread = new FuzzThread({ caseMs: 1500, memoryMiB: 256 }, file)
   t.teardown(() => thread.close())
   const hangs = await thread.run('hangs', { seed: 1, count: 50 })
