@@ -86,7 +86,7 @@ async function makeAuthority(order: CertificateOrder & { readonly make: 'authori
       await SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   })
-  return { certificatePem: certificate.toString('pem'), keyPem: await keyPemOf(keys.privateKey) }
+  return { certificatePem: `${certificate.toString('pem')}\n`, keyPem: await keyPemOf(keys.privateKey) }
 }
 
 async function makeLeaf(order: CertificateOrder & { readonly make: 'leaf' }): Promise<Pair> {
@@ -115,7 +115,7 @@ async function makeLeaf(order: CertificateOrder & { readonly make: 'leaf' }): Pr
     ...frameOf(order),
     extensions,
   })
-  return { certificatePem: certificate.toString('pem'), keyPem: await keyPemOf(keys.privateKey) }
+  return { certificatePem: `${certificate.toString('pem')}\n`, keyPem: await keyPemOf(keys.privateKey) }
 }
 
 function frameOf({ notBefore, notAfter }: CertificateTimes) {
@@ -125,5 +125,5 @@ function frameOf({ notBefore, notAfter }: CertificateTimes) {
 }
 
 async function keyPemOf(key: webcrypto.CryptoKey): Promise<string> {
-  return PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')
+  return `${PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY')}\n`
 }

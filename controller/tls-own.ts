@@ -108,7 +108,7 @@ async function makeAuthority(directory: string, now: number): Promise<Authority>
   const times = { notBefore: now - clockSlackMs, notAfter: now + authorityLifeMs }
   const made = await order({ make: 'authority', name, ...times })
   await writePrivate(join(directory, 'ca.key'), made.keyPem)
-  await writePublic(authorityPathIn(directory), `${made.certificatePem}\n`)
+  await writePublic(authorityPathIn(directory), made.certificatePem)
   const [certificate] = readCertificates(made.certificatePem, authorityPathIn(directory))
   return { ...made, certificate }
 }
@@ -120,7 +120,7 @@ async function readLeaf(path: string): Promise<{ certificate: X509Certificate; k
   await requirePrivate(path, 'own')
   try {
     const [certificate] = readCertificates(text, path)
-    const keyPem = /-----BEGIN PRIVATE KEY-----[\s\S]+-----END PRIVATE KEY-----/.exec(text)?.[0] ?? ''
+    const keyPem = /-----BEGIN PRIVATE KEY-----[\s\S]+-----END PRIVATE KEY-----\n?/.exec(text)?.[0] ?? ''
     checkKey(certificate, keyPem, path)
     return { certificate, keyPem }
   } catch (error) {
@@ -148,7 +148,7 @@ async function makeLeaf(
     notAfter,
   })
   // One file for both, so that they never come apart.
-  await writePrivate(path, `${leaf.certificatePem}\n${leaf.keyPem}\n`)
+  await writePrivate(path, leaf.certificatePem + leaf.keyPem)
   const [certificate] = readCertificates(leaf.certificatePem, path)
   return { certificate, keyPem: leaf.keyPem }
 }

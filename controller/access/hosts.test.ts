@@ -17,15 +17,23 @@ import { applyTaskStateChange } from '../ecs/submit.ts'
 import type { State } from '../state/state.ts'
 import { findHostCaller } from './host-caller.ts'
 import { addHostEvent, hostEvent, hostEventsMax } from './host-events.ts'
-import { ownedOperations, foreignThing, requireOwn, requireRegistrationBy } from './host-ownership.ts'
+import { ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } from './host-ownership.ts'
 import { hostPolicy } from './host-policy.ts'
 import { changeHostKeys, forgetHost, hostKeyUsed, hostSeen, joinHost, revokeHost } from './hosts.ts'
 import { createJoinToken, deleteJoinToken } from './join-tokens.ts'
 
 const root = 'arn:aws:iam::123456789012:root'
 const hour = 3_600_000
-/** What an OwnershipError has and no other error. */
-const foreignThing = { foreign: String }
+/** Whether it is refused because it is another's, and not for some other reason. */
+function isForeign(run: () => unknown): boolean {
+  try {
+    run()
+    return false
+  } catch (error) {
+    return error instanceof OwnershipError
+  }
+}
+
 const vault = aVault()
 
 /** A state with a cluster, and what may be done to it as hosts and operators do. */
@@ -133,7 +141,7 @@ await tap.test(
 )
 
 await tap.test('a new address is told once', async (t) => {
-  const { world, state, token, join, names } = aLab()
+  const { state, token, join, names } = aLab()
   const { hostId } = join(token()).host
   for (const from of ['10.0.0.7', '10.0.0.8', '10.0.0.7', '10.0.0.8']) {
     inTransaction(state, (tx) => hostSeen(tx, hostId, from, testNow + 1))
@@ -149,6 +157,8 @@ await tap.test('a new address is told once', async (t) => {
   t.equal(state.all('hostEvent').at(-1)?.message, String(hostEventsMax + 149), 'and the newest are kept')
 })
 
+const attached = (id: string) => [{ id, type: 'ElasticNetworkInterface', status: 'ATTACHED', details: [] }]
+
 await tap.test('each call that hosts may make is checked for whose things it names', async (t) => {
   const { Statement } = JSON.parse(hostPolicy) as { Statement: readonly { Action: string | readonly string[] }[] }
   const actions = Statement.flatMap(({ Action }) => Action).filter((action) => action.startsWith('ecs:'))
@@ -163,7 +173,6 @@ await tap.test('each call that hosts may make is checked for whose things it nam
   const own = anInstance({ hostId })
   const foreign = anInstance({ hostId: other })
   const local = anInstance()
-  const attached = (id: string) => [{ id, type: 'ElasticNetworkInterface', status: 'ATTACHED', details: [] }]
   const tasks = [own, foreign, local].map(({ instanceId }, at) =>
     aTask({ instanceId, attachments: attached(`interface-${at}`) }),
   )
@@ -174,9 +183,7 @@ await tap.test('each call that hosts may make is checked for whose things it nam
   const inputs: Readonly<Record<string, (at: number) => object>> = {
     DeregisterContainerInstance: (at) => ({ containerInstance: [own, foreign, local][at]?.containerInstanceArn }),
     DescribeContainerInstances: (at) => ({ containerInstances: [[own, foreign, local][at]?.instanceId] }),
-    UpdateContainerInstancesState: (at) => ({
-      containerInstances: [own.instanceId, [own, foreign, local][at]?.instanceId],
-    }),
+    UpdateContainerInstancesState: (at) => ({ containerInstances: [[own, foreign, local][at]?.containerInstanceArn] }),
     DiscoverPollEndpoint: (at) => ({ containerInstance: [own, foreign, local][at]?.containerInstanceArn }),
     ListTagsForResource: (at) => ({ resourceArn: tasks[at]?.taskArn }),
     TagResource: (at) => ({ resourceArn: [own, foreign, local][at]?.containerInstanceArn }),
@@ -190,8 +197,15 @@ await tap.test('each call that hosts may make is checked for whose things it nam
   }
   for (const [operation, input] of Object.entries(inputs)) {
     t.doesNotThrow(() => requireOwn(state, hostId, operation, input(0)), `${operation} on its own`)
-    for (const at of [1, 2]) t.throws(() => requireOwn(state, hostId, operation, input(at)), foreignThing, operation)
-    t.throws(() => requireOwn(state, 'local', operation, input(0)), foreignThing, `${operation} by the first host`)
+    for (const at of [1, 2])
+      t.ok(
+        isForeign(() => requireOwn(state, hostId, operation, input(at))),
+        operation,
+      )
+    t.ok(
+      isForeign(() => requireOwn(state, 'local', operation, input(0))),
+      `${operation} by the first host`,
+    )
     t.doesNotThrow(() => requireOwn(state, 'local', operation, input(2)), `${operation} by the first host on its own`)
   }
   for (const [operation, member] of [
@@ -202,15 +216,15 @@ await tap.test('each call that hosts may make is checked for whose things it nam
     t.throws(() => requireOwn(state, hostId, operation, { [member]: 'lab' }), { message: /can't register in lab/ })
     t.doesNotThrow(() => requireOwn(state, 'local', operation, { [member]: 'lab' }))
   }
-  t.throws(
-    () => requireOwn(state, hostId, 'TagResource', { resourceArn: 'arn:aws:ecs:r:1:cluster/default' }),
-    OwnershipError,
+  t.ok(isForeign(() => requireOwn(state, hostId, 'TagResource', { resourceArn: 'arn:aws:ecs:r:1:cluster/default' })))
+  t.ok(
+    isForeign(() => requireOwn(state, hostId, 'RunTask', {})),
+    'and nothing else is theirs to call',
   )
-  t.throws(() => requireOwn(state, hostId, 'RunTask', {}), foreignThing, 'and nothing else is theirs to call')
   const [, foreignTask, localTask] = tasks
   for (const task of [foreignTask, localTask]) {
-    t.throws(
-      () =>
+    t.ok(
+      isForeign(() =>
         inTransaction(state, (tx) =>
           applyTaskStateChange(
             tx,
@@ -218,7 +232,7 @@ await tap.test('each call that hosts may make is checked for whose things it nam
             testNow,
           ),
         ),
-      foreignThing,
+      ),
       'on its channel neither',
     )
   }
@@ -244,14 +258,23 @@ await tap.test('a host has one live instance, and takes over another one where i
         by,
       ),
     )
-  t.throws(() => register(hostId, before.containerInstanceArn), foreignThing, 'the ARN alone is no proof')
+  t.ok(
+    isForeign(() => register(hostId, before.containerInstanceArn)),
+    'the ARN alone is no proof',
+  )
   const own = register(hostId)
   t.equal(own.hostId, hostId)
   t.equal(register(hostId, own.containerInstanceArn).instanceId, own.instanceId, 'it comes back to its own')
   t.throws(() => register(hostId), { message: /holds the container instance .* already/ })
-  t.throws(() => register('local', own.containerInstanceArn), foreignThing, "nor is a host's the first one's")
+  t.ok(
+    isForeign(() => register('local', own.containerInstanceArn)),
+    "nor is a host's the first one's",
+  )
   t.equal(register(adopter, before.containerInstanceArn).hostId, adopter)
-  t.throws(() => register('local', before.containerInstanceArn), foreignThing, 'from then on it is its own')
+  t.ok(
+    isForeign(() => register('local', before.containerInstanceArn)),
+    'from then on it is its own',
+  )
   t.doesNotThrow(
     () => requireRegistrationBy(state, undefined, 'default', own),
     'operators are judged by their policies',
