@@ -2,6 +2,7 @@
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import tap, { type Test, test } from 'tap'
 import { parseSharedCredentials } from '../../controller/credentials.ts'
 import { makeRelease } from '../../scripts/release.ts'
@@ -65,7 +66,7 @@ async function step(name: string, work: (t: Test) => Promise<void>): Promise<voi
   })
 }
 
-const endpoint = `http://127.0.0.1:${machine.ports.controller}`
+const endpoint = `https://127.0.0.1:${machine.ports.controller}`
 let key = { accessKeyId: '', secretAccessKey: '' }
 
 async function ecs(operation: string, body: object): Promise<Readonly<Record<string, unknown>>> {
@@ -147,9 +148,9 @@ await step('the guest is what it is meant to be', async (t) => {
 })
 
 await step('what is missing is told with what to do, and nothing is changed', async (t) => {
-  const early = await machine.run('/root/gantry/release/systemd/install.sh agent --cluster default')
+  const early = await machine.run('/root/gantry/release/systemd/install.sh agent --credentials /root/none')
   t.equal(early.code, 1)
-  t.match(early.output, /FAILED credentials: .*\n.*to mend it: copy the controller's file/)
+  t.match(early.output, /FAILED keys: \/root\/none can't be read\n.*to mend it: `gantry join-token`/)
   t.match(early.output, /FAILED controller: http:\/\/127\.0\.0\.1:51700 can't be reached/)
   t.match(early.output, /nothing was changed/)
 
@@ -171,33 +172,50 @@ await step('what is missing is told with what to do, and nothing is changed', as
   t.notOk((await machine.run('ls -d /opt/gantry /etc/gantry /var/lib/gantry')).code === 0, 'nothing was made')
 })
 
-await step('one command each installs controller and agent, and a second run finds nothing to do', async (t) => {
-  const install = '/root/gantry/release/systemd/install.sh'
-  const settings = `--set ECS_IMAGE_PULL_BEHAVIOR=prefer-cached --set 'ECS_INSTANCE_ATTRIBUTES={"rack":"r 1"}'`
-  const agentCommand = `${install} agent ${settings}`
-  await timed('install of the controller', () => machine.ok(`${install} controller --listen 0.0.0.0:51700`))
-  const said = await timed('install of the agent', () => machine.ok(agentCommand))
-  t.match(said, /the agent runs: this host is arn:/)
-  t.match(await machine.ok('gantry --help'), /gantry logs/)
-  t.match(await machine.ok(agentCommand), /nothing to do/)
+await step(
+  'one command each: the controller, and an agent that joins it; a second run finds nothing to do',
+  async (t) => {
+    const install = '/root/gantry/release/systemd/install.sh'
+    const settings = `--set ECS_IMAGE_PULL_BEHAVIOR=prefer-cached --set 'ECS_INSTANCE_ATTRIBUTES={"rack":"r 1"}'`
+    const agentCommand = `${install} agent ${settings}`
+    const plainOnLan = await machine.run(`${install} controller --listen 0.0.0.0:51700`)
+    t.match(plainOnLan, { code: 1, output: /FAILED listen: .*plain HTTP for other hosts/ })
+    await timed('install of the controller', () => machine.ok(`${install} controller`))
+    const rootKeys = '/var/lib/gantry/controller/root-credentials'
+    const printed = await machine.ok(`AWS_SHARED_CREDENTIALS_FILE=${rootKeys} gantry join-token`)
+    const line = printed.split('\n').find((one) => one.includes('install.sh agent --join')) ?? 'no line was printed'
+    const joinCommand = `${line.replace('sudo ./systemd/install.sh', install)} ${settings}`
+    const said = await timed('install of the agent', () => machine.ok(joinCommand))
+    t.match(said, /has joined https:\/\/10\.0\.2\.15:51443/)
+    t.match(said, /the agent runs: this host is arn:/)
+    setDefaultCACertificates([
+      ...getCACertificates('bundled'),
+      await machine.ok('cat /var/lib/gantry/controller/tls/ca.pem'),
+    ])
+    t.match(await machine.ok('gantry --help'), /gantry logs/)
+    t.match(await machine.ok(agentCommand), /nothing to do/)
 
-  const file = await machine.ok('cat /var/lib/gantry/controller/root-credentials')
-  key = parseSharedCredentials(file, 'root-credentials')
-  const { containerInstanceArns } = await ecs('ListContainerInstances', { filter: 'attribute:rack == "r 1"' })
-  t.equal((containerInstanceArns as unknown[]).length, 1, 'registered, with an attribute from the environment file')
+    const file = await machine.ok('cat /var/lib/gantry/controller/root-credentials')
+    key = parseSharedCredentials(file, 'root-credentials')
+    const { containerInstanceArns } = await ecs('ListContainerInstances', { filter: 'attribute:rack == "r 1"' })
+    t.equal((containerInstanceArns as unknown[]).length, 1, 'registered, with an attribute from the environment file')
 
-  t.match(
-    await machine.ok("stat -c '%a %U' /etc/gantry/agent.env /etc/gantry/agent-credentials"),
-    /^600 root\n600 root$/,
-  )
-  t.match(await machine.ok("stat -c '%a %U' /var/lib/gantry/controller /var/lib/gantry/agent"), '700 gantry\n700 root')
-  t.match(await machine.ok('systemctl show -p StatusText gantry-controller'), 'serves at 0.0.0.0:51700')
-  await eventually(
-    'the status line',
-    async () => /connected to/.test(await machine.ok('systemctl show -p StatusText gantry-agent')) || undefined,
-    patienceMs,
-  )
-})
+    t.match(
+      await machine.ok("stat -c '%a %U' /etc/gantry/agent.env /var/lib/gantry/agent/joined.json"),
+      /^600 root\n600 root$/,
+    )
+    t.match(
+      await machine.ok("stat -c '%a %U' /var/lib/gantry/controller /var/lib/gantry/agent"),
+      '700 gantry\n700 root',
+    )
+    t.match(await machine.ok('systemctl show -p StatusText gantry-controller'), 'serves at 127.0.0.1:51700')
+    await eventually(
+      'the status line',
+      async () => /connected to/.test(await machine.ok('systemctl show -p StatusText gantry-agent')) || undefined,
+      patienceMs,
+    )
+  },
+)
 
 await step('the units are right, and as closed as they are meant to be', async (t) => {
   const units = '/etc/systemd/system/gantry-controller.service /etc/systemd/system/gantry-agent.service'
@@ -273,17 +291,13 @@ await step('an agent that hangs is started again, and its containers go on', asy
 
 await step('exit code 5 is not started again', async (t) => {
   const before = await containersNow()
-  await machine.ok(
-    "sed -i 's/^ECS_CLUSTER=.*/ECS_CLUSTER=other/' /etc/gantry/agent.env; systemctl restart gantry-agent",
-  )
+  await machine.ok('echo ECS_CLUSTER=other >> /etc/gantry/agent.env; systemctl restart gantry-agent')
   const failed = async () => {
     const state = await machine.ok('systemctl show -p ActiveState -p ExecMainStatus --value gantry-agent')
     return /failed/.test(state) ? state : undefined
   }
   t.match(await eventually('the agent to give up', failed, patienceMs), /^5$/m)
-  await machine.ok(
-    "sed -i 's/^ECS_CLUSTER=.*/ECS_CLUSTER=default/' /etc/gantry/agent.env; systemctl restart gantry-agent",
-  )
+  await machine.ok("sed -i '/^ECS_CLUSTER=other/d' /etc/gantry/agent.env; systemctl restart gantry-agent")
   await serviceTasks(2)
   t.equal(await containersNow(), before, 'no container was touched')
 })

@@ -100,7 +100,7 @@ function qemuArguments(image: GuestImage, { disk, tar, ports }: Wiring): readonl
     ['-serial', 'stdio', '-kernel', image.kernel, '-initrd', image.initrd],
     ['-append', 'root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off apparmor=0 quiet systemd.show_status=1'],
     ['-drive', `file=${disk},if=virtio,cache=unsafe`, '-drive', `file=${tar},if=virtio,format=raw,readonly=on`],
-    ['-netdev', `user,id=n,restrict=on,${forward(ports.ssh, 22)},${forward(ports.controller, 51700)}`],
+    ['-netdev', `user,id=n,restrict=on,${forward(ports.ssh, 22)},${forward(ports.controller, 51443)}`],
     ['-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-rng-pci'],
   ].flat()
 }
