@@ -6,6 +6,8 @@ import { clientError } from '../../proto/errors.ts'
 import type { TaskDefinition, TaskOverride } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import { assumableRole, roleArnOf, tasksPrincipal } from '../decide/assumable-role.ts'
+import { tagRecord } from '../iam/tags.ts'
+import { findRole } from '../iam/trust.ts'
 import { rolesOf } from '../decide/task-roles.ts'
 import type { Reader } from '../state/transaction.ts'
 import type { Call } from './handler.ts'
@@ -19,6 +21,7 @@ export function checkPassRole(reader: Reader, roles: Roles, call: Call, world: W
       action: 'iam:PassRole',
       resource: roleArnOf(reader, named, world),
       keys: { 'iam:PassedToService': tasksPrincipal },
+      resourceTags: () => tagRecord(findRole(reader, named)?.Tags ?? []),
     })
   }
 }

@@ -286,6 +286,14 @@ const refusals: readonly [string, Registration, string][] = [
     "Each value is the ARN of an S3 object whose name ends in '.env'",
   ],
   [
+    'a file on a detour',
+    {
+      ...withContainer({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web/../other.env' }] }),
+      executionRoleArn: role,
+    },
+    "has no empty parts here, and none that is '.' or '..'",
+  ],
+  [
     'a file of variables and nobody to fetch it',
     withContainer({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web.env' }] }),
     "When you are specifying container environment files, you must also specify a value for 'executionRoleArn'.",
