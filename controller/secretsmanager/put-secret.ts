@@ -92,7 +92,7 @@ function refuseTaken(reader: Reader, { ARN, Name, deletionDate }: SecretRow, ver
 }
 
 function checkRoom(reader: Reader): void {
-  if (reader.all('secret').length < secretsMax) return
+  if (reader.count('secret', 'kept', 'kept') < secretsMax) return
   throw new ApiError(
     'LimitExceededException',
     `You've exceeded the number of secrets: there are ${secretsMax}, the most that there can be. Delete those that are no ` +

@@ -60,7 +60,12 @@ export function addVersion(
   }
   countValue(tx, 'secretsmanager', version.sealedValue.length)
   putVersion(tx, version)
-  for (const stage of stages) moveStage(tx, secret.ARN, stage, versionId)
+  // The current one last: AWSPREVIOUS stands where it came from, also for who asks for both.
+  for (const stage of [...stages].toSorted(
+    (one, other) => Number(one === currentStage) - Number(other === currentStage),
+  )) {
+    moveStage(tx, secret.ARN, stage, versionId)
+  }
   checkStages(versionsOf(tx, secret.ARN))
   dropOldest(tx, secret.ARN)
   tx.put('secret', secret.Name, { ...secret, versionsMade: version.ordinal, LastChangedDate: call.now })

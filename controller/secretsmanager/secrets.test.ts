@@ -1,3 +1,4 @@
+import * as fc from 'fast-check'
 import t from 'tap'
 import type { InputOf, OperationOf, OutputOf } from '../../proto/model/types.ts'
 import { aCall, aRole, aState, aVault, aWorld, inTransaction, place, testNow } from '../../test/support/builders.ts'
@@ -210,6 +211,39 @@ await t.test('a value is rotated by hand, and rotated back', async (test) => {
     /^AccessDeniedException: Secrets Manager cannot invoke the specified Lambda function/,
   )
   test.match(refused(state, 'CancelRotateSecret', { SecretId: 'db' }), /^InvalidRequestException/)
+})
+
+await t.test('however labels are moved, one version is current and each label stands on one', async (test) => {
+  const letter = fc.constantFrom('b', 'c', 'd', 'e')
+  const stage = fc.constantFrom('AWSCURRENT', 'AWSPENDING', 'AWSPREVIOUS', 'mine')
+  const step = fc.oneof(
+    fc.record({ put: letter, stages: fc.option(fc.uniqueArray(stage, { minLength: 1 }), { nil: undefined }) }),
+    fc.record({ stage, from: fc.option(letter, { nil: undefined }), to: fc.option(letter, { nil: undefined }) }),
+  )
+  test.doesNotThrow(() =>
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+        const state = aState()
+        const arn = create(state, 'db')
+        let current = token('a')
+        for (const each of steps) {
+          if ('put' in each) refusal(() => put(state, 'db', each.put, each.stages))
+          else move(state, each.stage, each.from, each.to)
+          const versions = state.find('secretVersion', 'bySecret', arn)
+          const stages = versions.flatMap(({ VersionStages }) => VersionStages)
+          if (new Set(stages).size !== stages.length) return false
+          const holder = versions.find(({ VersionStages }) => VersionStages.includes('AWSCURRENT'))
+          if (holder === undefined) return false
+          // Where the current version changed, the one before it is the previous one.
+          const before = versions.find(({ VersionId }) => VersionId === current)
+          if (holder.VersionId !== current && before?.VersionStages.includes('AWSPREVIOUS') !== true) return false
+          current = holder.VersionId
+        }
+        return true
+      }),
+      { numRuns: 300 },
+    ),
+  )
 })
 
 await t.test('a hundred versions are kept, the deprecated ones go first', async (test) => {

@@ -19,11 +19,13 @@ export const getParameter = readOf<'ssm', 'GetParameter'>((reader, input, { vaul
   }),
 }))
 
-/** What is not there stands in InvalidParameters, and is no error. */
+/** In the order of their names. What is not there stands in InvalidParameters, and is no error. */
 export const getParameters = readOf<'ssm', 'GetParameters'>((reader, input, { vault }, world) => {
   const names = [...new Set(input.Names)]
   checkCount('names', names, { min: 1, max: namesMax })
-  const found = names.map((name) => ({ name, parameter: tryVersion(reader, name, world) }))
+  const found = names
+    .map((name) => ({ name, parameter: tryVersion(reader, name, world) }))
+    .toSorted((one, other) => compareNames(one.parameter?.row.Name, other.parameter?.row.Name))
   return {
     Parameters: found.flatMap(({ parameter }) =>
       parameter === undefined ? [] : [shownParameter(parameter, { WithDecryption: input.WithDecryption, vault })],
@@ -50,6 +52,10 @@ export const getParametersByPath = readOf<'ssm', 'GetParametersByPath'>((reader,
     ...(nextToken !== undefined && { NextToken: nextToken }),
   }
 })
+
+function compareNames(one = '', other = ''): number {
+  return one < other ? -1 : one > other ? 1 : 0
+}
 
 function rowsUnder(reader: Reader, path: string, isRecursive: boolean): readonly ParameterRow[] {
   if (!isRecursive) return reader.find('parameter', 'byPath', path)

@@ -88,6 +88,16 @@ await t.test('a parameter is put, read by name, ARN, version and label, and writ
   ])
 })
 
+await t.test('several are answered in the order of their names', async (test) => {
+  const state = aState()
+  for (const name of ['b', 'a', 'c']) put(state, name, name)
+  const found = call(state, 'GetParameters', { Names: ['c', 'b', 'a', 'b:1'] })
+  test.same(
+    found.Parameters?.map(({ Name, Selector = '' }) => `${Name}${Selector}`),
+    ['a', 'b', 'b:1', 'c'],
+  )
+})
+
 await t.test('a name with and without its slash are two parameters of one ARN', async (test) => {
   const state = aState()
   put(state, 'url', 'bare')

@@ -53,6 +53,8 @@ type SecretPlace = Pick<SecretVersionRow, 'secretArn' | 'VersionId' | 'isBinary'
 
 export const secretsmanagerIndexes = {
   secret: {
+    /** All of them, to be counted. */
+    kept: (_row: SecretRow) => 'kept',
     /** Secrets that wait for their deletion. */
     leaving: (row: SecretRow) => (row.deletionDate === undefined ? undefined : 'leaving'),
   },
