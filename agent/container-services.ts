@@ -13,6 +13,7 @@ import type { Engine, EngineInfo } from './engine.ts'
 import { readIdentity } from './identity.ts'
 import type { Log } from './log.ts'
 import { withMetadataFiles } from './metadata-files.ts'
+import { createRateLimit } from './rate-limit.ts'
 import type { RoleCredentials } from './role-credentials.ts'
 import { createResourceTags } from './resource-tags.ts'
 import { statsTargets } from './stats-targets.ts'
@@ -62,13 +63,14 @@ export async function startContainerServices(options: ContainerServicesOptions):
   const stats = createStats({ targets: () => statsTargets(tasks()), layout, cpus: cpus().length, now, timers })
   const availabilityZone = config.taskMetadataAzDisabled ? undefined : (config.availabilityZone ?? `${config.region}a`)
   const containerInstanceArn = (): string | undefined => readIdentity(config.dataDirectory)?.containerInstanceArn
+  const isVainAllowed = createRateLimit({ perSecond: 0.2, burst: 20 })
   const sources: EndpointSources = {
     tasks,
     host: { cluster: config.cluster, availabilityZone, containerInstanceArn },
     inspect: async (dockerId: string) => engine.inspectContainer(dockerId),
     api,
     roleCredentials,
-    onKeysAsked: (asked) => recordKeysAsked(options, asked, containerInstanceArn()),
+    onKeysAsked: (asked) => recordKeysAsked(options, asked, containerInstanceArn(), isVainAllowed),
     tags: createResourceTags(callApi, now),
     stats,
     layout,
@@ -110,11 +112,14 @@ export async function startContainerServices(options: ContainerServicesOptions):
  * which they could be asked for.
  */
 function recordKeysAsked(
-  { config, log }: ContainerServicesOptions,
+  { config, log, now }: ContainerServicesOptions,
   asked: KeysAsked,
-  containerInstanceArn?: string,
+  containerInstanceArn: string | undefined,
+  isAllowed: ReturnType<typeof createRateLimit>,
 ): void {
   if (config.auditLogDisabled) return
+  // Who asks in vain chooses the paths, and so the rates: the log is not theirs to fill.
+  if (asked.status !== 200 && !isAllowed(asked.address, now())) return
   const { version, status, ...who } = asked
   const path = `/v${version}/credentials`
   const audit = { event: 'GetCredentials', status, path, ...who, cluster: config.cluster, containerInstanceArn }

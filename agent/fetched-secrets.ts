@@ -32,8 +32,11 @@ export interface FetchedSecrets {
   /** Fails with an EngineError: `refused` is definite, `deadline` and `unreachable` may pass. */
   fetch(request: Request): Promise<void>
   valuesOf(taskArn: string, container: string): FetchedValues | undefined
-  /** Docker has them, or the container is not to be made any more. */
-  forget(taskArn: string, container: string): void
+  /** Docker has them. Until the container has started they are known by its id, to be kept out of what Docker says. */
+  given(taskArn: string, container: string, dockerId: string): void
+  givenTo(dockerId: string): FetchedValues | undefined
+  started(dockerId: string): void
+  /** The task has ended. */
   forgetTask(taskArn: string): void
   /** What is held, by `fetchedKey`; it changes as time goes on. */
   readonly held: ReadonlySet<string>
@@ -52,7 +55,9 @@ export const noFetchedSecrets: FetchedSecrets = {
     throw new EngineError('refused', 'This agent fetches no secrets.')
   },
   valuesOf: () => undefined,
-  forget: () => undefined,
+  given: () => undefined,
+  givenTo: () => undefined,
+  started: () => undefined,
   forgetTask: () => undefined,
   held: new Set(),
 }
@@ -61,6 +66,8 @@ export function createFetchedSecrets(options: FetchedSecretsOptions): FetchedSec
   /** By task, then by container. */
   const values = new Map<string, Map<string, FetchedValues>>()
   const held = new Set<string>()
+  /** By Docker id. */
+  const given = new Map<string, { readonly taskArn: string; readonly values: FetchedValues }>()
   return {
     held,
     async fetch(request) {
@@ -70,13 +77,18 @@ export function createFetchedSecrets(options: FetchedSecretsOptions): FetchedSec
       held.add(fetchedKey(taskArn, container))
     },
     valuesOf: (taskArn, container) => values.get(taskArn)?.get(container),
-    forget(taskArn, container) {
+    given(taskArn, container, dockerId) {
+      const had = values.get(taskArn)?.get(container)
+      if (had !== undefined) given.set(dockerId, { taskArn, values: had })
       values.get(taskArn)?.delete(container)
       held.delete(fetchedKey(taskArn, container))
     },
+    givenTo: (dockerId) => given.get(dockerId)?.values,
+    started: (dockerId) => void given.delete(dockerId),
     forgetTask(taskArn) {
       for (const container of values.get(taskArn)?.keys() ?? []) held.delete(fetchedKey(taskArn, container))
       values.delete(taskArn)
+      for (const [dockerId, one] of given) if (one.taskArn === taskArn) given.delete(dockerId)
     },
   }
 }

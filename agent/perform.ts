@@ -1,11 +1,11 @@
 /** The executor table: one short function for each step that asks something of Docker Engine. */
 import type { Outcome } from './decide/outcomes.ts'
 import type { EngineAnswers, EngineStep, EngineSteps } from './decide/steps.ts'
-import { withFetchedValues, withoutValues } from './decide/fetched-values.ts'
-import type { FetchedValues } from './decide/fetched-values.ts'
+import { withFetchedValues } from './decide/fetched-values.ts'
 import { EngineError, labels } from './engine.ts'
 import type { Engine } from './engine.ts'
 import type { FetchedSecrets } from './fetched-secrets.ts'
+import { hidingErrors } from './hidden-values.ts'
 import { lastLogLinesMax } from '../proto/acs.ts'
 import type { TaskCgroups } from './cgroups.ts'
 import type { Images } from './images.ts'
@@ -61,6 +61,7 @@ export function createExecutors(
     async startContainer({ dockerId, joinsEndpoints }) {
       if (joinsEndpoints === true) await networks.leaveEndpoints(dockerId)
       await engine.startContainer(dockerId)
+      fetched.started(dockerId)
       if (joinsEndpoints === true) await joinIfPossible(networks, dockerId)
       return undefined
     },
@@ -96,7 +97,7 @@ function fetchingExecutors(
     async pullImage({ image, container, loginOf }) {
       if (loginOf === undefined) return images.obtain(image)
       const values = fetched.valuesOf(loginOf, container)
-      return withHidden(values, async () => images.obtain(image, values?.registryLogin))
+      return hidingErrors(values, async () => images.obtain(image, values?.registryLogin))
     },
 
     async fetchForContainer(args) {
@@ -111,20 +112,10 @@ function fetchingExecutors(
       if (values === undefined) throw new EngineError('conflict', `What container ${container} needs was let go.`)
       const taken = from.takesLogOptions ? values : { ...values, logOptions: new Map<string, string>() }
       const whole = withFetchedValues(body, taken, new Set(from.ownNames))
-      const dockerId = await withHidden(values, async () => createOnce(engine, dockerName, whole))
-      fetched.forget(taskArn, container)
+      const dockerId = await hidingErrors(values, async () => createOnce(engine, dockerName, whole))
+      fetched.given(taskArn, container, dockerId)
       return dockerId
     },
-  }
-}
-
-/** An engine or a registry may repeat what it was given: what is secret of it is in no message. */
-async function withHidden<T>(values: FetchedValues | undefined, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act()
-  } catch (error) {
-    if (!(error instanceof EngineError)) throw error
-    throw new EngineError(error.kind, withoutValues(error.message, values))
   }
 }
 

@@ -30,6 +30,7 @@ import type { ApiOptions, CallApi } from './ecs-api.ts'
 import { type Exit, endOnSignal } from './end-on-signal.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
+import { withValuesHidden } from './hidden-values.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
 import { listeningPorts } from './host-ports.ts'
@@ -352,7 +353,10 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
   const turn = startAgentTurn({
     engine: withMemoryTruth({
       engine: withOwnFilesHidden({
-        engine: services.withFiles(upkeep.engine),
+        engine: withValuesHidden({
+          engine: services.withFiles(upkeep.engine),
+          givenTo: (dockerId) => base.secrets.fetched.givenTo(dockerId),
+        }),
         paths: ownPaths(config.dataDirectory, config.credentialsFile),
         metadataFiles: join(config.dataDirectory, 'metadata'),
       }),

@@ -1,6 +1,7 @@
 /** The task endpoint's HTTP: limits of rate, size and time, then the routes. */
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createConcurrencyLimit } from './concurrency-limit.ts'
 import { createRateLimit } from './rate-limit.ts'
 import type { Rate } from './rate-limit.ts'
 import { cleanPath, notFound, tooMany } from './task-endpoint-answers.ts'
@@ -13,8 +14,9 @@ import type { EndpointRequest } from './task-endpoint-routes.ts'
 /** Source: amazon-ecs-agent 1.105, tmds: to read a request, and to answer it. */
 const timeoutMs = 5_000
 const bodyBytesMax = 16 * 1024
-/** A call of the controller's API that is passed on, and the time that it may take. */
-const apiBodyBytesMax = 1024 * 1024
+/** A call of the controller's API that is passed on: no input of one is longer. How many at once, and how long each. */
+const apiBodyBytesMax = 256 * 1024
+const apiCallsMax = { total: 32, perKey: 8 }
 const apiTimeoutMs = 25_000
 /** Far more than any path has that leads somewhere: what is asked for is remembered for a while, for its rate. */
 const targetCharactersMax = 2048
@@ -36,8 +38,13 @@ export interface ServerOptions {
 export function createEndpointServer(options: ServerOptions): Server {
   const isAllowed = createRateLimit(options.rate)
   const isFaultAllowed = createRateLimit(faultRate)
+  const takePlace = createConcurrencyLimit(apiCallsMax)
   const server = createServer((request, response) => {
-    answerTo(options, request, (key, isFault) => (isFault ? isFaultAllowed : isAllowed)(key, options.now())).then(
+    const limits: Limits = {
+      isAllowed: (key, isFault) => (isFault ? isFaultAllowed : isAllowed)(key, options.now()),
+      takePlace,
+    }
+    answerTo(options, request, limits).then(
       (answer) => send(response, request.method, answer),
       (error: unknown) => {
         options.onError(error)
@@ -53,12 +60,15 @@ export function createEndpointServer(options: ServerOptions): Server {
   return server
 }
 
-type IsAllowed = (key: string, isFault: boolean) => boolean
+interface Limits {
+  readonly isAllowed: (key: string, isFault: boolean) => boolean
+  readonly takePlace: ReturnType<typeof createConcurrencyLimit>
+}
 
 async function answerTo(
   options: ServerOptions,
   request: IncomingMessage,
-  isAllowed: IsAllowed,
+  { isAllowed, takePlace }: Limits,
 ): Promise<EndpointAnswer> {
   // A container may ask for what is no URL, such as `//`: its path is read by hand.
   const [target = '/', query = ''] = (request.url ?? '/').split(/\?(.*)/s)
@@ -68,14 +78,6 @@ async function answerTo(
   const address = plainAddress(request.socket.remoteAddress)
   if (!isAllowed(`${address} ${path}`, path.includes('/fault/'))) return tooMany
   const method = request.method ?? 'GET'
-  const passOn = isApiCall(method, path) ? options.answerApiCall : undefined
-  const bytesMax = passOn === undefined ? bodyBytesMax : apiBodyBytesMax
-  const body = await readBody(request, bytesMax).catch((error: unknown) => {
-    // Who hung up in the midst of its request waits for no answer, and is no bug of ours.
-    if (request.socket.destroyed) return undefined
-    throw error
-  })
-  if (body === undefined) return { status: 413, body: `A body of at most ${bytesMax} bytes is taken.` }
   const asked: EndpointRequest = {
     method,
     path,
@@ -83,14 +85,41 @@ async function answerTo(
     address,
     port: request.socket.remotePort ?? 0,
     userAgent: (request.headers['user-agent'] ?? '').slice(0, userAgentCharactersMax),
-    body: passOn === undefined ? body.toString('utf8') : '',
+    body: '',
   }
-  if (passOn === undefined) return withinTime(options.answer(asked), timeoutMs)
-  const call = { method, target: request.url ?? '/', rawHeaders: request.rawHeaders, body }
-  return withinTime(passOn(asked, call), apiTimeoutMs)
+  const { answerApiCall } = options
+  if (isApiCall(method, path) && answerApiCall !== undefined) {
+    const giveBack = takePlace(address)
+    if (giveBack === undefined) return tooMany
+    try {
+      const body = await readBody(request, apiBodyBytesMax)
+      if (body === undefined) return tooLong(apiBodyBytesMax)
+      const call = { method, target: request.url ?? '/', rawHeaders: request.rawHeaders, body }
+      return await withinTime(answerApiCall(asked, call), apiTimeoutMs)
+    } finally {
+      giveBack()
+    }
+  }
+  const body = await readBody(request, bodyBytesMax)
+  if (body === undefined) return tooLong(bodyBytesMax)
+  return withinTime(options.answer({ ...asked, body: body.toString('utf8') }), timeoutMs)
 }
 
+function tooLong(bytesMax: number): EndpointAnswer {
+  return { status: 413, body: `A body of at most ${bytesMax} bytes is taken.` }
+}
+
+/** Undefined where it is too long, or where who sent it hung up in its midst: that one waits for no answer. */
 async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
+  try {
+    return await bytesOf(request, bytesMax)
+  } catch (error) {
+    if (request.socket.destroyed) return undefined
+    throw error
+  }
+}
+
+async function bytesOf(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request) {

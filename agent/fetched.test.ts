@@ -1,15 +1,18 @@
 /** What is fetched for containers: the format of environment files, what is asked for, when, and who stands over whom. */
 import * as fc from 'fast-check'
 import tap from 'tap'
-import type { PayloadSecret } from '../../proto/acs.ts'
-import { anAgent, type Agent } from '../../test/support/fake-turn.ts'
-import { aPayloadContainer, aPayloadTask, taskArnOf } from '../../test/support/payloads.ts'
-import { EngineError } from '../engine.ts'
-import { mergedVariables, readEnvironmentFile } from './environment-file.ts'
-import { fetchedKey } from './fetch-steps.ts'
-import { withFetchedValues, withoutValues } from './fetched-values.ts'
-import type { FetchedValues } from './fetched-values.ts'
-import { parameterFor, parametersCalls, registryLogin, secretCalls, secretValue } from './secret-references.ts'
+import type { PayloadSecret } from '../proto/acs.ts'
+import { anAgent, type Agent } from '../test/support/fake-turn.ts'
+import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
+import { createConcurrencyLimit } from './concurrency-limit.ts'
+import { EngineError } from './engine.ts'
+import type { Engine, ObservedContainer } from './engine.ts'
+import { withValuesHidden } from './hidden-values.ts'
+import { mergedVariables, readEnvironmentFile } from './decide/environment-file.ts'
+import { fetchedKey } from './decide/fetch-steps.ts'
+import { withFetchedValues, withoutValues } from './decide/fetched-values.ts'
+import type { FetchedValues } from './decide/fetched-values.ts'
+import { parameterFor, parametersCalls, registryLogin, secretCalls, secretValue } from './decide/secret-references.ts'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 
@@ -187,7 +190,9 @@ function fetching(): Fetch {
         held.add(fetchedKey(taskArn, container))
       },
       valuesOf: (taskArn, container) => (held.has(fetchedKey(taskArn, container)) ? given : undefined),
-      forget: (taskArn, container) => void held.delete(fetchedKey(taskArn, container)),
+      given: (taskArn, container) => void held.delete(fetchedKey(taskArn, container)),
+      givenTo: () => undefined,
+      started: () => undefined,
       forgetTask: () => held.clear(),
     }),
   }
@@ -284,4 +289,34 @@ await tap.test('without keys, and without a controller, a task that needs new se
     agent.sent.find(({ message }) => message['messageId'] === 'm-2'),
     { type: 'IAMRoleCredentialsAckRequest', message: { credentialsId: 'x-1' } },
   )
+})
+
+await tap.test('what the engine says of a container holds none of what it was given', async (t) => {
+  const given = values({ logOptions: new Map([['token', 'canary-token']]) })
+  const shown = { id: 'web', error: 'bad token canary-token' } as ObservedContainer
+  const engine = {
+    startContainer: async () => {
+      throw new EngineError('refused', 'driver: canary-token is refused')
+    },
+    inspectContainer: async () => shown,
+    listContainers: async () => ({ shown: [shown], unshown: [] }),
+  } as unknown as Engine
+  const hiding = withValuesHidden({ engine, givenTo: (id) => (id === 'web' ? given : undefined) })
+  await t.rejects(hiding.startContainer('web'), { kind: 'refused', message: 'driver: *** is refused' })
+  t.match(await hiding.inspectContainer('web'), { error: 'bad token ***' })
+  t.match(await hiding.listContainers(), { shown: [{ error: 'bad token ***' }] })
+})
+
+await tap.test('so many at once and no more, in all and for each', (t) => {
+  const take = createConcurrencyLimit({ total: 3, perKey: 2 })
+  const first = take('a')
+  t.type(take('a'), 'function')
+  t.equal(take('a'), undefined)
+  t.type(take('b'), 'function')
+  t.equal(take('c'), undefined)
+  first?.()
+  first?.()
+  t.type(take('c'), 'function', 'a place is given back once')
+  t.equal(take('b'), undefined)
+  t.end()
 })
