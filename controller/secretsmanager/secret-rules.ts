@@ -6,7 +6,7 @@
 import { writeBase64 } from '../../proto/codec/base64.ts'
 import { ApiError } from '../../proto/errors.ts'
 import type { SecretTag } from '../../proto/model/secretsmanager-types.ts'
-import { checkLength, constraintError, validationError } from '../ssm/constraints.ts'
+import { checkLength, checkWellFormed, constraintError, validationError } from '../ssm/constraints.ts'
 
 const nameLengthMax = 512
 const idLengthMax = 2048
@@ -64,6 +64,7 @@ export function readContent(
     return { text: writeBase64(SecretBinary), isBinary: true }
   }
   if (SecretString === undefined) return undefined
+  checkWellFormed('secretString', SecretString)
   checkBytes('secretString', new TextEncoder().encode(SecretString).length)
   return { text: SecretString, isBinary: false }
 }

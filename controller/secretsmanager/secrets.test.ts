@@ -349,6 +349,7 @@ await t.test('names, values and tags are those of Secrets Manager', async (test)
     'accepted',
   )
   test.match(refusedCreate({ SecretString: '' }), /^ValidationException/)
+  test.match(refusedCreate({ SecretString: 'half \ud800' }), /^ValidationException: .*well-formed text/)
   test.match(
     refusedCreate({ AddReplicaRegions: [{ Region: 'eu-west-1' }] }),
     /^InvalidParameterException: .*one region/,

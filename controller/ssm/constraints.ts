@@ -31,6 +31,15 @@ export function checkLength(
   }
 }
 
+/**
+ * Refuses a text with half a character in it (a lone surrogate), which would not come back as it was given. Never says the
+ * text, which may be a secret.
+ */
+export function checkWellFormed(member: string, text: string): void {
+  if (text.isWellFormed()) return
+  throw constraintError(member, undefined, 'Member must be well-formed text')
+}
+
 /** Refuses a list with fewer or more members than the model allows. */
 export function checkCount(
   member: string,

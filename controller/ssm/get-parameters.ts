@@ -7,7 +7,13 @@ import type { Reader } from '../state/transaction.ts'
 import { checkCount, constraintError } from './constraints.ts'
 import { servicePage } from './pages.ts'
 import { checkPath, isUnder, pathFilter } from './parameter-filters.ts'
-import { type FoundParameter, latestVersion, requireVersion, shownParameter, versionsOf } from './parameter-lookup.ts'
+import {
+  type FoundParameter,
+  latestVersion,
+  requireVersion,
+  shownParameter,
+  labelledVersions,
+} from './parameter-lookup.ts'
 
 const namesMax = 10
 const pageSize = 10
@@ -77,7 +83,7 @@ function latest(reader: Reader, row: ParameterRow): FoundParameter {
 
 /** With a filter of labels a parameter is shown as the version that has one of them. */
 function labelled(reader: Reader, row: ParameterRow, labels: readonly string[]): FoundParameter | undefined {
-  for (const version of versionsOf(reader, row)) {
+  for (const version of labelledVersions(reader, row)) {
     const label = version.Labels.find((each) => labels.includes(each))
     if (label !== undefined) return { row, version, selector: `:${label}` }
   }

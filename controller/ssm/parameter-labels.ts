@@ -9,7 +9,7 @@ import { writeOf } from '../ecs/handler.ts'
 import { type ParameterRow, type ParameterVersionRow, parameterVersionKey } from '../state/ssm-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { checkCount, constraintError } from './constraints.ts'
-import { requireParameter, versionsOf } from './parameter-lookup.ts'
+import { labelledVersions, requireParameter } from './parameter-lookup.ts'
 
 const labelsMax = 10
 const labelLengthMax = 100
@@ -24,7 +24,7 @@ export const labelParameterVersion = writeOf<'ssm', 'LabelParameterVersion'>((tx
       `A parameter version can have maximum ${labelsMax} labels. Move one or more labels to another version and try again.`,
     )
   }
-  for (const other of versionsOf(tx, row)) {
+  for (const other of labelledVersions(tx, row)) {
     if (other.Version !== version.Version) takeLabels(tx, other, valid)
   }
   if (valid.length > 0) putVersion(tx, { ...version, Labels })

@@ -39,7 +39,7 @@ export function requireVersion(reader: Reader, reference: string, place: Place):
   if (selector === undefined) return { row, version: latestVersion(reader, row), selector: undefined }
   const version = /^\d+$/.test(selector)
     ? reader.get('parameterVersion', parameterVersionKey(row.Name, Number(selector)))
-    : versionsOf(reader, row).find(({ Labels }) => Labels.includes(selector))
+    : labelledVersions(reader, row).find(({ Labels }) => Labels.includes(selector))
   if (version === undefined) {
     const what = /^\d+$/.test(selector) ? 'version' : 'label'
     throw new ApiError(
@@ -59,6 +59,11 @@ export function latestVersion(reader: Reader, { Name, Version }: ParameterRow): 
 /** The oldest first. */
 export function versionsOf(reader: Reader, { Name }: ParameterRow): readonly ParameterVersionRow[] {
   return reader.find('parameterVersion', 'byName', Name)
+}
+
+/** The versions that have a label, the oldest first. */
+export function labelledVersions(reader: Reader, { Name }: ParameterRow): readonly ParameterVersionRow[] {
+  return reader.find('parameterVersion', 'labelledByName', Name)
 }
 
 /** Whether a value is to be opened, and by what. */

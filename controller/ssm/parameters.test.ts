@@ -160,6 +160,7 @@ await t.test('values, tiers, patterns and what Gantry has not are refused in wor
   const refusedPut = (over: Partial<InputOf<'ssm', 'PutParameter'>>): string =>
     refused(state, 'PutParameter', { Name: 'p', Value: 'v', Type: 'String', ...over })
   test.match(refusedPut({ Value: '' }), /^ValidationException: .*'value'.*greater than or equal to 1/)
+  test.match(refusedPut({ Value: 'half \ud800', Type: 'SecureString' }), /^ValidationException: .*Value at 'value'/)
   test.match(refusedPut({ Type: undefined }), /^ValidationException: A parameter type is required/)
   test.match(refusedPut({ Value: '{{ssm:other}}' }), /^ValidationException: .*can't nest another parameter/)
   test.match(

@@ -16,7 +16,7 @@ import {
 } from '../state/ssm-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
 import { checkAllowedPattern } from './allowed-pattern.ts'
-import { checkLength, constraintError, validationError } from './constraints.ts'
+import { checkLength, checkWellFormed, constraintError, validationError } from './constraints.ts'
 import { dropVersion, storedCharacters } from './parameter-versions.ts'
 import { latestVersion, versionsOf } from './parameter-lookup.ts'
 import { checkParameterName, parameterArn } from './parameter-names.ts'
@@ -140,6 +140,7 @@ function chooseTier({ Tier, Value }: Input, before: ParameterRow | undefined): T
 }
 
 function checkValue(value: string, tier: Tier): void {
+  checkWellFormed('value', value)
   if (value === '') throw constraintError('value', '', 'Member must have length greater than or equal to 1.')
   if (value.length > characterMax[tier]) {
     throw validationError(

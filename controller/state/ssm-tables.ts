@@ -60,6 +60,8 @@ export const ssmIndexes = {
   },
   parameterVersion: {
     byName: (row: ParameterVersionRow) => row.Name,
+    /** Those that have a label. */
+    labelledByName: (row: ParameterVersionRow) => (row.Labels.length === 0 ? undefined : row.Name),
     bySealingKey: ({ sealedValue }: ParameterVersionRow) =>
       sealedValue === undefined ? undefined : sealingKeyOf(sealedValue),
   },
