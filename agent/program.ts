@@ -351,19 +351,7 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     log,
   })
   const turn = startAgentTurn({
-    engine: withMemoryTruth({
-      engine: withOwnFilesHidden({
-        engine: withValuesHidden({
-          engine: services.withFiles(upkeep.engine),
-          givenTo: (dockerId) => base.secrets.fetched.givenTo(dockerId),
-        }),
-        paths: ownPaths(config.dataDirectory, config.credentialsFile),
-        metadataFiles: join(config.dataDirectory, 'metadata'),
-      }),
-      host: abilities.taskCgroups?.host,
-      timers: realTimers,
-      now: clock.now,
-    }),
+    engine: taskEngine(base),
     journal,
     clock,
     timers: realTimers,
@@ -409,6 +397,20 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
     },
   }
   return channel.turn
+}
+
+/** The engine as tasks use it: with their metadata files, without the agent's own files and words that hold a secret. */
+function taskEngine({ config, services, upkeep, secrets, abilities }: Base): Engine {
+  const { fetched } = secrets
+  const engine = withOwnFilesHidden({
+    engine: withValuesHidden({
+      engine: services.withFiles(upkeep.engine),
+      givenTo: (dockerId) => fetched.givenTo(dockerId),
+    }),
+    paths: ownPaths(config.dataDirectory, config.credentialsFile),
+    metadataFiles: join(config.dataDirectory, 'metadata'),
+  })
+  return withMemoryTruth({ engine, host: abilities.taskCgroups?.host, timers: realTimers, now: clock.now })
 }
 
 /** Waits for an engine that answers, and says once in a while what it waits for. */
