@@ -283,5 +283,6 @@ await t.test('every table holds rows, and builders fill them', async (test) => {
     'secretVersion',
     'parameter',
     'parameterVersion',
+    'valueStore',
   ])
 })
