@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util'
 import { benchAgent } from '../bench/agent.ts'
 import { benchApi } from '../bench/api.ts'
+import { benchAuthorised } from '../bench/authorised.ts'
 import { benchMemory } from '../bench/memory.ts'
 import { type BenchOptions, type SchedulerOptions, schedulerParts } from '../bench/options.ts'
 import { benchPeerSwarm } from '../bench/peer-swarm.ts'
@@ -27,6 +28,7 @@ const benches: Readonly<Record<string, (place: Place, options: BenchOptions) => 
   'peer-swarm': benchPeerSwarm,
   'tls-storm': benchTlsStorm,
   secrets: benchSecrets,
+  authorised: benchAuthorised,
 }
 
 const usage =

@@ -3,7 +3,7 @@
  *
  * Source: AWS IAM User Guide, "IAM JSON policy elements: Condition operators".
  */
-import { compileGlob, type GlobPiece, matchesGlob } from './glob.ts'
+import { compileGlob, type Glob, type GlobPiece, matchesGlob } from './glob.ts'
 import { isInRange, parseIpAddress, parseIpRange } from './ip-range.ts'
 import { type KeyReader, resolveGlob, resolvePieces, resolveText, type Template } from './policy-template.ts'
 
@@ -167,21 +167,32 @@ function ip(_: Template, wanted: string): ValueTest | undefined {
 /** The six parts of an ARN are compared one by one, each with its own wildcards; the last holds its colons. */
 function arn(template: Template, wanted: string): ValueTest | undefined {
   if (!isArnPattern(wanted)) return undefined
+  const fixed = template.fixed === undefined ? undefined : arnPattern(resolvePieces(template, () => undefined) ?? [])
   return (value, read) => {
+    if (fixed !== undefined) return matchesArn(fixed, value)
     const pieces = resolvePieces(template, read)
-    if (pieces === undefined) return undefined
-    const parts = arnParts(value)
-    if (parts === undefined) return false
-    const patterns = splitAtColons(pieces)
-    const last = patterns.at(-1) ?? []
-    // `arn:aws:ecs:*` and `*` stand for whatever follows.
-    const isOpen = patterns.length < 6 && typeof last.at(-1) === 'symbol'
-    if (patterns.length !== 6 && !isOpen) return false
-    return patterns.every((pattern, index) => {
-      const part = isOpen && index === patterns.length - 1 ? parts.slice(index).join(':') : (parts[index] ?? '')
-      return matchesGlob(compileGlob(pattern), part)
-    })
+    return pieces === undefined ? undefined : matchesArn(arnPattern(pieces), value)
   }
+}
+
+interface ArnPattern {
+  readonly parts: readonly Glob[]
+  /** Ends early, in a wildcard: `arn:aws:ecs:*` and `*` stand for whatever follows. */
+  readonly isOpen: boolean
+}
+
+function arnPattern(pieces: readonly GlobPiece[]): ArnPattern {
+  const parts = splitAtColons(pieces)
+  return { parts: parts.map(compileGlob), isOpen: parts.length < 6 && typeof parts.at(-1)?.at(-1) === 'symbol' }
+}
+
+function matchesArn({ parts: patterns, isOpen }: ArnPattern, value: string): boolean {
+  const parts = arnParts(value)
+  if (parts === undefined || (patterns.length !== 6 && !isOpen)) return false
+  return patterns.every((pattern, index) => {
+    const isRest = isOpen && index === patterns.length - 1
+    return matchesGlob(pattern, isRest ? parts.slice(index).join(':') : (parts[index] ?? ''))
+  })
 }
 
 /** `*`, a whole ARN with wildcards where one likes, one that ends early in `*`, or what a variable begins. */
