@@ -29,8 +29,10 @@ const attributes = [
   { name: 'ecs.capability.execute-command' },
   { name: 'com.amazonaws.ecs.capability.logging-driver.awslogs' },
 ]
-const peer = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: true, attributes })
-const other = await startAgentPeer({ endpoint, key: agentCredentials, gantryProtocol: true })
+// On EXTERNAL their logs would be shipped by the rights of an execution role.
+const host = { endpoint, key: agentCredentials, gantryProtocol: true, isExternal: false }
+const peer = await startAgentPeer({ ...host, attributes })
+const other = await startAgentPeer(host)
 
 await client.send(
   new RegisterTaskDefinitionCommand({
