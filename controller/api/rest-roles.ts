@@ -24,7 +24,7 @@ export function registerRestRoles(rest: FastifyInstance, { turn }: ServerService
     {
       config: { action: 'gantry:RevokeRoleSessions' },
       schema: {
-        summary: 'Ends every session of a role at once, those of tasks too: their next keys come with the next refresh',
+        summary: 'Ends every session of a role at once, those of tasks too: tasks get new keys within seconds',
         params: paramsOf('role', "The role's name"),
         response: { 200: { description: 'Revoked', ...revokedSchema }, ...errorResponses },
       },

@@ -18,6 +18,7 @@ import type { State } from '../state/state.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
 import type { TaskDefinitionRow, TaskRow } from '../state/tables.ts'
 import { openSession, type Session, type SessionEffect, type SessionEvent, stepSession } from './session.ts'
+import { revokeSessions } from '../iam/revoke-sessions.ts'
 import { credentialsPerStepMax, noCredentialsSent, type SentCredentials } from './session-credentials.ts'
 import { taskCredentials } from './task-credentials.ts'
 
@@ -208,6 +209,26 @@ await t.test('a thousand tasks get theirs over some steps, and no ended one any'
   for (const task of tasks.slice(1)) scene.put({ ...task, lastStatus: 'STOPPED', desiredStatus: 'STOPPED' })
   test.equal(keysIn(scene.after(3 * hourMs)).length, 2, 'those of the one that runs')
   test.equal(scene.session.credentials.known.size, 2)
+  test.end()
+})
+
+await t.test('a role whose sessions are revoked gives its tasks new keys at once, however many they are', (test) => {
+  const tasks = Array.from({ length: credentialsPerStepMax + 20 }, (_, index) =>
+    aTaskWithRoles({ taskId: `task-${String(index).padStart(4, '0')}`, ...running }),
+  )
+  const scene = new Scene(tasks)
+  const first = [scene.connect(), scene.after(1000), scene.after(1000)].flatMap(keysIn)
+  test.equal(first.length, 2 * tasks.length)
+  for (const message of first) scene.ack(message)
+  test.same(keysIn(scene.after(60_000)), [], 'they have what they need')
+  inTransaction(scene.state, (tx) => revokeSessions(tx, 'app', scene.now))
+  const anew = [scene.after(1000), scene.after(1000)].flatMap(keysIn)
+  test.equal(anew.length, tasks.length, 'of the one role alone')
+  test.ok(anew.every(({ roleCredentials }) => roleCredentials.roleArn.endsWith(':role/app')))
+  const token = anew[0]?.roleCredentials.sessionToken ?? ''
+  test.match(openSessionToken(token, scene.vault), { name: 'app', epoch: 1 })
+  for (const message of anew) scene.ack(message)
+  test.same(keysIn(scene.after(60_000)), [], 'once')
   test.end()
 })
 

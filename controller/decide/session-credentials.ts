@@ -10,6 +10,7 @@ import type { World } from '../../proto/world.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import { findRole } from '../iam/trust.ts'
 import { assumableRole } from './assumable-role.ts'
 import type { LogRightsView } from './log-rights.ts'
 import { type TaskRole, hasRoles, taskRoles } from './task-roles.ts'
@@ -45,6 +46,8 @@ interface KnownCredentials {
   readonly dueAt: number
   /** When half of their life is over. */
   readonly refreshAt: number
+  /** When they were made: a role whose sessions were revoked since gives new ones. */
+  readonly madeAt: number
   /** The message whose ack is awaited, and how often one was sent; absent where the agent has them. */
   readonly unacked?: { readonly messageId: string; readonly sent: number } | undefined
 }
@@ -54,9 +57,11 @@ export interface SentCredentials {
   readonly known: ReadonlyMap<string, KnownCredentials>
   /** Before it nothing is due, but keys of new tasks, which travel in their payload. Epoch milliseconds. */
   readonly dueAt: number
+  /** When all of the instance's tasks were last looked through. Epoch milliseconds. */
+  readonly lookedAt: number
 }
 
-export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0 }
+export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0, lookedAt: 0 }
 
 export interface CredentialsView extends LogRightsView {
   /** After how long keys are replaced, milliseconds. Absent: once half of their life is over. */
@@ -77,7 +82,7 @@ export function dueCredentials(
   before: SentCredentials,
   view: CredentialsView,
 ): DueCredentials | undefined {
-  if (view.now < before.dueAt) return undefined
+  if (view.now < before.dueAt && latestRevocation(view.reader) < before.lookedAt) return undefined
   const known = new Map<string, KnownCredentials>()
   const messages: IAMRoleCredentialsMessage[] = []
   const failures: DueCredentials['failures'][number][] = []
@@ -87,19 +92,19 @@ export function dueCredentials(
       const last = before.known.get(credentialsId)
       // Of a task that the agent has never heard of they travel in its payload.
       if (last === undefined && !isTold(task)) continue
-      if (last !== undefined && view.now < last.dueAt) {
+      if (last !== undefined && view.now < last.dueAt && !isRevoked(last, role, view.reader)) {
         known.set(credentialsId, last)
         continue
       }
       if (messages.length + failures.length >= credentialsPerStepMax) {
-        if (last !== undefined) known.set(credentialsId, last)
-        else known.set(credentialsId, { taskId: task.taskId, dueAt: view.now, refreshAt: view.now })
+        if (last !== undefined) known.set(credentialsId, { ...last, dueAt: Math.min(last.dueAt, view.now) })
+        else known.set(credentialsId, nothingMade(task, view.now, view.now))
         continue
       }
       const made = mintFor(task, role, view)
       if ('problem' in made) {
         failures.push({ task: task.taskArn, why: made.problem })
-        known.set(credentialsId, { taskId: task.taskId, dueAt: view.now + resendAfterMaxMs, refreshAt: view.now })
+        known.set(credentialsId, nothingMade(task, view.now, view.now + resendAfterMaxMs))
         continue
       }
       const message = messageOf(task, role, made.credentials, view.world)
@@ -107,7 +112,7 @@ export function dueCredentials(
       known.set(credentialsId, awaited(task, message, last, view))
     }
   }
-  return { sent: { known, dueAt: earliest(known) }, messages, failures }
+  return { sent: { known, dueAt: earliest(known), lookedAt: view.now }, messages, failures }
 }
 
 /** What a payload carries of a task's keys. */
@@ -138,16 +143,18 @@ export function withPayloadsSent(
   if (carried.length === 0) return before
   const refreshAt = refreshAtOf(view)
   const known = new Map(before.known.size > knownMax ? stillLive(before.known, view.reader) : before.known)
-  for (const { credentialsId, taskId } of carried) known.set(credentialsId, { taskId, dueAt: refreshAt, refreshAt })
-  return { known, dueAt: Math.min(before.dueAt, refreshAt) }
+  for (const { credentialsId, taskId } of carried) {
+    known.set(credentialsId, { taskId, dueAt: refreshAt, refreshAt, madeAt: view.now })
+  }
+  return { ...before, known, dueAt: Math.min(before.dueAt, refreshAt) }
 }
 
 /** After the agent said that it has them. */
 export function acknowledged(before: SentCredentials, credentialsId: string, messageId: string): SentCredentials {
   const last = before.known.get(credentialsId)
   if (last?.unacked?.messageId !== messageId) return before
-  const { taskId, refreshAt } = last
-  return { ...before, known: new Map(before.known).set(credentialsId, { taskId, dueAt: refreshAt, refreshAt }) }
+  const { unacked: _, ...has } = last
+  return { ...before, known: new Map(before.known).set(credentialsId, { ...has, dueAt: last.refreshAt }) }
 }
 
 function isTold({ acknowledgedSeqNum, reportedAt }: TaskRow): boolean {
@@ -183,7 +190,25 @@ function awaited(
 ): KnownCredentials {
   const sent = (last?.unacked?.sent ?? 0) + 1
   const dueAt = view.now + Math.min(resendAfterMs * 2 ** (sent - 1), resendAfterMaxMs)
-  return { taskId, dueAt, refreshAt: refreshAtOf(view), unacked: { messageId, sent } }
+  return { taskId, dueAt, refreshAt: refreshAtOf(view), madeAt: view.now, unacked: { messageId, sent } }
+}
+
+/** They could not be made, or not yet. */
+function nothingMade({ taskId }: TaskRow, now: number, dueAt: number): KnownCredentials {
+  return { taskId, dueAt, refreshAt: now, madeAt: now }
+}
+
+/** What the task has is refused from then on: it is not to wait for half of its time. */
+function isRevoked({ madeAt }: KnownCredentials, { role }: TaskRole, reader: Reader): boolean {
+  return (findRole(reader, role)?.sessionsRevokedAt ?? -1) >= madeAt
+}
+
+/** Of any role; few are ever revoked. */
+function latestRevocation(reader: Reader): number {
+  return Math.max(
+    -1,
+    ...reader.find('role', 'revoked', 'revoked').map(({ sessionsRevokedAt = -1 }) => sessionsRevokedAt),
+  )
 }
 
 function refreshAtOf({ now, refreshAfterMs = taskSessionMs / 2 }: CredentialsView): number {
