@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import type { AgentConfig } from './config.ts'
 import { type ControllerTrust, certificatesOf, isLoopback, systemTrust, trustIn } from './controller-trust.ts'
 import { type CredentialsSource, credentialsSource } from './credentials.ts'
+import { removeHalfWritten } from './durable-file.ts'
 import { type HostKeyring, openHostKeyring } from './host-keyring.ts'
 import { type JoinedIdentity, readJoined } from './joined-identity.ts'
 import type { Log } from './log.ts'
@@ -39,6 +40,7 @@ const lookMs = 1000
 /** Waits where the host has not joined yet. Throws AccessError and JoinedIdentityError. */
 export async function openControllerAccess(options: AccessOptions): Promise<ControllerAccess> {
   const { config, log } = options
+  removeHalfWritten(config.dataDirectory)
   const hasOwnKeys = (config.accessKeyId ?? config.credentialsFile) !== undefined
   const joined = hasOwnKeys ? readJoined(config.dataDirectory) : await joinedOnce(options)
   const all = joined === undefined ? config : options.withJoined(settingsOf(joined))

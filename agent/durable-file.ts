@@ -1,6 +1,7 @@
 /** Small files that must be whole at every instant, whatever ends the process: written beside their place, synced, renamed. */
-import { closeSync, fchmodSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, existsSync, fchmodSync, fsyncSync, linkSync, openSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 
 export interface DurableWrite {
   /** Where there is such a file already: by default it is replaced; `keep` leaves it, with the error code EEXIST. */
@@ -27,6 +28,14 @@ export function writeDurably(path: string, text: string, { existing = 'replace' 
     syncDirectory(dirname(path))
   } finally {
     rmSync(fresh, { force: true })
+  }
+}
+
+/** Removes what processes left here that were killed while they wrote: it may hold secrets. */
+export function removeHalfWritten(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    const [, pid] = /\.(\d+)\.new$/.exec(name) ?? []
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(directory, name), { force: true })
   }
 }
 

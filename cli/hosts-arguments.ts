@@ -27,6 +27,7 @@ join-token prints the line with which one host joins. --expires takes 10m, 2h or
 most); --address is the only address that the token, and then the host's keys, are good from; --instance is a container
 instance that the host may take over, such as the one that it was before it had keys of its own.
 revoke ends a host's keys at once; forget removes a revoked host from the list; events tells what happened around hosts.
+On the host itself: gantry join (gantry join --help) lets it join, and in a checkout npx gantry agent runs its agent.
 
 exit codes: 0 done, 1 refused or failed, 2 wrong usage
 `
