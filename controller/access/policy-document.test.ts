@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import * as fc from 'fast-check'
 import { test } from 'tap'
 import { conditionKeys, isConditionKey } from './condition-keys.ts'
@@ -145,6 +146,19 @@ await test('documents that are refused, with what and where', async (t) => {
   t.throws(() => requirePolicy('{', 'identity'), { code: 'MalformedPolicyDocument' })
 })
 
+await test('what is wrong is told in few words, however long the document', (t) => {
+  const long = 'a'.repeat(500_000)
+  const statement = { Effect: 'Allow', Action: 'ecs:*', Resource: '*' }
+  const documents = [
+    { [long]: 1, Statement: statement },
+    { Version: '2012-10-17', Statement: { ...statement, Action: long } },
+    { Version: '2012-10-17', Statement: { ...statement, Resource: long } },
+    { Version: '2012-10-17', Statement: { ...statement, Condition: { [long]: { [long]: long } } } },
+  ]
+  for (const document of documents) t.ok(problemOf(document).length < 4100)
+  t.end()
+})
+
 await test('a policy is measured without white space', async (t) => {
   t.equal(policySize('{ "a" :\n\t1 }'), 7)
 })
@@ -246,4 +260,12 @@ await test('addresses', async (t) => {
 await test('keys are known in any case, tags by what stands before the slash', async (t) => {
   for (const key of conditionKeys) t.ok(isConditionKey(key.endsWith('/') ? `${key.toUpperCase()}Any Tag/x` : key), key)
   t.notOk(isConditionKey('aws:PrincipalOrgID'))
+})
+
+await test('the documentation lists every key that is evaluated', async (t) => {
+  const text = readFileSync(new URL('../../docs/authorisation.md', import.meta.url), 'utf8')
+  t.same(
+    conditionKeys.filter((key) => !text.includes(`\`${key}\``)),
+    [],
+  )
 })

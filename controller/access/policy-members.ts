@@ -3,9 +3,16 @@
 /** What is wrong with a document, and where. Thrown while one is read, and answered as its service words it. */
 export class PolicyProblem extends Error {
   constructor(what: string, place: string) {
-    super(`${what.endsWith('.') ? what.slice(0, -1) : what} (${place}).`)
+    super(`${shorten(what.endsWith('.') ? what.slice(0, -1) : what)} (${shorten(place)}).`)
     this.name = 'PolicyProblem'
   }
+}
+
+/** Names and values of a document may be as long as a request. */
+const toldCharactersMax = 2000
+
+function shorten(text: string): string {
+  return text.length > toldCharactersMax ? `${text.slice(0, toldCharactersMax)}...` : text
 }
 
 /** The members of an object that may have no others than `known`. */
