@@ -41,7 +41,7 @@ export class FuzzThread {
     if (index === -1) throw new Error(`${target} did not come to its first case: ${error}`)
     const shown = await this.#ask({ kind: 'show', target, seed: order.seed, index })
     const input = 'answer' in shown && shown.answer.kind === 'input' ? shown.answer.input : 'that can not even be shown'
-    return { cases: index + 1, slowestMs: 0, failure: { error, input, path: String(index) } }
+    return { cases: index + 1, taken: 0, slowestMs: 0, failure: { error, input, path: String(index) } }
   }
 
   async close(): Promise<void> {

@@ -70,6 +70,7 @@ function planBatches(): Batch[] {
 
 interface Tally {
   cases: number
+  taken: number
   seconds: number
   slowestMs: number
 }
@@ -86,8 +87,9 @@ class Summary {
   }
 
   take(batch: Batch, report: Awaited<ReturnType<FuzzThread['run']>>, tookMs: number): void {
-    const tally = this.#tallies.get(batch.target) ?? { cases: 0, seconds: 0, slowestMs: 0 }
+    const tally = this.#tallies.get(batch.target) ?? { cases: 0, taken: 0, seconds: 0, slowestMs: 0 }
     tally.cases += report.cases
+    tally.taken += report.taken
     tally.seconds += tookMs / 1000
     tally.slowestMs = Math.max(tally.slowestMs, report.slowestMs)
     this.#tallies.set(batch.target, tally)
@@ -105,9 +107,11 @@ class Summary {
   }
 
   tell(): void {
-    for (const [name, { cases: count, seconds, slowestMs }] of this.#tallies) {
+    for (const [name, { cases: count, taken, seconds, slowestMs }] of this.#tallies) {
       const each = count === 0 ? 0 : Math.round((seconds * 1e6) / count)
-      say(`${name.padEnd(20)} ${String(count).padStart(8)} cases, ${each} µs each, slowest ${slowestMs.toFixed(1)} ms`)
+      say(
+        `${name.padEnd(20)} ${String(count).padStart(8)} cases, ${taken} taken, ${each} µs each, slowest ${slowestMs.toFixed(1)} ms`,
+      )
     }
     const peakMiB = Math.round(process.resourceUsage().maxRSS / 1024)
     say(`${this.#done} cases of seed ${seed} in ${this.#seconds().toFixed(1)} s, ${peakMiB} MiB at most`)

@@ -16,6 +16,7 @@ for (const target of targets.filter(({ isLive }) => !isLive)) {
     const report = await target.run({ seed: Math.trunc(Math.random() * 2 ** 31), count: casesOfEach })
     t.same(report.failure, undefined)
     t.equal(report.cases, casesOfEach)
+    t.ok(report.taken > 0, `${report.taken} of them were good for something`)
   })
 }
 
@@ -26,6 +27,7 @@ await test('a failure is made small, and its seed and path lead back to it', asy
     values: () => fc.string({ maxLength: 200 }),
     judge(text) {
       if (text.includes('a') && text.length > 3) throw new Error('This is wrong.')
+      return true
     },
   })
   const order = { seed: 7, count: 5000 }
@@ -46,6 +48,7 @@ await test('a case that takes too long fails', async (t) => {
     judge(value) {
       const until = performance.now() + (value > 50 ? 40 : 0)
       while (performance.now() < until);
+      return true
     },
   })
   const { failure } = await target.run({ seed: 7, count: 200 })

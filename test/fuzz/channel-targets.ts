@@ -136,13 +136,16 @@ export const agentFrames = fuzzTarget<string>({
   judge(text) {
     const frame = parseFrame(text)
     requireCleanPrototypes()
-    if (frame === undefined) return
+    if (frame === undefined) return false
+    let readable = 0
     for (const read of [readTaskStateChange, readHostReport, readAck, readStopVerification]) {
       const message = read(frame.message)
       if ('unreadable' in message && typeof message.unreadable === 'string') continue
+      readable += 1
       if (parseFrame(writeFrame(frame.type, message)) === undefined)
         throw new Error('It can be read and not be written.')
     }
+    return readable > 0
   },
 })
 
@@ -158,11 +161,12 @@ export const telemetryFrames = fuzzTarget<string>({
   },
   judge(text) {
     const parsed = parseTcsFrame(text)
-    if (parsed === undefined) return
+    if (parsed === undefined) return false
     const { input } = answerTelemetry(instance.instanceId, parsed.frame)
     requireCleanPrototypes()
     // Into a transaction that is thrown away.
     if (input !== undefined) inTransaction(state, (tx) => input.run(tx, 1_800_000_000_000, undefined as never))
+    return input !== undefined
   },
 })
 
@@ -188,10 +192,11 @@ export const logBatches = fuzzTarget<Buffer>({
   },
   judge(bytes) {
     const batch = readLogBatch(bytes)
-    if (batch === undefined) return
+    if (batch === undefined) return false
     for (const { time, text } of readLogEvents(new TextDecoder().decode(batch.body))) {
       if (!Number.isFinite(time) || typeof text !== 'string') throw new Error('An event without time or text.')
     }
+    return true
   },
 })
 
@@ -201,8 +206,9 @@ export const commandLines = fuzzTarget<string>({
   values: () => hostileText(["'", '"', '\\', '$(id)', '`', ' ']),
   judge(line) {
     const words = commandWords(line)
-    if (words === undefined) return
+    if (words === undefined) return false
     const again = commandWords(commandLine(words))
     if (JSON.stringify(again) !== JSON.stringify(words)) throw new Error(`Other words: ${JSON.stringify(again)}`)
+    return true
   },
 })

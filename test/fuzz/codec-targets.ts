@@ -81,18 +81,19 @@ function aRequest(contentType: string, body: Buffer): RpcRequest {
 
 const writers = new Map(Object.entries(json).map(([name, { model }]) => [name, createWriters(model)]))
 
-function judgeJson(asked: Asked, body: Buffer): void {
+function judgeJson(asked: Asked, body: Buffer): boolean {
   const { model, wire } = serviceOf(asked)
   const readInput = (bytes: Buffer) => wire.readInput(asked.operation, aRequest('application/x-amz-json-1.1', bytes))
   const read = takeOrRefuse(() => readInput(body))
   requireCleanPrototypes()
-  if (read === undefined) return
+  if (read === undefined) return false
   const shape = model.operations[asked.operation]?.input ?? ''
   const text = writers.get(asked.service)?.(shape)(read.value, asked.operation) ?? ''
   const again = readInput(Buffer.from(text))
   // Minus nothing is nothing in JSON; a lone half of a pair becomes U+FFFD in UTF-8.
-  if (isDeepStrictEqual(again, read.value) || text.includes('\\ud')) return
+  if (isDeepStrictEqual(again, read.value) || text.includes('\\ud')) return true
   if (JSON.stringify(again) !== JSON.stringify(read.value)) throw new Error(`It is read otherwise again: ${text}`)
+  return true
 }
 
 export const jsonValues = fuzzTarget<Asked & { readonly value: unknown }>({
@@ -114,7 +115,7 @@ export const jsonDocuments = fuzzTarget<Buffer>({
   name: 'json-documents',
   share: 3,
   values: () => mutatedBytes(hostileJson().map(jsonText)),
-  judge: (bytes) => void takeOrRefuse(() => parseJson(bytes)),
+  judge: (bytes) => takeOrRefuse(() => parseJson(bytes)) !== undefined,
 })
 
 /** As a client writes it: bytes in base64. */
@@ -181,15 +182,16 @@ function encode(text: string): string {
   return encodeURIComponent(text.toWellFormed())
 }
 
-function judgeForm(asked: Asked, body: Buffer): void {
+function judgeForm(asked: Asked, body: Buffer): boolean {
   const { wire } = serviceOf(asked)
   const readInput = (bytes: Buffer) =>
     wire.readInput(asked.operation, aRequest('application/x-www-form-urlencoded', bytes))
   const read = takeOrRefuse(() => readInput(body))
   requireCleanPrototypes()
-  if (read === undefined) return
+  if (read === undefined) return false
   const again = readInput(Buffer.from(formText(asked, read.value)))
   if (!isDeepStrictEqual(again, read.value)) throw new Error(`It is read otherwise again: ${fc.stringify(again)}`)
+  return true
 }
 
 export const queryValues = fuzzTarget<Asked & { readonly value: string }>({
@@ -226,7 +228,7 @@ export const queryForms = fuzzTarget<string>({
   name: 'query-forms',
   share: 2,
   values: () => hostileText(formWords),
-  judge: (text) => void takeOrRefuse(() => parseForm(text)),
+  judge: (text) => takeOrRefuse(() => parseForm(text)) !== undefined,
 })
 
 type FromXml = (element: XmlElement) => unknown
@@ -284,8 +286,9 @@ export const xmlAnswers = fuzzTarget<Asked & { readonly value: unknown }>({
     const answer = wire.writeAnswer(asked.operation, asked.value, request).body.toString('utf8')
     const result = parseXml(answer).children.find(({ name }) => name === `${asked.operation}Result`)
     const shape = model.operations[asked.operation]?.output ?? ''
-    if (shape === 'Unit') return
+    if (shape === 'Unit') return true
     const read = result === undefined ? undefined : fromXml.get(asked.service)?.(shape)(result)
     if (!isDeepStrictEqual(read, carried(asked.value))) throw new Error(`It is read otherwise again: ${answer}`)
+    return true
   },
 })

@@ -14,6 +14,8 @@ export interface BatchOrder {
 
 export interface BatchReport {
   readonly cases: number
+  /** Cases whose input was good for something: where all is refused, nothing behind the refusal was tried. */
+  readonly taken: number
   /** The longest that a case had the processor for, in milliseconds. */
   readonly slowestMs: number
   readonly failure?: BatchFailure | undefined
@@ -46,8 +48,11 @@ export interface TargetDefinition<T> {
   readonly share: number
   /** Built at the first batch. */
   readonly values: () => fc.Arbitrary<T>
-  /** Throws where something is wrong with what the code makes of the value. */
-  readonly judge: (value: T) => void | Promise<void>
+  /**
+   * Throws where something is wrong with what the code makes of the value. Says whether it was taken, which many inputs are
+   * not and should not be.
+   */
+  readonly judge: (value: T) => boolean | Promise<boolean>
   /** For live ones: done before the first case of a batch. */
   readonly prepare?: (() => Promise<void>) | undefined
   /** For live ones: done at the end of all. */
@@ -77,7 +82,7 @@ export function fuzzTarget<T>(definition: TargetDefinition<T>): FuzzTarget {
         if (!watch.begins()) return
         try {
           const judged = judge(value)
-          if (judged !== undefined) await judged
+          watch.taken += Number(typeof judged === 'boolean' ? judged : await judged)
           // What a live case takes is mostly waiting for the other side, which bounds it itself.
           if (close === undefined) watch.requireQuick()
         } catch (error) {
@@ -86,7 +91,7 @@ export function fuzzTarget<T>(definition: TargetDefinition<T>): FuzzTarget {
         }
       })
       const details = await fc.check(property, { seed, numRuns: count, ...(path !== undefined && { path }) })
-      return { cases: watch.cases, slowestMs: watch.slowestMs, failure: failureOf(details) }
+      return { cases: watch.cases, taken: watch.taken, slowestMs: watch.slowestMs, failure: failureOf(details) }
     },
     show({ seed }, index) {
       const [value] = fc.sample(values(), { seed, numRuns: index + 1 }).slice(index)
@@ -99,6 +104,7 @@ export function fuzzTarget<T>(definition: TargetDefinition<T>): FuzzTarget {
 /** Counts and times the cases of one batch; after a failure, what is run is only that failure made smaller. */
 class CaseWatch {
   cases = 0
+  taken = 0
   slowestMs = 0
   readonly #slowMs: number
   readonly #noteCase: NoteCase

@@ -9,8 +9,11 @@ import { hostileText } from './hostile.ts'
 const instant = fc.integer({ min: 0, max: 253_402_300_799_999 })
 
 /** Optional members are there one time in four, lists and maps are short: the shapes alone give what is large. */
-export function modelValues(model: ShapeModel): Compile<fc.Arbitrary<unknown>> {
-  const text = fc.oneof({ arbitrary: fc.string({ maxLength: 10 }), weight: 3 }, { arbitrary: hostileText(), weight: 1 })
+export function modelValues(
+  model: ShapeModel,
+  plain: fc.Arbitrary<string> = fc.string({ maxLength: 10 }),
+): Compile<fc.Arbitrary<unknown>> {
+  const text = fc.oneof({ arbitrary: plain, weight: 5 }, { arbitrary: hostileText(), weight: 1 })
   const builders: Builders<fc.Arbitrary<unknown>> = {
     structure: (_name, members) =>
       fc

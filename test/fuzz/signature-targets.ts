@@ -156,7 +156,7 @@ function requireSigner(signer: Signer, plan: Plan): void {
   if (!isRight || signer.sessionToken !== token) throw new Error(`It is verified as ${JSON.stringify(signer)}.`)
 }
 
-function judge(plan: Plan, request: RequestToVerify, alteration: Alteration): void {
+function judge(plan: Plan, request: RequestToVerify, alteration: Alteration): boolean {
   requireSigner(verifyRequest(request, secretOf(plan), now + 14 * minuteMs), plan)
   const altered = alteration(request)
   if (takeOrRefuse(() => verifyRequest(altered, secretOf(plan), now)) !== undefined) {
@@ -167,6 +167,7 @@ function judge(plan: Plan, request: RequestToVerify, alteration: Alteration): vo
       throw new Error('It is verified long before or after its time.')
     }
   }
+  return true
 }
 
 export const signatureHeaders = fuzzTarget<readonly [Plan, Alteration]>({
@@ -210,5 +211,6 @@ export const brokenSignatures = fuzzTarget<Broken>({
     const verified = takeOrRefuse(() => verifyRequest(request, secretOf(plan), now))
     requireCleanPrototypes()
     if (verified !== undefined) requireSigner(verified.value, plan)
+    return verified !== undefined
   },
 })

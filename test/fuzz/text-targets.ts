@@ -39,6 +39,7 @@ export const secretReferences = fuzzTarget<readonly [string, string]>({
     registryLogin(secret, reference.call.secretId)
     requireCleanPrototypes()
     if ('value' in found && typeof found.value !== 'string') throw new Error('A value that is no text.')
+    return 'value' in found
   },
 })
 
@@ -56,11 +57,12 @@ export const environmentFiles = fuzzTarget<Buffer>({
     const read = readEnvironmentFile(bytes, 'arn:aws:s3:::bucket/file.env')
     if ('problem' in read) {
       if (read.problem.length > 500) throw new Error(`The problem is told in ${read.problem.length} characters.`)
-      return
+      return false
     }
     for (const [name, value] of read.variables) {
       if (name === '' || /[=\0\n]/.test(name) || /[\0\n]/.test(value)) throw new Error(`No variable: ${name}.`)
     }
+    return read.variables.size > 0
   },
 })
 
@@ -83,6 +85,7 @@ export const names = fuzzTarget<string>({
     const definition = parseTaskDefinitionName(text)
     if (definition?.revision !== undefined && !Number.isSafeInteger(definition.revision))
       throw new Error('No revision.')
+    return definition !== undefined || isArn(text) || parseJoinLine(text) !== undefined
   },
 })
 
@@ -123,10 +126,14 @@ export const logPatterns = fuzzTarget<readonly [string, string]>({
     )
   },
   judge([pattern, line]) {
+    let taken = 0
     for (const name of ['awslogs-multiline-pattern', 'awslogs-datetime-format']) {
       const options = { [name]: pattern }
-      if (awslogsProblem(options) === undefined) eventStart(options)?.(line)
+      if (awslogsProblem(options) !== undefined) continue
+      eventStart(options)?.(line)
+      taken += 1
     }
+    return taken > 0
   },
 })
 
@@ -153,5 +160,6 @@ export const restBodies = fuzzTarget<readonly [unknown, unknown]>({
   judge([schema, value]) {
     const problem = wrongType(value, schema as Parameters<typeof wrongType>[1])
     if (problem !== undefined && !problem.startsWith('body')) throw new Error(`It says no place: ${problem}`)
+    return problem === undefined
   },
 })
