@@ -4,7 +4,7 @@ import { sampleInput } from '../../test/support/sample-input.ts'
 import { awsServices } from '../api/aws-services.ts'
 import type { State } from '../state/state.ts'
 import { type AccessCheck, openToAll } from './authorization.ts'
-import { isConditionKey } from './condition-keys.ts'
+import { conditionKeys, isConditionKey } from './condition-keys.ts'
 import { rowOf } from './rows.ts'
 import { channelRow } from './rows/channels.ts'
 
@@ -23,6 +23,7 @@ function ecs(state: State, operation: string, input: object): readonly AccessChe
 
 await test('every operation that is routed has a row, and so has every other one of ECS', async (t) => {
   const state = aState()
+  const given = new Set<string>()
   let walked = 0
   for (const { name, model, handlers } of awsServices) {
     const operations = name === 'ecs' ? Object.keys(model.operations) : Object.keys(handlers)
@@ -36,6 +37,7 @@ await test('every operation that is routed has a row, and so has every other one
         const actions = checks.filter(({ action }) => action === `${name}:${operation}`)
         t.ok(actions.length > 0, `${name}:${operation} takes an action of its own name`)
         for (const { resource, keys = {} } of checks) {
+          for (const key of Object.keys(keys)) given.add(key.replace(/\/.*/, '/'))
           t.match(resource, /^(\*|sample|arn:aws:[a-z]+:[^:]*:[^:]*:.+)$/, `${operation} names ${resource}`)
           t.same(
             Object.keys(keys).filter((key) => !isConditionKey(key)),
@@ -48,6 +50,13 @@ await test('every operation that is routed has a row, and so has every other one
     }
   }
   t.ok(walked > 300, `${walked} inputs were judged`)
+  // A key that no row gives is one that no condition ever meets. Tags of resources are looked up when they are
+  // asked for, and a secret's id stands for one that is there.
+  const own = conditionKeys.filter((key) => !key.startsWith('aws:') && !/:resourceTag\/$/i.test(key))
+  t.same(
+    own.filter((key) => !given.has(key)),
+    ['secretsmanager:SecretId'],
+  )
   t.equal(rowOf('ecs', 'constructor'), undefined)
   t.equal(rowOf('ecs', 'NoSuchOperation'), undefined)
 })
