@@ -49,6 +49,8 @@ export const tlsLimitsDefault: TlsLimits = {
 
 /** How long requests in hand may take once the listener closes. */
 const closeTimeoutMs = 3000
+/** A client's pool keeps connections for a minute or so: the server must not close one that is about to be used. */
+const keepAliveMs = 72_000
 /** How often requests are looked at that take too long. */
 const timeoutCheckMs = 1000
 
@@ -67,6 +69,7 @@ export async function startTlsListener(options: TlsListenerOptions): Promise<Tls
       handshakeTimeout: limits.handshakeTimeoutMs,
       headersTimeout: limits.headersTimeoutMs,
       requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: keepAliveMs,
       connectionsCheckingInterval: timeoutCheckMs,
       ALPNProtocols: ['http/1.1'],
       shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket',

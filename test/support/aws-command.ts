@@ -10,7 +10,10 @@ const run = promisify(execFile)
 /** Runs `aws` with these words. Resolves with its output as JSON; rejects where it fails, with what it said. */
 export type AwsCommand = (...words: readonly string[]) => Promise<Readonly<Record<string, unknown>>>
 
-export function awsCommand(controller: Pick<RunningController, 'endpoint' | 'dataDir'>): AwsCommand {
+export function awsCommand(
+  controller: Pick<RunningController, 'endpoint' | 'dataDir'>,
+  more: Readonly<Record<string, string>> = {},
+): AwsCommand {
   const aws = findAws()
   return async (...words) => {
     const { stdout } = await run(aws, ['--endpoint-url', controller.endpoint, ...words], {
@@ -20,6 +23,7 @@ export function awsCommand(controller: Pick<RunningController, 'endpoint' | 'dat
         AWS_SHARED_CREDENTIALS_FILE: join(controller.dataDir, 'root-credentials'),
         AWS_DEFAULT_REGION: 'us-east-1',
         AWS_PAGER: '',
+        ...more,
       },
     })
     return stdout.trim() === '' ? {} : (JSON.parse(stdout) as Readonly<Record<string, unknown>>)
