@@ -169,7 +169,8 @@ function forForms(): Builders<(value: unknown) => unknown> {
   }
 }
 
-function formText(asked: Asked, value: unknown): string {
+/** As a client of a Query service sends it. */
+export function formText(asked: Asked, value: unknown): string {
   const { model } = serviceOf(asked)
   const shape = model.operations[asked.operation]?.input ?? ''
   const pairs = pairsOf(formWriters.get(asked.service)?.(shape)(value), '')

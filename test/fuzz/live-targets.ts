@@ -10,6 +10,7 @@ import { signRequest } from '../../proto/sigv4.ts'
 import { models } from '../../proto/model/model.ts'
 import { dial } from '../support/agent-peer.ts'
 import { agentMessages, frames, telemetryMessages } from './channel-targets.ts'
+import { formText } from './codec-targets.ts'
 import { fuzzTarget } from './fuzz-target.ts'
 import { corrupted, hostileJson, hostileText, mutated, mutatedBytes } from './hostile.ts'
 import {
@@ -52,11 +53,11 @@ function calls(): fc.Arbitrary<Call> {
   const isSigned = fc.integer({ min: 0, max: 9 }).map((times) => times > 0)
   const operations = Object.entries(models).flatMap(([service, model]) => {
     const values = modelValues(model, fc.constantFrom(...plausible))
-    const { targetPrefix, apiVersion, protocol } = model.service
+    const { targetPrefix, protocol } = model.service
     return Object.entries(model.operations).map(([operation, { input }]) => {
       const isForm = protocol === 'aws.protocols#awsQuery'
       const body: fc.Arbitrary<string> = isForm
-        ? mutated(fc.constant(`Action=${operation}&Version=${apiVersion}&Name=a`), ['Name.member.1=', '&RoleName=a'])
+        ? mutated(values(input).map((value) => formText({ service, operation }, value)))
         : fc.oneof(values(input), corrupted(values(input))).map((value) => JSON.stringify(value))
       return fc.record({
         method: fc.constant('POST'),
