@@ -44,6 +44,7 @@ function assumeRole(reader: Reader, input: AssumeRoleInput, call: Call, world: W
     ...readSourceIdentity(input, principal),
     ...readSessionPolicy(reader, input),
   }
+  const packed = packedSize(facts)
   const keys = mintSession(roleSession(role, sessionName, facts), now + seconds * 1000, { vault, world, now })
   return {
     Credentials: describeKeys(keys),
@@ -52,7 +53,7 @@ function assumeRole(reader: Reader, input: AssumeRoleInput, call: Call, world: W
       Arn: assumedRoleArn(world, role.RoleName, sessionName),
     },
     ...(facts.sourceIdentity !== undefined && { SourceIdentity: facts.sourceIdentity }),
-    ...packedSize(facts),
+    ...packed,
   }
 }
 

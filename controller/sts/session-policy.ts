@@ -10,7 +10,10 @@ import type { Reader } from '../state/transaction.ts'
 /** Characters of a policy, without white space, and how many managed ones a session takes. */
 const policySizeMax = 2048
 const managedMax = 10
-/** What all of a session's policies and tags may come to; AWS packs them, Gantry seals them as they are. */
+/**
+ * Bytes that all of a session's policies and tags may come to. AWS packs them; Gantry seals them as they are, and a token
+ * has to fit into the headers of a request.
+ */
 const packedMax = 8192
 
 type PolicyInput = Pick<InputOf<'sts', 'AssumeRole'>, 'Policy' | 'PolicyArns'>
@@ -31,18 +34,22 @@ export function readSessionPolicy(reader: Reader, input: PolicyInput): Pick<Sess
   }
   const [only] = documents
   if (only === undefined) return {}
-  const sessionPolicy = documents.length === 1 ? JSON.stringify(JSON.parse(only)) : merged(documents)
-  if (sessionPolicy.length > packedMax) {
-    throw new ApiError('PackedPolicyTooLarge', `The policies of the session have more than ${packedMax} characters.`)
-  }
-  return { sessionPolicy }
+  return { sessionPolicy: documents.length === 1 ? JSON.stringify(JSON.parse(only)) : merged(documents) }
 }
 
-/** How much of what a session may bring is used, in percent; absent where it brings nothing. */
+/**
+ * How much of what a session may bring is used, in percent; absent where it brings nothing. Throws PackedPolicyTooLarge
+ * beyond a hundred.
+ */
 export function packedSize({ sessionPolicy, tags }: Partial<SessionFacts>): { PackedPolicySize?: number } {
-  const tagCharacters = (tags ?? []).reduce((sum, { Key = '', Value = '' }) => sum + Key.length + Value.length, 0)
-  const size = (sessionPolicy?.length ?? 0) + tagCharacters
-  return size === 0 ? {} : { PackedPolicySize: Math.ceil((100 * size) / packedMax) }
+  if (sessionPolicy === undefined && tags === undefined) return {}
+  const bytes = new TextEncoder().encode(JSON.stringify({ sessionPolicy, tags })).length
+  const PackedPolicySize = Math.ceil((100 * bytes) / packedMax)
+  if (PackedPolicySize <= 100) return { PackedPolicySize }
+  throw new ApiError(
+    'PackedPolicyTooLarge',
+    `Packed size of session tags consumes ${PackedPolicySize}% of allotted space: its policies and tags together.`,
+  )
 }
 
 function managedDocument(reader: Reader, arn: string): string {

@@ -269,6 +269,39 @@ await t.test('roles are taken by whom they trust, for a while, within their boun
   })
 })
 
+await t.test('tags of a session stand over those of its role, and are handed on', async (test) => {
+  const key = await newUser('hal')
+  const Principal = { AWS: `arn:aws:iam::${account}:user/hal` }
+  const Statement = [{ Effect: 'Allow', Principal, Action: ['sts:AssumeRole', 'sts:TagSession'] }]
+  const AssumeRolePolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+  const Tags = [{ Key: 'team', Value: 'blue' }]
+  await iam.send(new CreateRoleCommand({ RoleName: 'tagged', AssumeRolePolicyDocument, Tags }))
+  const Condition = { StringEquals: { 'aws:PrincipalTag/team': 'red' } }
+  const Allow = [{ Effect: 'Allow', Action: ['ecs:ListClusters', 'sts:AssumeRole'], Resource: '*', Condition }]
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement: Allow })
+  await iam.send(new PutRolePolicyCommand({ RoleName: 'tagged', PolicyName: 'in', PolicyDocument }))
+  await test.rejects(ecs(await assume(key, 'tagged')).send(new ListClustersCommand({})), /is not authorized/)
+  const red = { Tags: [{ Key: 'Team', Value: 'red' }], TransitiveTagKeys: ['Team'] }
+  const session = await assume(key, 'tagged', red)
+  test.ok(await ecs(session).send(new ListClustersCommand({})))
+  const trusted = trust({ AWS: `arn:aws:iam::${account}:role/tagged` })
+  await iam.send(new CreateRoleCommand({ RoleName: 'second', AssumeRolePolicyDocument: trusted, Tags }))
+  await iam.send(new PutRolePolicyCommand({ RoleName: 'second', PolicyName: 'in', PolicyDocument }))
+  test.ok(await ecs(await assume(session, 'second')).send(new ListClustersCommand({})), 'the tag goes along')
+  const many = Array.from({ length: 50 }, (_, index) => ({ Key: `k${index}`, Value: 'ä'.repeat(200) }))
+  await test.rejects(assume(key, 'tagged', { Tags: many }), { name: 'PackedPolicyTooLargeException' })
+})
+
+await t.test('users keep their own keys where a policy lets them, and nobody else’s', async (test) => {
+  const key = await newUser('ina')
+  const PolicyDocument = allowing('iam:*AccessKey*', 'arn:aws:iam::*:user/${aws:username}')
+  await iam.send(new PutUserPolicyCommand({ UserName: 'ina', PolicyName: 'own', PolicyDocument }))
+  const own = new IAMClient(optionsOf(key))
+  test.ok(await own.send(new CreateAccessKeyCommand({})))
+  test.equal((await own.send(new ListAccessKeysCommand({}))).AccessKeyMetadata?.length, 2)
+  await test.rejects(own.send(new CreateAccessKeyCommand({ UserName: 'olga' })), { name: 'AccessDenied' })
+})
+
 await t.test('keys of GetSessionToken have their user’s rights, and not IAM', async (test) => {
   const key = await newUser('dora', 'arn:aws:iam::aws:policy/AdministratorAccess')
   const { Credentials } = await sts(key).send(new GetSessionTokenCommand({ DurationSeconds: 900 }))
@@ -438,7 +471,9 @@ await t.test('GetCallerIdentity by a presigned URL, as those who prove themselve
   test.equal((await send(other, {})).status, 403, 'and it is good for that one call alone')
 })
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
 
 /** By AWS's own description of query-string signing, apart from Gantry's code; good for a minute. */
 function presigned({ accessKeyId, secretAccessKey }: Key, query: string, now = Date.now()): string {
