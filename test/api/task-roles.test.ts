@@ -91,7 +91,8 @@ await t.test("a task's keys are those of its role, and die with the task", async
   ecs.destroy()
   sts.destroy()
   const kept = filesBelow(controller.dataDir).map((path) => readFileSync(path, 'latin1'))
-  for (const secret of [keys.secretAccessKey, keys.sessionToken, keys.accessKeyId]) {
+  // The audit trail names the key's id, as it shall; what signs is nowhere.
+  for (const secret of [keys.secretAccessKey, keys.sessionToken]) {
     test.equal(
       kept.some((text) => text.includes(secret)),
       false,
@@ -279,7 +280,7 @@ await t.test('a store that is not there, not configured or refuses is told in wo
   })
   test.match(foreign.json['message'], /InvalidAccessKeyId: .* refuses the key of GANTRY_S3_CREDENTIALS_FILE/)
   const unsigned = await answerWith({ GANTRY_S3_ENDPOINT: store.environment.GANTRY_S3_ENDPOINT })
-  test.match(unsigned.text, /refuses unsigned requests|GREETING/)
+  test.match(unsigned.json['message'], /refuses unsigned requests .* Set GANTRY_S3_CREDENTIALS_FILE/)
 
   const open = store.keyFile('open', 'S3RVER', 0o644)
   const dataDir = mkdtempSync(join(tmpdir(), 'gantry-controller-'))
