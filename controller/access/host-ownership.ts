@@ -161,31 +161,26 @@ function requireOwnTask({ reader, hostId }: Asked, named: unknown, code: Refusal
   )
 }
 
+/** One that nobody has is nobody's: its task may have ended, and the call changes nothing. */
 function requireOwnAttachments({ reader, hostId, input }: Asked): void {
-  const named = membersOf(input['attachments']).flatMap(({ attachmentArn }) =>
-    typeof attachmentArn === 'string' ? [idOf(attachmentArn)] : [],
+  const named = new Set(
+    membersOf(input['attachments']).flatMap(({ attachmentArn }) =>
+      typeof attachmentArn === 'string' ? [idOf(attachmentArn)] : [],
+    ),
   )
-  if (named.length === 0) return
-  const own = new Set(
-    ownInstances(reader, hostId).flatMap(({ instanceId, attachments }) => [
-      ...(attachments ?? []).map(({ id }) => id),
-      ...reader
-        .find('task', 'liveByInstance', instanceId)
-        .flatMap((task) => (task.attachments ?? []).map(({ id }) => id)),
-    ]),
-  )
-  const foreign = named.find((id) => !own.has(id))
-  if (foreign === undefined) return
-  throw new OwnershipError(
-    'InvalidParameterException',
-    `The attachment ${foreign.slice(0, 100)} belongs to no task of host ${hostId}.`,
-    foreign.slice(0, 100),
-  )
-}
-
-function ownInstances(reader: Reader, hostId: string): readonly InstanceRow[] {
-  if (hostId !== localHostId) return liveInstancesOf(reader, hostId)
-  return reader.all('instance').filter((row) => row.hostId === undefined && row.status !== 'INACTIVE')
+  if (named.size === 0) return
+  for (const instance of reader.all('instance')) {
+    if (isInstanceOf(instance, hostId)) continue
+    const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
+    const held = [instance, ...tasks].flatMap(({ attachments }) => attachments ?? [])
+    const foreign = held.find(({ id }) => id !== undefined && named.has(id))?.id
+    if (foreign === undefined) continue
+    throw new OwnershipError(
+      'InvalidParameterException',
+      `The attachment ${foreign} belongs to host ${instance.hostId ?? localHostId}, so host ${hostId} can't report on it.`,
+      foreign,
+    )
+  }
 }
 
 function taskOf(reader: Reader, idOrArn: string): TaskRow | undefined {

@@ -207,7 +207,7 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
   )
   t.same(
     followers.filter(({ ok }) => !ok).map(({ status }) => status),
-    [400],
+    [429],
     'one is too many',
   )
   all.abort()
