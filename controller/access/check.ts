@@ -8,7 +8,7 @@ import {
   type RequestFacts,
   type ResourcePolicyDocument,
 } from './authorization.ts'
-import { accessDenied } from './denial.ts'
+import { accessDenied, resourceLengthMax } from './denial.ts'
 import { evaluate, type PolicyCaller, type PolicySets, type ResourcePolicy } from './evaluate.ts'
 import { createPolicyCache, type PolicyCache } from './policy-cache.ts'
 import { policiesOf, type PrincipalPolicies } from './principal-policies.ts'
@@ -67,6 +67,7 @@ export function createAccess(place: Place): Access {
     const policies = policiesOf(principal, reader)
     const sets = compileSets(policies, cache)
     for (const check of checks) {
+      if (check.resource.length > resourceLengthMax) throw accessDenied(principal, check, noPolicy)
       const { principalArn } = policies
       const request = {
         action: check.action.toLowerCase(),

@@ -26,6 +26,9 @@ export class AccessDeniedError extends ApiError {
   }
 }
 
+/** ARNs are of 2048 characters at most in AWS: what is longer is no resource, and takes no part in any comparison. */
+export const resourceLengthMax = 2048
+
 /** Which policy it was is not said, nor what it holds: who may not call may not learn that by trying. */
 export function accessDenied(
   { arn }: Principal,
@@ -37,6 +40,7 @@ export function accessDenied(
   const why = isExplicit
     ? `with an explicit deny in ${article} ${kind}`
     : `because no ${kind} allows the ${action} action`
-  const message = `User: ${arn} is not authorized to perform: ${action} on resource: ${resource} ${why}`
-  return new AccessDeniedError(message, resource)
+  const shown = resource.slice(0, resourceLengthMax)
+  const message = `User: ${arn} is not authorized to perform: ${action} on resource: ${shown} ${why}`
+  return new AccessDeniedError(message, shown)
 }

@@ -1,0 +1,84 @@
+import { test } from 'tap'
+import { aPrincipal, aState, inTransaction, testNow } from '../../test/support/builders.ts'
+import type { State } from '../state/state.ts'
+import type { UserRow } from '../state/iam-tables.ts'
+import { createAccess } from './check.ts'
+import type { Principal } from './principal.ts'
+
+const place = { region: 'us-east-1', account: '123456789012' }
+const facts = { now: testNow, sourceAddress: '192.0.2.1', isSecure: true }
+const ann = aPrincipal({
+  kind: 'user',
+  arn: 'arn:aws:iam::123456789012:user/ann',
+  userId: 'GUSRANN',
+  userName: 'ann',
+})
+const everything = JSON.stringify({
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', Action: '*', Resource: '*' }],
+})
+
+function withAnn(over: Partial<UserRow> = {}): State {
+  const state = aState()
+  inTransaction(state, (tx) =>
+    tx.put('user', 'ann', {
+      UserName: 'ann',
+      UserId: 'GUSRANN',
+      Path: '/',
+      Arn: ann.arn,
+      CreateDate: testNow,
+      Tags: [],
+      inlinePolicies: [{ PolicyName: 'everything', PolicyDocument: everything }],
+      attachedPolicyArns: [],
+      ...over,
+    }),
+  )
+  return state
+}
+
+function only(resource: string): State {
+  const Statement = { Effect: 'Allow', Action: '*', Resource: resource }
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+  return withAnn({ inlinePolicies: [{ PolicyName: 'one', PolicyDocument }] })
+}
+
+function silence(action: string): string {
+  return `because no identity-based policy allows the ${action} action`
+}
+
+/** `allowed`, or the reason at the end of the denial. */
+function asked(state: State, principal: Principal, operation = 'ListClusters', input: object = {}): string {
+  try {
+    createAccess(place).requireOperation(state, principal, { service: 'ecs', operation, input }, facts)
+    return 'allowed'
+  } catch (error) {
+    return error instanceof Error ? error.message.replace(/^.* on resource: \S+ /, '') : 'no error'
+  }
+}
+
+await test('what is not known, or not there any more, is denied', async (t) => {
+  const state = withAnn()
+  t.equal(asked(state, ann), 'allowed')
+  t.equal(asked(state, ann, 'NoSuchOperation'), silence('ecs:NoSuchOperation'))
+  t.equal(asked(state, aPrincipal(), 'NoSuchOperation'), 'allowed', 'root')
+  t.equal(asked(state, { ...ann, userName: 'gone' }), silence('ecs:ListClusters'))
+  t.equal(asked(state, { ...ann, kind: 'role', roleName: 'gone' }), silence('ecs:ListClusters'))
+  t.equal(
+    asked(state, ann, 'ListTagsForResource', { resourceArn: 'x'.repeat(2049) }),
+    silence('ecs:ListTagsForResource'),
+  )
+  const bounded = withAnn({ permissionsBoundaryArn: 'arn:aws:iam::123456789012:policy/deleted' })
+  t.equal(asked(bounded, ann), 'because no permissions boundary allows the ecs:ListClusters action')
+  const attached = withAnn({ inlinePolicies: [], attachedPolicyArns: ['arn:aws:iam::123456789012:policy/deleted'] })
+  t.equal(asked(attached, ann), silence('ecs:ListClusters'))
+  const denied = 'with an explicit deny in an identity-based policy'
+  const unreadable = { PolicyName: 'newer', PolicyDocument: '{"Version":"2040-01-01"}' }
+  t.equal(asked(withAnn({ inlinePolicies: [unreadable] }), ann), denied)
+  t.equal(asked(state, { ...ann, sessionPolicy: '{' }), 'with an explicit deny in a session policy')
+})
+
+await test('a check says no to the whole call where it says no to one of its resources', async (t) => {
+  const one = only('arn:aws:ecs:us-east-1:123456789012:cluster/one')
+  t.equal(asked(one, ann, 'DescribeClusters', { clusters: ['one'] }), 'allowed')
+  t.match(asked(one, ann, 'DescribeClusters', { clusters: ['one', 'two'] }), /no identity-based policy/)
+})
