@@ -1,0 +1,80 @@
+/** Where and when the keys of hosts are good: at the guard that every signed call and handshake passes. */
+import tap from 'tap'
+import { hostKeysPath } from '../proto/joining.ts'
+import { aCluster, aPrincipal, aState, aVault, aWorld, inTransaction, testNow } from '../test/support/builders.ts'
+import { changeHostKeys, joinHost } from './access/hosts.ts'
+import { createJoinToken } from './access/join-tokens.ts'
+import type { SignedRequest } from './api/auth.ts'
+import { guardHosts } from './host-guard.ts'
+import { HostNotes } from './host-notes.ts'
+import type { Log } from './log.ts'
+import { createMetrics } from './metrics.ts'
+import type { Turn, TurnInput } from './turn.ts'
+
+const hour = 3_600_000
+
+/** A guard over a state, behind an authenticator that believes every key. */
+function aGuard() {
+  const state = aState({ cluster: [aCluster()] })
+  const world = aWorld()
+  const now = { value: testNow }
+  const turn = {
+    reader: state,
+    submit: async (input: TurnInput<unknown>) => inTransaction(state, (tx) => input.run(tx, now.value, world)),
+  } as unknown as Turn
+  const log = { warn: () => undefined } as unknown as Log
+  const metrics = createMetrics()
+  const notes = new HostNotes({ turn, log, metrics })
+  let caller = aPrincipal()
+  const guard = guardHosts({
+    turn,
+    clock: { now: () => now.value },
+    log,
+    notes,
+    authenticator: { authenticate: () => caller },
+  })
+  const call = (hostId: string, accessKeyId: string, from: string, path = '/'): unknown => {
+    caller = aPrincipal({ kind: 'host', hostId, accessKeyId })
+    const request: SignedRequest = { method: 'POST', path, headers: {}, body: Buffer.alloc(0), sourceAddress: from }
+    return guard.authenticator.authenticate(request, now.value)
+  }
+  const names = (): readonly string[] => state.all('hostEvent').map(({ name }) => name)
+  return { state, world, now, guard, call, names }
+}
+
+await tap.test("the first start's key is good on the controller's own machine alone", async (t) => {
+  const { call, names } = aGuard()
+  for (const from of ['127.0.0.1', '127.0.0.9', '::1']) t.ok(call('local', 'K', from), from)
+  for (const from of ['10.0.0.5', 'fd00::5', '127.evil', '']) {
+    t.throws(() => call('local', 'K', from), { code: 'AccessDeniedException', message: /Let other hosts join/ }, from)
+  }
+  t.ok(names().includes('KEY_REFUSED'))
+})
+
+await tap.test('a pair that was changed is good for an hour, then for asking for new keys alone', async (t) => {
+  const { state, world, now, guard, call, names } = aGuard()
+  const vault = aVault()
+  const by = () => ({ now: now.value, world, vault })
+  const { token } = inTransaction(state, (tx) => createJoinToken(tx, { clusterName: 'default' }, 'arn', testNow, world))
+  const joining = { token, name: 'one', cluster: undefined, sourceAddress: '10.0.0.7' }
+  const { host, keys } = inTransaction(state, (tx) => joinHost(tx, joining, by()))
+  const { hostId } = host
+  const change = () => inTransaction(state, (tx) => changeHostKeys(tx, hostId, keys.accessKeyId, by())).keys
+  t.ok(call(hostId, keys.accessKeyId, '10.0.0.7'))
+  change()
+  now.value += hour - 1
+  t.ok(call(hostId, keys.accessKeyId, '10.0.0.7'))
+  now.value += 1
+  t.throws(() => call(hostId, keys.accessKeyId, '10.0.0.7'), {
+    code: 'UnrecognizedClientException',
+    message: /ended at/,
+  })
+  t.ok(call(hostId, keys.accessKeyId, '10.0.0.7', hostKeysPath), 'a host that was off for long comes back')
+  const fresh = change()
+  t.ok(call(hostId, fresh.accessKeyId, '10.0.0.8'))
+  await new Promise((done) => setImmediate(done))
+  t.equal(state.get('hostKey', keys.accessKeyId), undefined, 'the first use of the new pair ends the old one')
+  t.ok(names().includes('ADDRESS_CHANGED'))
+  const row = state.get('host', hostId)
+  t.equal(row && guard.lastSeenAt(row), now.value)
+})
