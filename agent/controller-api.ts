@@ -167,7 +167,8 @@ async function readAll(response: IncomingMessage): Promise<Answer> {
 /** Headers of one connection, which are not passed on. */
 const ofConnection = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect'])
 
-function passedHeaders(rawHeaders: readonly string[]): Record<string, string> {
+/** What goes on to the controller of a request's headers: of several with one name all values, as one. */
+export function passedHeaders(rawHeaders: readonly string[]): Record<string, string> {
   const headers: Record<string, string> = {}
   for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
     const name = (rawHeaders[index] ?? '').toLowerCase()

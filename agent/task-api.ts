@@ -3,6 +3,8 @@
  * signed with that task's own keys is passed on as it came, over the agent's own connection to its controller, so that it
  * works in each network mode and with no certificate in the container. Anything else is refused here.
  */
+import { claimedKeyId } from '../proto/sigv4.ts'
+import { passedHeaders } from './controller-api.ts'
 import type { ControllerApi } from './controller-api.ts'
 import type { RoleCredentials } from './role-credentials.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
@@ -56,15 +58,9 @@ const notItsKeys: EndpointAnswer = {
   },
 }
 
-const credential = /Credential=([A-Za-z0-9]+)\//
-const presigned = /[?&]X-Amz-Credential=([A-Za-z0-9]+)(?:\/|%2F)/i
-
+/** As the controller will read it: whose keys these are must not depend on who looks. */
 function accessKeyIn({ rawHeaders, target }: TaskApiRequest): string | undefined {
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.toLowerCase() !== 'authorization') continue
-    return credential.exec(rawHeaders[index + 1] ?? '')?.[1]
-  }
-  return presigned.exec(target)?.[1]
+  return claimedKeyId({ path: target, headers: passedHeaders(rawHeaders) })
 }
 
 /** What an SDK reads; the rest is the connection's own. */

@@ -312,11 +312,12 @@ await tap.test(
     t.same(await ask(sources, `/v1/credentials?id=${credentialsId}`), { status: 200, body })
 
     const authorization =
-      'AWS4-HMAC-SHA256 Credential=GSESSNONE/20231114/us-east-1/ecs/aws4_request, SignedHeaders=host'
-    const call = { method: 'POST', target: '/', rawHeaders: ['Authorization', authorization], body: Buffer.from('{}') }
+      'AWS4-HMAC-SHA256 Credential=GSESSNONE/20231114/us-east-1/ecs/aws4_request, SignedHeaders=host, Signature=0'
+    const dated = ['X-Amz-Date', '20231114T000000Z', 'Authorization']
+    const call = { method: 'POST', target: '/', rawHeaders: [...dated, authorization], body: Buffer.from('{}') }
     t.match(await answerTaskApi(sources, usual, call), { status: 200, headers: { 'content-type': 'x' } })
-    t.match(forwarded, [{ method: 'POST', target: '/', rawHeaders: ['Authorization', authorization] }])
-    const other = { ...call, rawHeaders: ['Authorization', authorization.replace('GSESSNONE', 'GANTRYROOT')] }
+    t.match(forwarded, [{ method: 'POST', target: '/', rawHeaders: call.rawHeaders }])
+    const other = { ...call, rawHeaders: [...dated, authorization.replace('GSESSNONE', 'GANTRYROOT')] }
     t.match(await answerTaskApi(sources, usual, other), { status: 403 }, "keys that are not the task's")
     t.match(await answerTaskApi(sources, usual, { ...call, rawHeaders: [] }), { status: 403 }, 'no keys')
     const elsewhere = { ...usual, address: '172.17.0.6' }
@@ -334,6 +335,47 @@ await tap.test(
     t.notMatch(JSON.stringify(someKeys().keysOf(credentialsId, 0)), /canary/, 'whoever prints them prints no secret')
   },
 )
+
+await tap.test("keys that are not the task's own don't ride behind its own, however they are hidden", async (t) => {
+  const forwarded: ForwardedRequest[] = []
+  const sources = sourcesOf([withRole(aTask())], {
+    roleCredentials: someKeys(),
+    api: apiOf(async () => ({}), forwarded),
+    now: () => 0,
+  })
+  const scope = '20231114/us-east-1/ecs/aws4_request'
+  const rest = 'SignedHeaders=host, Signature=0'
+  const date = ['X-Amz-Date', '20231114T000000Z']
+  const header = (...values: string[]) => [...date, ...values.flatMap((value) => ['Authorization', value])]
+  const own = `AWS4-HMAC-SHA256 Credential=GSESSNONE/${scope}, ${rest}`
+  const query = `X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20231114T000000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=0`
+  const presigned = (credentials: string) => `/?${query}&${credentials}`
+  const ownInQuery = `X-Amz-Credential=GSESSNONE%2F${scope}`
+  const hidden: readonly (readonly [string, string, readonly string[]])[] = [
+    ['twice in one header', '/', header(`${own}, Credential=STOLEN/${scope}`)],
+    ['in a second header', '/', header(own, `x, Credential=STOLEN/${scope}`)],
+    ['behind a member that only looks like one', '/', header(own.replace(' ', ` XCredential=GSESSNONE/x, `))],
+    ['in another member', '/', header(`AWS4-HMAC-SHA256 X=Credential=GSESSNONE/, Credential=STOLEN/${scope}, ${rest}`)],
+    [
+      'under an escaped name',
+      presigned(`x-amz-credential=GSESSNONE%2F${scope}&X-Amz-%43redential=STOLEN%2F${scope}`),
+      [],
+    ],
+    ['in a header, where the query has the own', presigned(ownInQuery), header(own.replace('GSESSNONE', 'STOLEN'))],
+    ['twice in the query', presigned(`${ownInQuery}&X-Amz-Credential=STOLEN%2F${scope}`), []],
+  ]
+  const call = { method: 'POST', target: '/', rawHeaders: header(own), body: Buffer.from('') }
+  for (const [name, target, rawHeaders] of hidden) {
+    const { status } = await answerTaskApi(sources, usual, { ...call, target, rawHeaders })
+    const isPassed = status === 200
+    t.equal(isPassed, name.startsWith('behind'), name)
+  }
+  t.match(await answerTaskApi(sources, usual, call), { status: 200 })
+  t.match(await answerTaskApi(sources, usual, { ...call, target: presigned(ownInQuery), rawHeaders: [] }), {
+    status: 200,
+  })
+  t.equal(forwarded.length, 3)
+})
 
 await tap.test(
   'in the mode host, where all have one address, the holder of the connection is looked for',

@@ -322,6 +322,11 @@ await test('who is not known, or signs half, is told so in the words of AWS', as
       'UnrecognizedClientException',
       /^The security token included in the request is invalid\.$/,
     ],
+    [
+      { authorization: `${authorization}, Credential=another/20261121/us-east-1/ecs/aws4_request` },
+      'IncompleteSignatureException',
+      /^Authorization header parameter 'Credential' stands there twice/,
+    ],
     [{ authorization: 'Basic dTpw' }, 'IncompleteSignatureException', /Unsupported AWS 'algorithm': 'Basic'/],
     [
       { authorization: 'AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request' },

@@ -157,6 +157,20 @@ export function verifySigner(
   return signer
 }
 
+/**
+ * The id of the key that a request says it is signed with, read as its verification reads it, and judged no further;
+ * undefined where nothing could verify it. Whoever passes requests on by their key must read what the verifier will.
+ */
+export function claimedKeyId({ path, headers }: Pick<RequestToVerify, 'path' | 'headers'>): string | undefined {
+  const questionMark = path.indexOf('?')
+  try {
+    return readClaim(headers, questionMark === -1 ? [] : parseQuery(path.slice(questionMark))).accessKeyId
+  } catch (error) {
+    if (error instanceof ApiError) return undefined
+    throw error
+  }
+}
+
 function readClaim(headers: Headers, query: readonly Parameter[]): Claim {
   const authorization = canonicalHeader(headers, 'authorization')
   if (authorization !== '') return readAuthorizationHeader(authorization, headers, query)
@@ -177,7 +191,12 @@ function readAuthorizationHeader(authorization: string, headers: Headers, query:
   const parts = new Map<string, string>()
   for (const part of authorization.slice(space + 1).split(',')) {
     const equals = part.indexOf('=')
-    if (equals !== -1) parts.set(part.slice(0, equals).trim(), part.slice(equals + 1).trim())
+    if (equals === -1) continue
+    const name = part.slice(0, equals).trim()
+    // Of two, each program on the way would believe its own.
+    if (parts.has(name))
+      throw incompleteSignature(`Authorization header parameter '${name.slice(0, 40)}' stands there twice.`)
+    parts.set(name, part.slice(equals + 1).trim())
   }
   const problems = ['Credential', 'Signature', 'SignedHeaders']
     .filter((name) => (parts.get(name) ?? '') === '')
