@@ -10,7 +10,7 @@ import { auditedRequestOf, CallTrail } from './api/call-trail.ts'
 import { type RpcRequest, sourceOf } from './api/rpc-request.ts'
 import { factsOf } from './api/rpc.ts'
 import type { AuditTrail } from './audit.ts'
-import { channelOf, type Handshake, readHandshake } from './decide/handshake.ts'
+import { channelOf, dialledBy, type Handshake, readHandshake } from './decide/handshake.ts'
 import type { HostGuard } from './host-guard.ts'
 import type { Turn } from './turn.ts'
 
@@ -67,11 +67,7 @@ function admit(services: HandshakeServices, { signed, action, channel, query, tr
   const principal = authenticator.authenticate(signed, clock.now())
   trail.by(principal)
   requireScope(principal, 'ecs', world.region)
-  const dialling = {
-    action,
-    cluster: query.get('clusterArn') ?? query.get('cluster') ?? undefined,
-    containerInstance: query.get('containerInstanceArn') ?? query.get('containerInstance') ?? undefined,
-  }
+  const dialling = { action, ...dialledBy(channel, query) }
   trail.on(access.requireChannel(turn.reader, principal, dialling, factsOf(signed, clock.now())))
   const handshake = readHandshake(channel, query, turn.reader)
   const instance = turn.reader.get('instance', handshake.instanceId)

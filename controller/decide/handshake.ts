@@ -33,13 +33,24 @@ export function channelOf(pathname: string): Channel | undefined {
   return paths[pathname]
 }
 
+/** Who dials, by the parameters of that channel alone: rights are asked on the very instance that it then speaks for. */
+export function dialledBy(
+  channel: Channel,
+  query: URLSearchParams,
+): { readonly cluster: string | undefined; readonly containerInstance: string | undefined } {
+  const isTelemetry = channel === 'tcs'
+  return {
+    cluster: query.get(isTelemetry ? 'cluster' : 'clusterArn') ?? undefined,
+    containerInstance: query.get(isTelemetry ? 'containerInstance' : 'containerInstanceArn') ?? undefined,
+  }
+}
+
 /**
  * Throws InvalidInstanceException, InvalidClusterException or InactiveInstanceException for an instance that may not
  * dial.
  */
 export function readHandshake(channel: Channel, query: URLSearchParams, reader: Reader): Handshake {
-  const instanceArn = query.get(channel === 'tcs' ? 'containerInstance' : 'containerInstanceArn') ?? ''
-  const cluster = query.get(channel === 'tcs' ? 'cluster' : 'clusterArn') ?? ''
+  const { containerInstance: instanceArn = '', cluster = '' } = dialledBy(channel, query)
   const instanceId = idOf(instanceArn)
   const instance = reader.get('instance', instanceId)
   if (instance === undefined) {
