@@ -238,7 +238,8 @@ function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }
 
-/** Who ran what, where; never what it said. */
-function auditOf(sessionId: string, { taskArn, container, commandLine, principalArn }: CommandPlan): object {
-  return { session: sessionId, task: taskArn, container, command: commandLine.slice(0, 1000), principal: principalArn }
+/** Who ran which program, where; never its words, among which people type passwords, nor what it said. */
+function auditOf(sessionId: string, { taskArn, container, command, principalArn }: CommandPlan): object {
+  const program = command[0]?.slice(0, 255)
+  return { session: sessionId, task: taskArn, container, program, words: command.length, principal: principalArn }
 }

@@ -65,7 +65,6 @@ export function planCommand(reader: Reader, input: Input<'ExecuteCommand'>, call
     container: name,
     containerArn,
     command,
-    commandLine,
     principalArn: call.principalArn,
   }
 }

@@ -69,8 +69,6 @@ export interface CommandPlan {
   readonly container: string
   readonly containerArn: string
   readonly command: readonly string[]
-  /** As the caller wrote it. */
-  readonly commandLine: string
   readonly principalArn: string
 }
 

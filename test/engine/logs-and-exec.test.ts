@@ -343,7 +343,8 @@ await tap.test('commands', async (suite) => {
       enableExecuteCommand: true,
       containers: [{ managedAgents: [{ name: 'ExecuteCommandAgent', lastStatus: 'RUNNING' }] }],
     })
-    t.match(lab.controller.output(), /"command":"sleep 60".*a session was opened/, 'who ran what is in the log')
+    t.match(lab.controller.output(), /"program":"sleep","words":2,.*a session was opened/, 'who ran what is in the log')
+    t.notMatch(lab.controller.output(), 'sleep 60', 'and not with which words: a password may be among them')
   })
 
   await suite.test("the client in a terminal: raw mode, the terminal's size, the command's exit code", async (t) => {
