@@ -15,9 +15,6 @@ import { PolicyProblem, readMembers, readStrings } from './policy-members.ts'
 import { parseTemplate, type Template, variablesOf } from './policy-template.ts'
 import { isConditionKey } from './condition-keys.ts'
 
-/** Characters without white space, as AWS counts: all inline policies of one user or role together, or one document. */
-export const policySizeMax = { user: 2048, role: 10_240, managed: 6144, trust: 2048, session: 2048 } as const
-
 const versions: ReadonlySet<string> = new Set(['2012-10-17', '2008-10-17'])
 const statementMembers: ReadonlySet<string> = new Set([
   'Sid',
@@ -31,7 +28,7 @@ const statementMembers: ReadonlySet<string> = new Set([
   'Condition',
 ])
 
-/** White space doesn't count against a policy's limit. */
+/** Characters, as AWS counts them against its limits: white space is none. */
 export function policySize(document: string): number {
   return document.replaceAll(/\s/g, '').length
 }
@@ -108,7 +105,8 @@ interface StatementPlace {
 function parseStatement(given: unknown, at: StatementPlace): Statement {
   const members = readMembers(given, at.place, statementMembers)
   const { Sid: sid, Effect: effect } = members
-  if (sid !== undefined && (typeof sid !== 'string' || !(at.kind === 'identity' ? /^[0-9A-Za-z]*$/ : /^/).test(sid))) {
+  const sidForm = at.kind === 'identity' ? /^[0-9A-Za-z]*$/ : /^/
+  if (sid !== undefined && (typeof sid !== 'string' || !sidForm.test(sid))) {
     throw new PolicyProblem(
       'Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*',
       `${at.place}.Sid`,
