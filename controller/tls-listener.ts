@@ -76,6 +76,7 @@ export async function startTlsListener(options: TlsListenerOptions): Promise<Tls
     },
     options.request,
   )
+  metrics.counter('gantry_tls_failures_total', 'TLS connections that came to nothing, by reason.')
   server.maxConnections = limits.connectionsMax
   server.on('upgrade', options.upgrade)
   server.on('clientError', options.clientError)
