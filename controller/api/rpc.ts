@@ -41,7 +41,8 @@ export interface RpcServices {
 export async function answerRpc(services: RpcServices, request: RpcRequest): Promise<RpcAnswer> {
   const target = readTarget(request)
   const known = serviceOf(target.protocol, target.service)
-  const label = known?.model.operations[target.operation ?? ''] === undefined ? 'unknown' : (target.operation ?? '')
+  const isKnown = known !== undefined && Object.hasOwn(known.model.operations, target.operation ?? '')
+  const label = isKnown ? (target.operation ?? '') : 'unknown'
   const action = `${known?.name ?? 'unknown'}:${target.operation ?? 'none'}`
   const trail = new CallTrail(services.audit, auditedRequestOf(request), action, services.clock.now())
   try {

@@ -58,9 +58,9 @@ await t.test('targets, types and paths that are not there', async (test) => {
   checkError(test, 'an unknown operation', unknown, 'UnknownOperationException', /MakeCoffee/)
   const wrongScope = await callEcs(endpoint, root, 'ListClusters', {}, { service: 'ssm' })
   checkError(test, 'a scope of another service', wrongScope, 'InvalidSignatureException', /scoped to 'ssm'/, 403)
-  const otherService = { headers: { 'x-amz-target': 'AmazonSSM.GetParameter' }, service: 'ssm' }
-  const ssm = await callEcs(endpoint, root, 'x', {}, otherService)
-  checkError(test, 'another service', ssm, 'UnknownOperationException', /AmazonSSM.GetParameter/)
+  const otherService = { headers: { 'x-amz-target': 'AmazonSQS.SendMessage' }, service: 'sqs' }
+  const sqs = await callEcs(endpoint, root, 'x', {}, otherService)
+  checkError(test, 'another service', sqs, 'UnknownOperationException', /AmazonSQS.SendMessage/)
   const text = await callEcs(endpoint, root, 'ListClusters', {}, { headers: { 'content-type': 'text/plain' } })
   checkError(test, 'a wrong content type', text, 'SerializationException', /application\/x-amz-json-1.1/)
   const old = { headers: { 'content-type': 'application/x-amz-json-1.0' } }
@@ -305,17 +305,30 @@ await t.test('after all that: alive, ready, honest in its documents, and no secr
   const document = await send(`${endpoint}/v1/openapi.json`, {})
   const paths = document.json['paths'] as Readonly<Record<string, { get?: object }>>
   test.same(Object.keys(paths).toSorted(), [
+    '/v1/audit',
     '/v1/clusters',
     '/v1/clusters/{cluster}',
     '/v1/clusters/{cluster}/instances',
     '/v1/clusters/{cluster}/resume-replacement',
     '/v1/clusters/{cluster}/tasks',
+    '/v1/environment-files',
     '/v1/events',
     '/v1/file-systems',
     '/v1/file-systems/{fileSystemId}',
     '/v1/file-systems/{fileSystemId}/access-points',
     '/v1/file-systems/{fileSystemId}/access-points/{accessPointId}',
+    '/v1/hosts',
+    '/v1/hosts/events',
+    '/v1/hosts/self/keys',
+    '/v1/hosts/{hostId}',
+    '/v1/hosts/{hostId}/revoke',
+    '/v1/join',
+    '/v1/join-tokens',
+    '/v1/join-tokens/{tokenId}',
     '/v1/plan',
+    '/v1/roles/{role}/revoke-sessions',
+    '/v1/secret-keys',
+    '/v1/secret-keys/reseal',
     '/v1/services/{cluster}/{service}/why',
     '/v1/subnets',
     '/v1/subnets/{subnetId}',

@@ -6,7 +6,7 @@
 import { idOf } from '../../../proto/arn.ts'
 import { readInput } from '../../../proto/codec/json.ts'
 import type { Reader } from '../../state/transaction.ts'
-import type { AccessCheck, AccessRow, Place } from '../authorization.ts'
+import type { AccessRow, Place } from '../authorization.ts'
 import { builtEcsRows } from './ecs.ts'
 import { anywhere } from './ecs-forms.ts'
 import { clusterKey } from './ecs-keys.ts'
@@ -86,19 +86,18 @@ const readEvents: RestRow = ({ query }, reader, place) => {
   return [onResource(reader, 'ecs:DescribeServices', serviceOf(scope, service), keys)]
 }
 
-/** A plan takes what the call that it plans would take; without a call there is nothing to plan, and the route says so. */
+/** A plan takes what the call that it plans would take; of none, or of several, the route itself says what is wrong. */
 const plan: RestRow = ({ body }, reader, place, principal) => {
   const { runTask, createService, updateService } = membersOf(body)
   const { RunTask, CreateService, UpdateService } = builtEcsRows
-  const checks: AccessCheck[] = []
-  if (runTask !== undefined) checks.push(...RunTask(readInput('RunTask', runTask), reader, place, principal))
+  if ([runTask, createService, updateService].filter((each) => each !== undefined).length !== 1) {
+    return anywhere('RunTask')
+  }
+  if (runTask !== undefined) return RunTask(readInput('RunTask', runTask), reader, place, principal)
   if (createService !== undefined) {
-    checks.push(...CreateService(readInput('CreateService', createService), reader, place, principal))
+    return CreateService(readInput('CreateService', createService), reader, place, principal)
   }
-  if (updateService !== undefined) {
-    checks.push(...UpdateService(readInput('UpdateService', updateService), reader, place, principal))
-  }
-  return checks.length > 0 ? checks : anywhere('RunTask')
+  return UpdateService(readInput('UpdateService', updateService), reader, place, principal)
 }
 
 /** Objects of S3's are authorised as in S3, by the role that fetches them. */
