@@ -7,6 +7,7 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
+import { idleConnectionMs } from './api/pipelining.ts'
 import { type ListenAddress, isLoopback } from './config.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -78,6 +79,7 @@ export async function startTlsListener(options: TlsListenerOptions): Promise<Tls
   )
   metrics.counter('gantry_tls_failures_total', 'TLS connections that came to nothing, by reason.')
   server.maxConnections = limits.connectionsMax
+  server.timeout = idleConnectionMs
   server.on('upgrade', options.upgrade)
   server.on('clientError', options.clientError)
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {

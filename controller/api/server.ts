@@ -7,6 +7,7 @@ import type { Socket } from 'node:net'
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { ApiError } from '../../proto/errors.ts'
 import type { ListenAddress } from '../config.ts'
+import { createPipelineBound, idleConnectionMs } from './pipelining.ts'
 import { registerProbes } from './probes.ts'
 import { formBytesOf, readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
@@ -36,6 +37,7 @@ export async function startServer(services: ServerServices): Promise<Server> {
     logger: false,
     bodyLimit: bodyBytesMax,
     requestTimeout: requestTimeoutMs,
+    connectionTimeout: idleConnectionMs,
     forceCloseConnections: 'idle',
     genReqId: () => randomUUID(),
     routerOptions: { maxParamLength: 2048 },
@@ -46,8 +48,11 @@ export async function startServer(services: ServerServices): Promise<Server> {
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  const mayGoOn = createPipelineBound()
   app.addHook('onRequest', async (request, reply) => {
+    if (!mayGoOn(request.raw, reply.raw)) return reply.hijack()
     reply.header('x-amzn-RequestId', request.id)
+    return undefined
   })
   registerErrors(app, services)
   // Before the REST routes, because the OpenAPI document lists every route that is registered after it.
