@@ -2,9 +2,9 @@
  * Calls of the controller in the name of a task's role: what the agent fetches for a task, and what a task's containers
  * ask through the agent. The host's own keys have no part in them.
  */
-import { request as httpRequest } from 'node:http'
+import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { isIP } from 'node:net'
 import { signRequest } from '../proto/sigv4.ts'
 import type { Credentials } from '../proto/sigv4.ts'
@@ -16,6 +16,12 @@ import { environmentFileBytesMax } from './decide/environment-file.ts'
 const callTimeoutMs = 20_000
 /** A secret is 64 KiB at most, and ten parameters are 80 KiB. */
 const answerBytesMax = 4 * 1024 * 1024
+/** Connections to the controller: a hundred tasks that start at once take turns. */
+const connectionsMax = 16
+/** What the task endpoint lets through at once: what is passed on waits for no fetch, and no fetch for it. */
+const forwardedConnectionsMax = 32
+/** As with Node's own agent: an idle connection is not kept for long. */
+const idleTimeoutMs = 5_000
 
 export type ControllerService = 'ecs' | 'ssm' | 'secretsmanager'
 
@@ -64,6 +70,8 @@ export interface ControllerApiOptions {
 
 export function openControllerApi(options: ControllerApiOptions): ControllerApi {
   const { origin, region, now } = options
+  const own = connectionsTo(origin, connectionsMax)
+  const forwarded = connectionsTo(origin, forwardedConnectionsMax)
   const signed = async (
     operation: string,
     request: { method: string; path: string; headers: Record<string, string>; body: string; service: string },
@@ -82,7 +90,8 @@ export function openControllerApi(options: ControllerApiOptions): ControllerApi 
       service,
       now: now(),
     })
-    return exchange(options, path, { method, headers, body: Buffer.from(body), timeoutMs }).catch((error: unknown) => {
+    const one = { method, headers, body: Buffer.from(body), timeoutMs, connections: own }
+    return exchange(options, path, one).catch((error: unknown) => {
       throw unanswered(options, operation, error)
     })
   }
@@ -109,7 +118,8 @@ export function openControllerApi(options: ControllerApiOptions): ControllerApi 
 
     async forward({ method, target, rawHeaders, body }) {
       const headers = passedHeaders(rawHeaders)
-      const answer = await exchange(options, target, { method, headers, body, timeoutMs: callTimeoutMs })
+      const one = { method, headers, body, timeoutMs: callTimeoutMs, connections: forwarded }
+      const answer = await exchange(options, target, one)
       const { status, content } = answer
       return { status, content, headers: answer.headers }
     },
@@ -121,6 +131,12 @@ interface Exchange {
   readonly headers: Record<string, string>
   readonly body: Uint8Array
   readonly timeoutMs: number
+  readonly connections: HttpAgent
+}
+
+function connectionsTo(origin: string, maxSockets: number): HttpAgent {
+  const settings = { keepAlive: true, maxSockets, timeout: idleTimeoutMs }
+  return origin.startsWith('https:') ? new HttpsAgent(settings) : new HttpAgent(settings)
 }
 
 interface Answer {
@@ -130,7 +146,10 @@ interface Answer {
 }
 
 async function exchange({ origin, trust }: ControllerApiOptions, target: string, one: Exchange): Promise<Answer> {
-  const { method, headers, body, timeoutMs } = one
+  const { method, body, timeoutMs, connections: agent } = one
+  // Node says the length of a body only with methods that usually have one: without it the body of a GET would be read as
+  // a request of its own, which nobody here has looked at.
+  const headers = body.length === 0 ? one.headers : { ...one.headers, 'content-length': String(body.length) }
   return new Promise((resolve, reject) => {
     const { protocol, hostname, port } = new URL(origin)
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
@@ -139,7 +158,7 @@ async function exchange({ origin, trust }: ControllerApiOptions, target: string,
     // A request that is passed on keeps the Host that was signed; the certificate must still be the controller's.
     const { ca, ...rest } = trust.tls()
     const tls = { ...rest, ...(ca !== undefined && { ca: [...ca] }), servername: isIP(host) === 0 ? host : '' }
-    const options = { host, port: port === '' ? undefined : port, path: target, method, headers, signal }
+    const options = { host, port: port === '' ? undefined : port, path: target, method, headers, signal, agent }
     const take = (response: IncomingMessage): void => void readAll(response).then(resolve, reject)
     const call = isSecure ? httpsRequest({ ...options, ...tls }, take) : httpRequest(options, take)
     call.on('error', reject)

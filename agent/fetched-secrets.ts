@@ -120,7 +120,10 @@ function keysFor({ roleCredentials, now }: FetchedSecretsOptions, { role }: Requ
     )
   }
   const keys = roleCredentials.keysOf(role.credentialsId, now())
-  if (keys === undefined) throw new EngineError('deadline', `There are no keys of the execution role ${role.roleArn}.`)
+  // They ended, or went, since it was decided: they are waited for, as before.
+  if (keys === undefined) {
+    throw new EngineError('unreachable', `There are no keys of the execution role ${role.roleArn} (any more).`)
+  }
   return keys
 }
 
@@ -240,7 +243,9 @@ function explained(error: unknown, doing: string, secret: string | undefined, ke
   const { code, status = 0, message } = error
   const said = `${secret === undefined ? 'ResourceInitializationError: ' : secretsPrefix}${doing}: ${message}`
   if (code === undefined) return new EngineError('unreachable', said, { cause: error })
-  const isPassing = status >= 500 || status === 429 || /Throttl|TooManyRequests|ExpiredToken|InternalS/.test(code)
+  const isClock = /Signature (?:expired|not yet current)/.test(message)
+  const isPassing =
+    status >= 500 || status === 429 || isClock || /Throttl|TooManyRequests|ExpiredToken|InternalS/.test(code)
   if (isPassing) return new EngineError('deadline', said, { cause: error })
   return new EngineError('refused', `${ended(said)}${remedyFor(code, secret, keys)}`, { cause: error })
 }

@@ -246,6 +246,11 @@ await tap.test('trouble of the world is tried again for a while, silence for as 
   other.agent.payload([task])
   await other.agent.time.pass(600_000)
   t.equal(statusOf(other.agent), 'PENDING')
+  t.match(other.agent.last(arn), { waitingFor: /failures: secrets and files of container web \(no answer\)/ })
+  other.fail = new EngineError('deadline', 'just back')
+  await other.agent.time.pass(90_000)
+  t.equal(statusOf(other.agent), 'PENDING', 'long silence before it leaves all the tries to one that answers')
+  other.fail = new EngineError('unreachable', 'no answer')
   t.ok(other.asked.length > 10)
   const before = other.asked.length
   other.agent.turn.linkDown()

@@ -6,8 +6,10 @@ import type { EngineSteps } from './steps.ts'
 import type { TaskFacts } from './view.ts'
 
 /** A controller that answers and can't, or is asked too often: the pauses between come to a minute and a half. */
-const attemptsMax = 7
+const answeredMax = 7
 const retryFirstMs = 1000
+/** Of what was in the way, as those who wait are shown it. */
+const whyMax = 300
 
 /** A refusal ends the task at once. Silence never does: whoever does not answer may be back, and the task waits for it. */
 export function afterFetch(
@@ -16,12 +18,15 @@ export function afterFetch(
   outcome: Outcome<'fetchForContainer'>,
   { now }: { readonly now: number },
 ): AfterStep {
-  const before = factsOf(facts, container)
-  if (outcome.ok) return { facts: withContainer(facts, container, { ...before, fetchRetry: undefined }) }
+  const known = factsOf(facts, container)
+  if (outcome.ok) return { facts: withContainer(facts, container, { ...known, fetchRetry: undefined }) }
   const { kind, message } = outcome.failure
-  const attempts = (before.fetchRetry?.attempts ?? 0) + 1
-  const isOver = kind !== 'unreachable' && (kind !== 'deadline' || attempts >= attemptsMax)
+  const { attempts: before = 0, answered: answeredBefore = 0 } = known.fetchRetry ?? {}
+  const attempts = before + 1
+  const answered = answeredBefore + (kind === 'unreachable' ? 0 : 1)
+  const isOver = kind !== 'unreachable' && (kind !== 'deadline' || answered >= answeredMax)
   if (isOver) return { facts: { ...facts, reason: facts.reason ?? message } }
   const notBefore = now + Math.min(retryMostMs, retryFirstMs * 2 ** (attempts - 1))
-  return { facts: withContainer(facts, container, { ...before, fetchRetry: { attempts, notBefore } }) }
+  const fetchRetry = { attempts, notBefore, answered, why: message.slice(0, whyMax) }
+  return { facts: withContainer(facts, container, { ...known, fetchRetry }) }
 }

@@ -72,7 +72,9 @@ function fetchSteps(
   host: HostView,
 ): readonly Step[] {
   const execution = view.facts.roles?.execution
-  const retry = retryWait(facts.fetchRetry, now, `secrets and files of container ${container.name}`)
+  const { fetchRetry } = facts
+  const why = fetchRetry?.why === undefined ? '' : ` (${fetchRetry.why})`
+  const retry = retryWait(fetchRetry, now, `secrets and files of container ${container.name}${why}`)
   const isAlone = host.controller === 'away' || host.controller === 'gone'
   if (isAlone) return [wait(`${cause(container)}, which only the controller can give`, view.facts.acceptedAt)]
   if (retry !== undefined) return [retry]

@@ -33,6 +33,13 @@ export interface Retry {
   readonly notBefore: number
 }
 
+export interface FetchRetry extends Retry {
+  /** Of the attempts those that were answered: silence ends no task, however often it was met. */
+  readonly answered?: number | undefined
+  /** What was in the way the last time. */
+  readonly why?: string | undefined
+}
+
 export interface ContainerFacts {
   /** Never decreases. */
   readonly knownStatus: ContainerStatus
@@ -84,7 +91,7 @@ export interface ContainerFacts {
   readonly lastLogLines?: readonly string[] | undefined
   readonly retry?: Retry | undefined
   /** What it needs could not be fetched. */
-  readonly fetchRetry?: Retry | undefined
+  readonly fetchRetry?: FetchRetry | undefined
   /** Looking at it failed; apart from `retry`, which holds back what is done to it. */
   readonly lookRetry?: Retry | undefined
   readonly removed?: boolean | undefined
