@@ -3,6 +3,7 @@
  * until then: whatever is killed at whatever instant, one of the two pairs is known to both sides.
  */
 import type { HostKeysAnswer } from '../proto/joining.ts'
+import { ApiCallError, unknownKeysCode } from './ecs-api.ts'
 import { type HostKeyring, revokedWaitMs } from './host-keyring.ts'
 import type { Log } from './log.ts'
 import type { Timers } from './timers.ts'
@@ -64,6 +65,8 @@ class Rotation {
   #cancelTurn: (() => void) | undefined
   #cancelLook: (() => void) | undefined
   #retryMs = retryMinMs
+  /** Refused keys are not asked with before: nobody answered the last time. Epoch milliseconds. */
+  #askAgainAt = 0
 
   constructor(options: KeyRotationOptions) {
     this.#options = options
@@ -98,7 +101,7 @@ class Rotation {
 
   /** One change; gives how long to wait for the next one. */
   async #change(): Promise<number> {
-    const { keyring, intervalMs, random, log } = this.#options
+    const { keyring, intervalMs, now, random, log } = this.#options
     const { hostId } = keyring.joined()
     try {
       await changeKeys(this.#options)
@@ -108,25 +111,27 @@ class Rotation {
       return spread(intervalMs, random())
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
-      // The last thing that old keys are good for is to ask for new ones: without that nothing is left to try.
-      if (keyring.isRefused()) {
+      // The last thing that old keys are good for is to ask for new ones: refused that, nothing is left to try.
+      const isRefusal = error instanceof ApiCallError && error.code === unknownKeysCode
+      if (isRefusal && keyring.isRefused()) {
         keyring.revoked(message)
         return spread(revokedWaitMs, random())
       }
       const waitMs = spread(Math.min(this.#retryMs, intervalMs), random())
       this.#retryMs = Math.min(this.#retryMs * 2, retryMaxMs)
+      this.#askAgainAt = now() + Math.min(waitMs, retryMinMs)
       log.warn({ hostId, retryInMs: waitMs }, `The keys of this host could not be changed: ${message}`)
       return waitMs
     }
   }
 
   #look(): void {
-    const { keyring, timers, onJoinedAnew } = this.#options
+    const { keyring, timers, now, onJoinedAnew } = this.#options
     if (this.#isClosed) return
     this.#cancelLook = timers.after(lookMs, () => {
       if (joinedAnew(keyring)) return onJoinedAnew()
       // A pair whose time is over is refused everywhere else. It is not waited for the day on which keys change.
-      if (keyring.isRefused() && !keyring.isRevoked()) void this.#turn()
+      if (keyring.isRefused() && !keyring.isRevoked() && now() >= this.#askAgainAt) void this.#turn()
       this.#look()
     })
   }

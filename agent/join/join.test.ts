@@ -14,7 +14,7 @@ import { makeAuthority, startJoinPeer } from '../../test/support/join-peer.ts'
 import { openControllerAccess } from '../controller-access.ts'
 import { readConfig } from '../config.ts'
 import { explainTlsError, trustIn } from '../controller-trust.ts'
-import { openApi, postRest } from '../ecs-api.ts'
+import { ApiCallError, openApi, postRest } from '../ecs-api.ts'
 import type { ApiOptions } from '../ecs-api.ts'
 import { openHostKeyring } from '../host-keyring.ts'
 import type { HostKeyring } from '../host-keyring.ts'
@@ -503,13 +503,18 @@ await tap.test('a revoked host says so once, asks seldom, and leaves when it has
     while (!isDone())
   }
   let hasLeft = false
+  let isCutOff = false
+  let now = clock.now()
   const close = startKeyRotation({
     keyring,
     intervalMs: 24 * hourMs,
-    askForKeys: async () => hostKeysAnswer(await postRest(api, '/v1/hosts/self/keys', {})),
+    async askForKeys() {
+      if (isCutOff) throw new ApiCallError(undefined, 'no answer')
+      return hostKeysAnswer(await postRest(api, '/v1/hosts/self/keys', {}))
+    },
     useKeys: async () => openApi(api)('DiscoverPollEndpoint', {}),
     timers,
-    now: clock.now,
+    now: () => now,
     random: () => 0.5,
     log,
     onJoinedAnew: () => (hasLeft = true),
@@ -529,6 +534,15 @@ await tap.test('a revoked host says so once, asks seldom, and leaves when it has
   t.ok(keyring.isRefused() && !keyring.isRevoked())
   // A change ends with the next one being waited for.
   const sleepsAgain = (): boolean => due.some(({ delayMs }) => delayMs > 10_000)
+  isCutOff = true
+  due.splice(0, due.length, ...due.filter(({ delayMs }) => delayMs <= 10_000))
+  await fire(0, 10_000, sleepsAgain)
+  t.notOk(keyring.isRevoked(), 'silence is no refusal')
+  t.match(said, [/could not be changed: no answer/])
+  await fire(0, 10_000)
+  t.equal(said.length, 1, 'a look asks nobody again at once')
+  isCutOff = false
+  now += 60_000
   due.splice(0, due.length, ...due.filter(({ delayMs }) => delayMs <= 10_000))
   await fire(0, 10_000, sleepsAgain)
   t.notOk(keyring.isRefused(), 'keys whose time is over are good for asking for new ones')
