@@ -5,13 +5,14 @@ import type { PayloadSecret } from '../proto/acs.ts'
 import { anAgent, type Agent } from '../test/support/fake-turn.ts'
 import { aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
 import { createConcurrencyLimit } from './concurrency-limit.ts'
-import { EngineError } from './engine.ts'
-import type { Engine, ObservedContainer } from './engine.ts'
-import { withValuesHidden } from './hidden-values.ts'
+import { EngineError, labels } from './engine.ts'
+import type { ContainerDetails, Engine, ObservedContainer } from './engine.ts'
+import { secretOptionsIn, withValuesHidden } from './hidden-values.ts'
 import { mergedVariables, readEnvironmentFile } from './decide/environment-file.ts'
 import { fetchedKey } from './decide/fetch-steps.ts'
 import { withFetchedValues, withoutValues } from './decide/fetched-values.ts'
 import type { FetchedValues } from './decide/fetched-values.ts'
+import type { TurnTask } from './turn-options.ts'
 import { parameterFor, parametersCalls, registryLogin, secretCalls, secretValue } from './decide/secret-references.ts'
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -296,6 +297,8 @@ await tap.test('without keys, and without a controller, a task that needs new se
   )
 })
 
+const secretOptionsOf = (): ReadonlySet<string> => new Set(['token'])
+
 await tap.test('what the engine says of a container holds none of what it was given', async (t) => {
   const given = values({ logOptions: new Map([['token', 'canary-token']]) })
   const shown = { id: 'web', error: 'bad token canary-token' } as ObservedContainer
@@ -306,10 +309,26 @@ await tap.test('what the engine says of a container holds none of what it was gi
     inspectContainer: async () => shown,
     listContainers: async () => ({ shown: [shown], unshown: [] }),
   } as unknown as Engine
-  const hiding = withValuesHidden({ engine, givenTo: (id) => (id === 'web' ? given : undefined) })
+  const hiding = withValuesHidden({ engine, givenTo: (id) => (id === 'web' ? given : undefined), secretOptionsOf })
   await t.rejects(hiding.startContainer('web'), { kind: 'refused', message: 'driver: *** is refused' })
   t.match(await hiding.inspectContainer('web'), { error: 'bad token ***' })
   t.match(await hiding.listContainers(), { shown: [{ error: 'bad token ***' }] })
+
+  // After a restart of the agent, or of the container, Docker alone still has them.
+  const details = { logOptions: { token: 'canary-token', tag: 'driver' } } as unknown as ContainerDetails
+  Object.assign(shown, { details })
+  const later = withValuesHidden({ engine, givenTo: () => undefined, secretOptionsOf })
+  await t.rejects(later.startContainer('web'), { kind: 'refused', message: 'driver: *** is refused' })
+  t.match(await later.inspectContainer('web'), { error: 'bad token ***' })
+  const open = withValuesHidden({ engine, givenTo: () => undefined, secretOptionsOf: () => new Set() })
+  await t.rejects(open.startContainer('web'), { message: 'driver: canary-token is refused' }, 'it is no secret')
+
+  const secrets = [secret('token', asm, { target: 'LOG_DRIVER' }), secret('A', asm)]
+  const payload = aPayloadTask({ containers: [aPayloadContainer({ secrets })] })
+  const optionsOf = secretOptionsIn(() => [{ payload } as unknown as TurnTask])
+  const of = { [labels.taskArn]: payload.arn, [labels.containerName]: 'web' }
+  t.same([...optionsOf({ ...shown, labels: of })], ['token'])
+  t.equal(optionsOf({ ...shown, labels: {} }).size, 0)
 })
 
 await tap.test('so many at once and no more, in all and for each', (t) => {

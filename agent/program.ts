@@ -30,7 +30,7 @@ import type { ApiOptions, CallApi } from './ecs-api.ts'
 import { type Exit, endOnSignal } from './end-on-signal.ts'
 import type { Engine, EngineInfo } from './engine.ts'
 import type { EngineStreams } from './engine-streams.ts'
-import { withValuesHidden } from './hidden-values.ts'
+import { secretOptionsIn, withValuesHidden } from './hidden-values.ts'
 import { hostFacts, kernelPortRange } from './host-facts.ts'
 import type { HostFacts } from './host-facts.ts'
 import { listeningPorts } from './host-ports.ts'
@@ -400,12 +400,13 @@ async function startTurn(base: Base, containerInstanceArn: string): Promise<Agen
 }
 
 /** The engine as tasks use it: with their metadata files, without the agent's own files and words that hold a secret. */
-function taskEngine({ config, services, upkeep, secrets, abilities }: Base): Engine {
+function taskEngine({ config, services, upkeep, secrets, abilities, channel }: Base): Engine {
   const { fetched } = secrets
   const engine = withOwnFilesHidden({
     engine: withValuesHidden({
       engine: services.withFiles(upkeep.engine),
       givenTo: (dockerId) => fetched.givenTo(dockerId),
+      secretOptionsOf: secretOptionsIn(() => channel.turn?.tasks() ?? []),
     }),
     paths: ownPaths(config.dataDirectory, config.credentialsFile),
     metadataFiles: join(config.dataDirectory, 'metadata'),
