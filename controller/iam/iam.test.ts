@@ -8,6 +8,7 @@ import {
   aTask,
   aVault,
   aWorld,
+  anInstance,
   inTransaction,
   testNow,
 } from '../../test/support/builders.ts'
@@ -17,7 +18,9 @@ import { readPolicy } from '../access/policy-document.ts'
 import { readyMadePolicies } from '../access/ready-made-policies.ts'
 import { mintSession, openSessionToken, roleSession, type SessionFacts } from '../access/session-token.ts'
 import type { Call } from '../ecs/handler.ts'
+import type { HostRow } from '../state/host-tables.ts'
 import type { State } from '../state/state.ts'
+import type { TaskRow } from '../state/tables.ts'
 import { noteUses } from './last-used.ts'
 import { iamOperations } from './operations.ts'
 import { revokeSessions } from './revoke-sessions.ts'
@@ -336,6 +339,36 @@ await t.test('who is behind a key', async (test) => {
       refusal(() => of(keys)?.principal(testNow + 900_000)),
       /^ExpiredTokenException: The security token included in the request is expired/,
     )
+  })
+
+  await test.test('keys of a task end with it, and with the host that it is on', async (group) => {
+    const host: HostRow = {
+      hostId: 'host-1',
+      name: 'one',
+      clusterName: 'default',
+      joinedAt: testNow,
+      tokenId: 'token-1',
+      invitedBy: 'root',
+      addresses: ['10.0.0.1'],
+      lastSeenAt: testNow,
+      lastAddress: '10.0.0.1',
+    }
+    const instance = anInstance({ instanceId: 'of-the-host', hostId: host.hostId })
+    const task = aTask({ taskId: 'of-the-host', instanceId: instance.instanceId, lastStatus: 'RUNNING' })
+    const write = (over: { readonly host?: Partial<HostRow>; readonly task?: Partial<TaskRow> }) =>
+      inTransaction(state, (tx) => {
+        tx.put('host', host.hostId, { ...host, ...over.host })
+        tx.put('instance', instance.instanceId, instance)
+        tx.put('task', task.taskId, { ...task, ...over.task })
+      })
+    write({})
+    const keys = mint({ taskArn: task.taskArn.replace(/[^/]*$/, task.taskId) })
+    group.match(of(keys)?.principal(testNow), { kind: 'role' })
+    const said = (): string | undefined => refusal(() => of(keys)?.principal(testNow))
+    write({ host: { revokedAt: testNow } })
+    group.match(said(), /^UnrecognizedClientException: .*: host host-1, which its task is on, was revoked/)
+    write({ task: { lastStatus: 'STOPPED' } })
+    group.match(said(), /^UnrecognizedClientException: .*: the task that it was given to has stopped/)
   })
 
   await test.test('it ends with a revocation, and with its role, also where the name is taken again', async (group) => {
