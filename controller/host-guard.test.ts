@@ -78,3 +78,15 @@ await tap.test('a pair that was changed is good for an hour, then for asking for
   const row = state.get('host', hostId)
   t.equal(row && guard.lastSeenAt(row), now.value)
 })
+
+await tap.test('a host that is bound to an address calls from it alone, however that is spelt', async (t) => {
+  const { state, world, call, names } = aGuard()
+  const by = { now: testNow, world, vault: aVault() }
+  const wish = { clusterName: 'default', bindAddress: 'FD00:0::5' }
+  const { token } = inTransaction(state, (tx) => createJoinToken(tx, wish, 'arn', testNow, world))
+  const joining = { token, name: 'one', cluster: undefined, sourceAddress: 'fd00::5' }
+  const { host, keys } = inTransaction(state, (tx) => joinHost(tx, joining, by))
+  t.ok(call(host.hostId, keys.accessKeyId, 'fd00::5'))
+  t.throws(() => call(host.hostId, keys.accessKeyId, 'fd00::6'), { message: /good from FD00:0::5 alone/ })
+  t.ok(names().includes('KEY_REFUSED'))
+})

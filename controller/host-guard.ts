@@ -7,6 +7,7 @@ import { ApiError } from '../proto/errors.ts'
 import { previousKeyError } from './access/host-caller.ts'
 import { hostEvent } from './access/host-events.ts'
 import { OwnershipError, requireInstanceOf, requireOwn } from './access/host-ownership.ts'
+import { isSameAddress } from './access/ip-range.ts'
 import { localHostId } from './access/host-lookup.ts'
 import { hostKeyUsed, hostSeen } from './access/hosts.ts'
 import type { Principal } from './access/principal.ts'
@@ -97,7 +98,7 @@ class Guard implements HostGuard {
     const key = reader.get('hostKey', accessKeyId)
     if (host === undefined || key === undefined) return
     const { bindAddress, clusterName } = host
-    if (bindAddress !== undefined && bindAddress !== from) {
+    if (bindAddress !== undefined && !isSameAddress(bindAddress, from)) {
       const message = `The keys of host ${hostId} are good from ${bindAddress} alone, and were used from ${from}.`
       this.#refuse(message, { hostId, clusterName, sourceAddress: from }, now)
     }

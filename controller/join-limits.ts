@@ -1,13 +1,13 @@
 /**
- * How often somebody may fail to join: `POST /v1/join` is the one route that takes calls of strangers. Joins that succeed
- * cost nothing, so that a rack of hosts joins as fast as it can.
+ * How often somebody may try to join with a token that is not good: `POST /v1/join` is the one route that takes calls of
+ * strangers. Good tokens are not counted, so that a rack of hosts joins as fast as it can, and nobody who fails on purpose,
+ * from however many addresses, keeps them out.
  */
+import { clientNetworkOf } from './access/ip-range.ts'
 
 export interface JoinLimits {
-  /** False where the address, or all of them together, failed too often lately. Each try that it lets in is to be settled. */
+  /** Counts a try. False where the address, or all of them together, failed too often lately. */
   tryFrom(address: string, now: number): boolean
-  /** The try has succeeded: it does not count. */
-  succeeded(address: string): void
 }
 
 /** Tries that may fail at once, and how long until one of them is forgotten, milliseconds. */
@@ -43,17 +43,12 @@ export function createJoinLimits(limits = limitsDefault): JoinLimits {
   }
   return {
     tryFrom(address, now) {
-      const own = settled(bucketOf(address), limits.perAddress.forgetMs, now)
+      const own = settled(bucketOf(clientNetworkOf(address)), limits.perAddress.forgetMs, now)
       const all = settled(overall, limits.overall.forgetMs, now)
       if (own.used > limits.perAddress.most - 1 || all.used > limits.overall.most - 1) return false
       own.used += 1
       all.used += 1
       return true
-    },
-    succeeded(address) {
-      for (const bucket of [byAddress.get(address), overall]) {
-        if (bucket !== undefined) bucket.used = Math.max(0, bucket.used - 1)
-      }
     },
   }
 }

@@ -25,6 +25,19 @@ export function parseIpAddress(text: string): readonly number[] | undefined {
   return isMapped ? bytes.slice(12) : bytes
 }
 
+/** Whether both texts name one address: IPv6 has many spellings of each. A text that names none is like itself alone. */
+export function isSameAddress(one: string, other: string): boolean {
+  return one === other || (parseIpAddress(one)?.join() ?? one) === (parseIpAddress(other)?.join() ?? other)
+}
+
+/**
+ * What stands for a client where clients are counted: its IPv4 address, or the /64 that its IPv6 address is of, since
+ * whoever has one of those has all 2^64 of them.
+ */
+export function clientNetworkOf(address: string): string {
+  return parseIpAddress(address)?.slice(0, 8).join('.') ?? address
+}
+
 export function isInRange(address: readonly number[], range: IpRange): boolean {
   if (address.length !== range.bytes.length) return false
   for (let index = 0; index * 8 < range.prefixBits; index += 1) {

@@ -4,7 +4,7 @@ import { hashJoinToken, isJoinToken, joinTokenId, writeJoinToken } from '../../p
 import type { World } from '../../proto/world.ts'
 import type { JoinTokenRow } from '../state/host-tables.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { parseIpAddress } from './ip-range.ts'
+import { isSameAddress, parseIpAddress } from './ip-range.ts'
 
 export interface JoinTokenWish {
   readonly clusterName: string
@@ -97,7 +97,7 @@ export function judgeJoinToken(
   if (now >= row.expiresAt) {
     return new ApiError('ExpiredTokenException', `The join token expired at ${isoOf(row.expiresAt)}. ${again}`)
   }
-  if (row.bindAddress !== undefined && row.bindAddress !== from.sourceAddress) {
+  if (row.bindAddress !== undefined && !isSameAddress(row.bindAddress, from.sourceAddress)) {
     return new ApiError(
       'AccessDeniedException',
       `The join token is good from ${row.bindAddress} alone, and this call comes from ${from.sourceAddress}.`,

@@ -15,7 +15,7 @@ import {
 } from '../../proto/joining.ts'
 import { hostEvent } from '../access/host-events.ts'
 import { joinHost } from '../access/hosts.ts'
-import { createJoinToken, deleteJoinToken } from '../access/join-tokens.ts'
+import { createJoinToken, deleteJoinToken, judgeJoinToken } from '../access/join-tokens.ts'
 import { isLoopback } from '../config.ts'
 import { page } from '../ecs/paging.ts'
 import type { JoinTokenRow } from '../state/host-tables.ts'
@@ -203,19 +203,20 @@ async function answerJoin(
   const { turn, clock, world, vault, joinLimits } = services
   const { sourceAddress, isSecure } = sourceOf(request.raw)
   const { token, name, cluster } = request.body
-  if (!joinLimits.tryFrom(sourceAddress, clock.now())) {
+  const from = { cluster: cluster ?? undefined, sourceAddress }
+  const isGood = !isApiError(judgeJoinToken(turn.reader, token, from, clock.now()))
+  if (!isGood && !joinLimits.tryFrom(sourceAddress, clock.now())) {
     services.metrics.count('gantry_host_events_total', { name: 'JOIN_THROTTLED' })
     throw new ApiError('ThrottlingException', 'Too many tries to join have failed. Wait a minute, then try again.')
   }
   try {
     requireSafeWay(sourceAddress, isSecure)
     const shownName = requireName(name)
-    const joining = { token, name: shownName, cluster: cluster ?? undefined, sourceAddress }
+    const joining = { token, name: shownName, ...from }
     const { host, keys } = await turn.submit({
       name: 'joinHost',
       run: (tx, now, at) => joinHost(tx, joining, { now, world: at, vault }),
     })
-    joinLimits.succeeded(sourceAddress)
     services.log.info({ host: host.hostId, cluster: host.clusterName, sourceAddress }, 'a host joined')
     const caPem = services.tls?.certificates.current.authorityPem
     return {
