@@ -107,8 +107,60 @@ await test('a record that was changed on disk is seen', async (t) => {
   database.exec("update audit set row = replace(row, 'user/ann', 'user/bob')")
   database.close()
   const again = await aTurn(directory)
-  t.throws(() => again.reader.history.audited({ limit: 1 }), /audit record 1 of/)
+  await again.submit({ name: 'audit', run: (tx) => tx.audit(aRecord({ action: 'ecs:StopTask' })) })
+  const [later, changed, ...others] = again.reader.history.audited({ limit: 10 })
+  t.match({ later, changed }, { later: { action: 'ecs:StopTask' }, changed: { id: 1, damage: /audit record 1 of/ } })
+  t.equal(later?.damage, undefined, 'the records beside it are read')
+  t.notOk(JSON.stringify(changed).includes('user/bob'), 'and what was written there is not told')
+  t.same(others, [])
   await again.close()
+})
+
+await test('calls that nobody signed push out none of the others', async (t) => {
+  const turn = await aTurn(aDirectory(t), { keepMs: 3600_000, keepCount: 1000 })
+  const write = (record: AuditRecord, count: number): Promise<void> =>
+    turn.submit({
+      name: 'audit',
+      run: (tx) => {
+        for (let n = 0; n < count; n += 1) tx.audit(record)
+      },
+    })
+  await write(aRecord(), 800)
+  for (let n = 0; n < 8; n += 1)
+    await write(aRecord({ principalArn: undefined, code: 'InvalidSignatureException' }), 500)
+  const kept = turn.reader.history.audited({ limit: 10_000 })
+  t.equal(kept.filter(({ principalArn }) => principalArn !== undefined).length, 800)
+  t.equal(kept.length, 1000)
+  await turn.close()
+
+  const written: AuditRecord[] = []
+  const tx = { audit: (record: AuditRecord) => written.push(record) }
+  const told: object[] = []
+  const audit = startAudit({
+    turn: { submit: (input) => Promise.resolve(input.run(tx as never, testNow, aWorld())) },
+    log: { ...quiet, warn: (facts: object) => void told.push(facts) } as never,
+    every: () => () => undefined,
+  })
+  for (let n = 0; n < 20_000; n += 1) {
+    const signature = { principalArn: undefined, accessKeyId: `KEY${n}`, action: `unknown:${n}`, code: 'Denied' }
+    audit.record(aRecord(signature))
+  }
+  for (let n = 0; n < 100; n += 1) audit.record(aRecord())
+  const first = audit.flush()
+  audit.record(aRecord({ action: 'ecs:StopTask' }))
+  await Promise.all([first, audit.close()])
+  t.equal(
+    written.filter(({ principalArn }) => principalArn !== undefined).length,
+    101,
+    'the others one by one, to the last',
+  )
+  t.match(
+    written.find(({ more }) => more !== undefined),
+    { code: 'Denied', more: 18_999 },
+  )
+  t.equal(written.length, 1000 + 1 + 101)
+  for (let n = 0; n < 20_000; n += 1) audit.record(aRecord({ action: `ecs:${n}` }))
+  t.equal(told.length, 1, 'what is too much is told once')
 })
 
 await test('the oldest go, by count and by age', async (t) => {

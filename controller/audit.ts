@@ -24,47 +24,65 @@ export interface AuditServices {
 const flushEveryMs = 1000
 /** Records that wait for the next flush one by one. Beyond: calls of one kind are one record with a count. */
 const waitingMax = 5000
+/** Of these, so many of calls that nobody could be made out for: a flood of them leaves the others their room. */
+const unknownCallersMax = 1000
 const kindsMax = 1000
 
 export function startAudit({ turn, log, every }: AuditServices): AuditTrail {
   let waiting: AuditRecord[] = []
   /** What came beyond the bound: the first of each kind, and how many more. */
   const beyond = new Map<string, { readonly first: AuditRecord; more: number }>()
-  let isFlushing = false
+  let unknownCallers = 0
+  let isToldOfKinds = false
+  let flushing = Promise.resolve()
 
-  async function flush(): Promise<void> {
-    if (isFlushing || waiting.length + beyond.size === 0) return
-    isFlushing = true
-    const records = waiting
+  async function write(): Promise<void> {
+    if (waiting.length + beyond.size === 0) return
     const counted = [...beyond.values()].map(({ first, more }) => (more === 0 ? first : { ...first, more }))
-    waiting = []
+    const records = [...waiting, ...counted]
+    keep([])
     beyond.clear()
+    isToldOfKinds = false
     try {
       await turn.submit({
         name: 'audit',
         run(tx) {
-          for (const each of [...records, ...counted]) tx.audit(each)
+          for (const each of records) tx.audit(each)
         },
       })
     } catch (error) {
       log.warn({ err: error, records: records.length }, 'the audit trail could not be written; trying again')
       // As many as there is room for, so that a disk that stays full takes no memory without end.
-      waiting = [...records, ...waiting].slice(0, waitingMax)
-    } finally {
-      isFlushing = false
+      keep([...records, ...waiting].slice(0, waitingMax + kindsMax))
     }
   }
 
+  function keep(records: AuditRecord[]): void {
+    waiting = records
+    unknownCallers = records.filter(isOfUnknownCaller).length
+  }
+
+  /** One after the other, so that whoever waits for it knows that what came before is written. */
+  function flush(): Promise<void> {
+    flushing = flushing.then(write)
+    return flushing
+  }
+
   function record(next: AuditRecord): void {
-    if (waiting.length < waitingMax) {
+    const isUnknown = isOfUnknownCaller(next)
+    if (waiting.length < waitingMax && (!isUnknown || unknownCallers < unknownCallersMax)) {
       waiting.push(next)
+      if (isUnknown) unknownCallers += 1
       return
     }
-    const kind = [next.principalArn, next.accessKeyId, next.action, next.code, next.sourceAddress].join(' ')
+    const kind = kindOf(next)
     const known = beyond.get(kind)
     if (known !== undefined) known.more += 1
     else if (beyond.size < kindsMax) beyond.set(kind, { first: next, more: 0 })
-    else log.warn({ action: next.action, code: next.code }, 'too many kinds of calls in a second for the audit trail')
+    else if (!isToldOfKinds) {
+      isToldOfKinds = true
+      log.warn({ action: next.action, code: next.code }, 'too many kinds of calls in a second for the audit trail')
+    }
   }
 
   const stop = every(flushEveryMs, () => void flush())
@@ -76,6 +94,16 @@ export function startAudit({ turn, log, every }: AuditServices): AuditTrail {
       await flush()
     },
   }
+}
+
+function isOfUnknownCaller({ principalArn }: AuditRecord): boolean {
+  return principalArn === undefined
+}
+
+/** Action and key of a call that nobody signed are whatever its maker wrote there: they make no kind. */
+function kindOf({ principalArn, accessKeyId, action, code, sourceAddress }: AuditRecord): string {
+  const said = principalArn === undefined ? [] : [principalArn, accessKeyId, action]
+  return [...said, code, sourceAddress].join(' ')
 }
 
 /** What is known of a call before anything else is. */

@@ -31,6 +31,7 @@ const recordSchema = {
     code: { ...text, description: "OK, or the error's code" },
     userAgent: text,
     more: { ...count, description: 'How many more of the kind there were at once, that are not kept one by one' },
+    damage: { ...text, description: 'The record was changed on disk: nothing else that it says may be believed' },
   },
 } as const
 
@@ -47,7 +48,7 @@ const querySchema = {
   },
 } as const
 
-export function registerRestAudit(rest: FastifyInstance, { turn, audit }: ServerServices): void {
+export function registerRestAudit(rest: FastifyInstance, { turn, audit, log }: ServerServices): void {
   rest.get<{ Querystring: AuditQuerystring }>(
     '/audit',
     {
@@ -82,6 +83,8 @@ export function registerRestAudit(rest: FastifyInstance, { turn, audit }: Server
         before: query.next === undefined ? undefined : Number(query.next),
         limit,
       })
+      for (const { id, damage } of records)
+        if (damage !== undefined) log.error({ id, damage }, 'a damaged audit record')
       const last = records.at(-1)
       return {
         records: records.map(shown),

@@ -41,4 +41,6 @@ export interface AuditQuery {
 export interface FoundAuditRecord extends AuditRecord {
   /** Greater is later. */
   readonly id: number
+  /** Of a record that was changed on disk: what is wrong. Nothing else that it says may be believed. */
+  readonly damage?: string | undefined
 }

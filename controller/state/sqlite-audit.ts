@@ -2,8 +2,9 @@
  * The audit trail in the controller's SQLite file: appended in the transaction of the turn that it tells of, never
  * changed, dropped by age and count. Each row has a checksum, so that a changed one is seen when it is read.
  */
-import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite'
 import type { AuditQuery, AuditRecord, FoundAuditRecord } from './audit-record.ts'
+import { CorruptStoreError } from './store.ts'
 import { checksum, readChecked } from './sqlite-schema.ts'
 
 export interface AuditLimits {
@@ -17,6 +18,11 @@ export const auditDefaults: AuditLimits = { keepMs: 90 * 24 * 3600 * 1000, keepC
 const sweepAfterRecords = 500
 /** At most so many at a time: a shortened retention must not hold up a turn. */
 const sweepMax = 5000
+/**
+ * Of a full trail, this part may be of calls that nobody could be made out for: anyone can make those, and as many as it
+ * takes to push out all that others did.
+ */
+const unknownCallersPart = 0.1
 
 export class AuditTable {
   readonly #database: DatabaseSync
@@ -45,13 +51,28 @@ export class AuditTable {
     if (this.#sinceSweep < sweepAfterRecords) return
     this.#sinceSweep = 0
     const { keepMs, keepCount } = this.#limits
+    const count = Number(this.#database.prepare('select count(*) as count from audit').get()?.['count'])
+    const excess = Math.min(count - keepCount, sweepMax)
+    if (excess > 0) this.#dropOldest(excess - this.#dropUnknownCallers(excess))
     const oldest = `select id from audit order by id limit ${sweepMax}`
-    this.#database
-      .prepare(`delete from audit where id in (${oldest}) and (at < ? or id <= (select max(id) from audit) - ?)`)
-      .run(now - keepMs, keepCount)
+    this.#database.prepare(`delete from audit where id in (${oldest}) and at < ?`).run(now - keepMs)
   }
 
-  /** Newest first. Throws CorruptStoreError naming the record that was changed on disk. */
+  #dropOldest(count: number): void {
+    this.#database.prepare('delete from audit where id in (select id from audit order by id limit ?)').run(count)
+  }
+
+  /** At most `count` of them, those beyond their part. Answers how many. */
+  #dropUnknownCallers(count: number): number {
+    const theirs = "select id from audit where principal = ''"
+    const kept = Math.floor(this.#limits.keepCount * unknownCallersPart)
+    const edge = this.#database.prepare(`${theirs} order by id desc limit 1 offset ?`).get(kept)?.['id']
+    if (edge === undefined) return 0
+    const beyond = `${theirs} and id <= ? order by id limit ?`
+    return Number(this.#database.prepare(`delete from audit where id in (${beyond})`).run(edge, count).changes)
+  }
+
+  /** Newest first. A record that was changed on disk is told as such, and hides no other. */
   query({ principalArn, action, code, since, until, before, limit }: AuditQuery): readonly FoundAuditRecord[] {
     const wholeService = action?.endsWith(':*') === true ? action.slice(0, -1) : undefined
     const conditions: readonly (readonly [string, readonly SQLInputValue[]] | undefined)[] = [
@@ -69,12 +90,21 @@ export class AuditTable {
     const given = conditions.filter((condition) => condition !== undefined)
     const where = given.length === 0 ? '' : `where ${given.map(([text]) => text).join(' and ')}`
     const rows = this.#database
-      .prepare(`select id, crc, row from audit ${where} order by id desc limit ?`)
+      .prepare(`select id, at, action, code, crc, row from audit ${where} order by id desc limit ?`)
       .all(...given.flatMap(([, values]) => values), limit)
-    return rows.map((row) => {
-      const what = `audit record ${String(row['id'])} of ${this.#path}`
-      const record = readChecked(what, row['row'], row['crc'], (text) => JSON.parse(text) as AuditRecord)
-      return { ...record, id: Number(row['id']) }
-    })
+    return rows.map((row) => this.#read(row))
+  }
+
+  #read(row: Readonly<Record<string, SQLOutputValue>>): FoundAuditRecord {
+    const id = Number(row['id'])
+    const what = `audit record ${id} of ${this.#path}`
+    try {
+      return { ...readChecked(what, row['row'], row['crc'], (text) => JSON.parse(text) as AuditRecord), id }
+    } catch (error) {
+      if (!(error instanceof CorruptStoreError)) throw error
+      const { at, action, code } = row
+      const told = { at: Number(at), action: String(action), code: String(code), requestId: '', sourceAddress: '' }
+      return { ...told, resources: [], isSecure: false, id, damage: `${what} was changed on disk` }
+    }
   }
 }
