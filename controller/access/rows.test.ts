@@ -151,3 +151,28 @@ await test('what is made with tags takes the right to tag, unless root says othe
   off('arn:aws:iam::123456789012:root')
   t.equal(ecs(state, 'CreateService', input).length, 1)
 })
+
+await test('sizes are numbers in whatever form they come, and boundaries are a key of what AWS knows them for', (t) => {
+  const state = aState()
+  const [put] = ecs(state, 'RegisterTaskDefinition', { family: 'web', cpu: '4 vCPU', memory: '.5 GB' })
+  t.match(put?.keys, { 'ecs:task-cpu': '4096', 'ecs:task-memory': '512' })
+  t.equal(ecs(state, 'RegisterTaskDefinition', { family: 'web', cpu: 'much' })[0]?.keys?.['ecs:task-cpu'], 'much')
+  t.equal(ecs(state, 'RegisterTaskDefinition', { family: 'web' })[0]?.keys?.['ecs:task-cpu'], undefined)
+
+  const permissionsBoundaryArn = 'arn:aws:iam::123456789012:policy/bound'
+  inTransaction(state, (tx) =>
+    tx.put('user', 'ann', {
+      ...{ UserName: 'ann', UserId: 'GUSRANN', Path: '/', Arn: 'arn:aws:iam::123456789012:user/ann', CreateDate: 0 },
+      ...{ Tags: [], inlinePolicies: [], attachedPolicyArns: [], permissionsBoundaryArn },
+    }),
+  )
+  const boundaryFor = (operation: string) =>
+    rowOf('iam', operation)?.({ UserName: 'ann' }, state, place)[0]?.keys?.['iam:PermissionsBoundary']
+  for (const operation of ['PutUserPolicy', 'AttachUserPolicy', 'DeleteUserPermissionsBoundary']) {
+    t.equal(boundaryFor(operation), permissionsBoundaryArn, operation)
+  }
+  for (const operation of ['CreateAccessKey', 'DeleteUser', 'TagUser', 'UpdateUser']) {
+    t.equal(boundaryFor(operation), undefined, operation)
+  }
+  t.end()
+})

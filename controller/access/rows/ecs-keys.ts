@@ -5,6 +5,7 @@
  * Source: AWS Service Authorization Reference, condition keys of Amazon ECS.
  */
 import type { Input, Tag } from '../../../proto/model/types.ts'
+import { parseCpuUnits, parseMemoryMiB } from '../../decide/task-size.ts'
 import type { Reader } from '../../state/transaction.ts'
 import type { AccessCheck, ConditionKeys, Place } from '../authorization.ts'
 import { requestTagKeys } from '../request-keys.ts'
@@ -65,6 +66,17 @@ export function serviceKeys(
     'ecs:subnet': awsvpc?.subnets,
     'ecs:auto-assign-public-ip':
       awsvpc === undefined ? undefined : String((awsvpc.assignPublicIp ?? 'DISABLED') === 'ENABLED'),
+  }
+}
+
+/**
+ * Of a task definition that is put: in CPU units and MiB, whatever form they came in. A condition on numbers would pass over
+ * `4 vCPU` as over no number at all.
+ */
+export function sizeKeys({ cpu, memory }: Pick<Input<'RegisterTaskDefinition'>, 'cpu' | 'memory'>): ConditionKeys {
+  return {
+    'ecs:task-cpu': cpu === undefined ? undefined : String(parseCpuUnits(cpu) ?? cpu),
+    'ecs:task-memory': memory === undefined ? undefined : String(parseMemoryMiB(memory) ?? memory),
   }
 }
 

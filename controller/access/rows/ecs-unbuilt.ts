@@ -8,7 +8,7 @@ import type { Input, OperationName } from '../../../proto/model/types.ts'
 import type { AccessRow, Place } from '../authorization.ts'
 import type { ServiceRows } from '../rows.ts'
 import { anywhere, onArn, onCapacityProviders, onHistory } from './ecs-forms.ts'
-import { capacityProviderKey, clusterKey, taggingChecks, tagKeys } from './ecs-keys.ts'
+import { capacityProviderKey, clusterKey, sizeKeys, taggingChecks, tagKeys } from './ecs-keys.ts'
 import { capacityProviderOf, clusterOf, ecsArn, ecsScope, onResource, serviceOf } from './ecs-resources.ts'
 
 type Row<Op extends OperationName> = AccessRow<Input<Op>>
@@ -55,8 +55,7 @@ const createExpress: Row<'CreateExpressGatewayService'> = (input, reader, place)
     ...clusterKey(scope),
     ...tagKeys(input.tags),
     'ecs:subnet': input.networkConfiguration?.subnets,
-    'ecs:task-cpu': input.cpu,
-    'ecs:task-memory': input.memory,
+    ...sizeKeys(input),
   }
   return [
     onResource(reader, 'ecs:CreateExpressGatewayService', resource, keys),
@@ -66,7 +65,7 @@ const createExpress: Row<'CreateExpressGatewayService'> = (input, reader, place)
 
 const registerDaemonTaskDefinition: Row<'RegisterDaemonTaskDefinition'> = (input, reader, place) => {
   const resource = ecsArn(place, `daemon-task-definition/${input.family ?? '*'}:*`)
-  const keys = { ...tagKeys(input.tags), 'ecs:task-cpu': input.cpu, 'ecs:task-memory': input.memory }
+  const keys = { ...tagKeys(input.tags), ...sizeKeys(input) }
   return [
     onResource(reader, 'ecs:RegisterDaemonTaskDefinition', resource, keys),
     ...taggingChecks({ reader, place }, 'RegisterDaemonTaskDefinition', resource, input.tags),

@@ -9,7 +9,7 @@ import type { Input, OperationName } from '../../../proto/model/types.ts'
 import type { AccessRow } from '../authorization.ts'
 import type { ServiceRows } from '../rows.ts'
 import { accountSetting, anywhere, each, inCluster, type Names, onCluster, onHistory, onTaskSets } from './ecs-forms.ts'
-import { capacityProviderKey, clusterKey, runKeys, serviceKeys, taggingChecks, tagKeys } from './ecs-keys.ts'
+import { capacityProviderKey, clusterKey, runKeys, serviceKeys, sizeKeys, taggingChecks, tagKeys } from './ecs-keys.ts'
 import {
   clusterOf,
   ecsArn,
@@ -104,8 +104,7 @@ const registerTaskDefinition: Row<'RegisterTaskDefinition'> = (input, reader, pl
     ...tagKeys(input.tags),
     'ecs:compute-compatibility': input.requiresCompatibilities,
     'ecs:privileged': String(isPrivileged),
-    'ecs:task-cpu': input.cpu,
-    'ecs:task-memory': input.memory,
+    ...sizeKeys(input),
   }
   return [
     onResource(reader, 'ecs:RegisterTaskDefinition', resource, keys),

@@ -9,6 +9,7 @@ import { instanceProfileArn, policyArn, roleArn, userArn } from '../../iam/arns.
 import { findPolicy } from '../../iam/policy-lookup.ts'
 import { linkedRoleArn } from '../../iam/service-linked-roles.ts'
 import { tagRecord } from '../../iam/tags.ts'
+import type { PolicyHolder } from '../../state/iam-tables.ts'
 import type { Reader } from '../../state/transaction.ts'
 import type { AccessCheck, AccessRow, ConditionKeys, Place } from '../authorization.ts'
 import { requestTagKeys } from '../request-keys.ts'
@@ -190,7 +191,30 @@ interface Scope {
   readonly place: Place
 }
 
-/** The boundary that the user has is a key of every operation on it; that of the input stands over it. */
+/**
+ * What knows `iam:PermissionsBoundary`. For others it is not there, as in AWS: who may make what is bounded may not therefore
+ * make keys of it.
+ */
+const boundedActions: ReadonlySet<Action | 'PassRole'> = new Set<Action>([
+  'AttachRolePolicy',
+  'AttachUserPolicy',
+  'DeleteRolePermissionsBoundary',
+  'DeleteRolePolicy',
+  'DeleteUserPermissionsBoundary',
+  'DeleteUserPolicy',
+  'DetachRolePolicy',
+  'DetachUserPolicy',
+  'PutRolePermissionsBoundary',
+  'PutRolePolicy',
+  'PutUserPermissionsBoundary',
+  'PutUserPolicy',
+])
+
+/** The boundary that a user or role has; that of the input stands over it. */
+function ownBoundary(action: Action | 'PassRole', row: PolicyHolder | undefined): ConditionKeys {
+  return boundedActions.has(action) ? boundary(row?.permissionsBoundaryArn) : {}
+}
+
 function userCheck(
   action: Action,
   { reader, place }: Scope,
@@ -202,7 +226,7 @@ function userCheck(
     {
       action: `iam:${action}`,
       resource: row?.Arn ?? (userName === undefined ? '*' : userArn(place, '/', userName)),
-      keys: { ...boundary(row?.permissionsBoundaryArn), ...keys },
+      keys: { ...ownBoundary(action, row), ...keys },
       resourceTags: () => tagRecord(row?.Tags ?? []),
     },
   ]
@@ -219,7 +243,7 @@ function roleCheck(
     {
       action: `iam:${action}`,
       resource: row?.Arn ?? roleArn(place, '/', roleName),
-      keys: { ...boundary(row?.permissionsBoundaryArn), ...keys },
+      keys: { ...ownBoundary(action, row), ...keys },
       resourceTags: () => tagRecord(row?.Tags ?? []),
     },
   ]
