@@ -66,6 +66,8 @@ await tap.test('one of them is refused, by any name; everything else is left as 
     t.same(await asked({ Binds: [bind] }), { Binds: [bind] }, bind)
   }
   t.same(await asked({}), {})
-  t.match(ownPaths(data, keys), [data, join(root, 'etc')])
-  t.match(ownPaths(data, '/keys-that-are-not-there'), [data])
+  t.same(ownPaths(data, keys, []), [data, join(root, 'etc')])
+  t.same(ownPaths(data, '/keys-that-are-not-there', ['/nor-is-this']), [data])
+  t.same(ownPaths(data, undefined, [root, join(root, 'etc')]), [root], 'what lies within another is hidden with it')
+  t.same(ownPaths(join(root, 'other/link'), undefined, [data]), [data], 'by whatever name')
 })

@@ -38,10 +38,22 @@ export function withOwnFilesHidden<E extends Engine>(options: OwnFilesOptions<E>
   }
 }
 
-/** Where they are kept: `credentialsFile` is taken with its directory, in which it may be replaced by a new one. */
-export function ownPaths(dataDirectory: string, credentialsFile: string | undefined): readonly string[] {
+/** Where Gantry's services of a host have their data and settings: the controller's are the keys to everything. */
+const servicePaths = ['/var/lib/gantry', '/etc/gantry', '/etc/ecs']
+
+/**
+ * Where they are kept: `credentialsFile` is taken with its directory, in which it may be replaced by a new one. None lies
+ * within another: nothing can be mounted in the empty directory that hides the outer one.
+ */
+export function ownPaths(
+  dataDirectory: string,
+  credentialsFile: string | undefined,
+  ofServices: readonly string[] = servicePaths,
+): readonly string[] {
   const keys = credentialsFile === undefined ? [] : [keysPath(credentialsFile)]
-  return [dataDirectory, ...keys, '/etc/gantry', '/etc/ecs'].filter((path) => existsSync(path))
+  const there = [dataDirectory, ...keys, ...ofServices].filter((path) => existsSync(path)).map(realPath)
+  const all = [...new Set(there)]
+  return all.filter((path) => !all.some((outer) => outer !== path && isWithin(path, outer)))
 }
 
 /** A directory that is everybody's is not hidden for one file in it. */
