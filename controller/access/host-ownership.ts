@@ -4,9 +4,9 @@
  */
 import { clusterNameOf, idOf } from '../../proto/arn.ts'
 import { ApiError } from '../../proto/errors.ts'
-import type { InstanceRow, TaskRow } from '../state/tables.ts'
+import type { InstanceRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { liveInstancesOf, localHostId, requireHost } from './host-lookup.ts'
+import { liveInstancesOf, localHostId, requireHost, revokedError } from './host-lookup.ts'
 
 type Refusal = 'AccessDeniedException' | 'InvalidParameterException'
 
@@ -73,7 +73,10 @@ export function requireInstanceOf(instance: InstanceRow, hostId: string): void {
   )
 }
 
-/** Throws OwnershipError for a registration that a host's keys do not allow; inside of the turn, where it counts. */
+/**
+ * Throws OwnershipError for a registration that a host's keys do not allow, and UnrecognizedClientException for one of a
+ * host that was revoked while the call waited; inside of the turn, where it counts.
+ */
 export function requireRegistrationBy(
   reader: Reader,
   hostId: string | undefined,
@@ -85,6 +88,7 @@ export function requireRegistrationBy(
   if (existing !== undefined && !isAdopted) requireInstanceOf(existing, hostId)
   if (hostId === localHostId) return
   const host = requireHost(reader, hostId)
+  if (host.revokedAt !== undefined) throw revokedError(host)
   if (host.clusterName !== clusterName) throw otherCluster(hostId, host.clusterName, clusterName)
   const [held] = liveInstancesOf(reader, hostId).filter(({ instanceId }) => instanceId !== existing?.instanceId)
   if (held === undefined) return
@@ -150,42 +154,45 @@ function requireOwnReport(asked: Asked): void {
 }
 
 function requireOwnTask({ reader, hostId }: Asked, named: unknown, code: Refusal): void {
-  const task = typeof named === 'string' ? taskOf(reader, named) : undefined
-  const instance = task === undefined ? undefined : reader.get('instance', task.instanceId)
-  if (task === undefined || instance === undefined || isInstanceOf(instance, hostId)) return
-  throw new OwnershipError(
-    code,
-    `Task ${task.taskArn} runs on container instance ${task.instanceId} of host ${instance.hostId ?? localHostId}, so host ` +
-      `${hostId} can't act for it.`,
-    task.taskArn,
-  )
-}
-
-/** One that nobody has is nobody's: its task may have ended, and the call changes nothing. */
-function requireOwnAttachments({ reader, hostId, input }: Asked): void {
-  const named = new Set(
-    membersOf(input['attachments']).flatMap(({ attachmentArn }) =>
-      typeof attachmentArn === 'string' ? [idOf(attachmentArn)] : [],
-    ),
-  )
-  if (named.size === 0) return
-  for (const instance of reader.all('instance')) {
-    if (isInstanceOf(instance, hostId)) continue
-    const tasks = reader.find('task', 'liveByInstance', instance.instanceId)
-    const held = [instance, ...tasks].flatMap(({ attachments }) => attachments ?? [])
-    const foreign = held.find(({ id }) => id !== undefined && named.has(id))?.id
-    if (foreign === undefined) continue
+  if (typeof named !== 'string') return
+  const taskId = idOf(named)
+  for (const instanceId of instancesOfTask(reader, taskId)) {
+    const instance = reader.get('instance', instanceId)
+    // Of an instance that is forgotten nobody but the host of the first start is believed to be the follower.
+    const owner = instance === undefined ? undefined : (instance.hostId ?? localHostId)
+    if ((owner ?? localHostId) === hostId) continue
     throw new OwnershipError(
-      'InvalidParameterException',
-      `The attachment ${foreign} belongs to host ${instance.hostId ?? localHostId}, so host ${hostId} can't report on it.`,
-      foreign,
+      code,
+      `Task ${taskId} runs on container instance ${instanceId} of ${owner === undefined ? 'another host' : `host ${owner}`}, ` +
+        `so host ${hostId} can't act for it.`,
+      named,
     )
   }
 }
 
-function taskOf(reader: Reader, idOrArn: string): TaskRow | undefined {
-  const taskId = idOf(idOrArn)
-  return reader.get('task', taskId) ?? reader.history.task(taskId)
+/** Where it ran. Of a task that is forgotten, where an address is held for it: its report would set that free. */
+function instancesOfTask(reader: Reader, taskId: string): readonly string[] {
+  const task = reader.get('task', taskId) ?? reader.history.task(taskId)
+  if (task !== undefined) return [task.instanceId]
+  return reader.find('address', 'byTask', taskId).map(({ instanceId }) => instanceId)
+}
+
+/** One that nobody has is nobody's: its task may have ended, and the call changes nothing. */
+function requireOwnAttachments({ reader, hostId, input }: Asked): void {
+  for (const { attachmentArn } of membersOf(input['attachments'])) {
+    if (typeof attachmentArn !== 'string') continue
+    const attachmentId = idOf(attachmentArn)
+    for (const { instanceId } of reader.find('address', 'byAttachment', attachmentId)) {
+      const instance = reader.get('instance', instanceId)
+      if (instance === undefined || isInstanceOf(instance, hostId)) continue
+      throw new OwnershipError(
+        'InvalidParameterException',
+        `The attachment ${attachmentId} belongs to host ${instance.hostId ?? localHostId}, so host ${hostId} can't report ` +
+          'on it.',
+        attachmentId,
+      )
+    }
+  }
 }
 
 function otherCluster(hostId: string, own: string, asked: string): OwnershipError {

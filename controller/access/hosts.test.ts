@@ -15,6 +15,7 @@ import {
 import { registerInstance } from '../ecs/register-instance.ts'
 import { applyTaskStateChange } from '../ecs/submit.ts'
 import type { State } from '../state/state.ts'
+import type { AddressRow } from '../state/subnet-tables.ts'
 import { findHostCaller } from './host-caller.ts'
 import { addHostEvent, hostEvent, hostEventsMax } from './host-events.ts'
 import { ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } from './host-ownership.ts'
@@ -160,7 +161,18 @@ await tap.test('a new address is told once', async (t) => {
   t.equal(state.all('hostEvent').at(-1)?.message, String(hostEventsMax + 149), 'and the newest are kept')
 })
 
-const attached = (id: string) => [{ id, type: 'ElasticNetworkInterface', status: 'ATTACHED', details: [] }]
+function anAddress(over: Partial<AddressRow> & Pick<AddressRow, 'address' | 'instanceId'>): AddressRow {
+  return {
+    subnetId: 'subnet-c',
+    macAddress: `0a:01:${over.address}`,
+    networkInterfaceId: `eni-${over.address}`,
+    attachmentId: `attachment-${over.address}`,
+    owner: 'task',
+    clusterName: 'default',
+    since: testNow,
+    ...over,
+  }
+}
 
 await tap.test('each call that hosts may make is checked for whose things it names', async (t) => {
   const { Statement } = JSON.parse(hostPolicy) as { Statement: readonly { Action: string | readonly string[] }[] }
@@ -176,12 +188,14 @@ await tap.test('each call that hosts may make is checked for whose things it nam
   const own = anInstance({ hostId })
   const foreign = anInstance({ hostId: other })
   const local = anInstance()
-  const tasks = [own, foreign, local].map(({ instanceId }, at) =>
-    aTask({ instanceId, attachments: attached(`interface-${at}`) }),
+  const tasks = [own, foreign, local].map(({ instanceId }) => aTask({ instanceId }))
+  const addresses = tasks.map(({ taskId, instanceId }, at) =>
+    anAddress({ address: `10.0.0.${at}`, taskId, instanceId, attachmentId: `interface-${at}` }),
   )
   inTransaction(state, (tx) => {
     for (const each of [own, foreign, local]) tx.put('instance', each.instanceId, each)
     for (const each of tasks) tx.put('task', each.taskId, each)
+    for (const each of addresses) tx.put('address', each.address, each)
   })
   const inputs: Readonly<Record<string, (at: number) => object>> = {
     DeregisterContainerInstance: (at) => ({ containerInstance: [own, foreign, local][at]?.containerInstanceArn }),
@@ -225,6 +239,21 @@ await tap.test('each call that hosts may make is checked for whose things it nam
     'and nothing else is theirs to call',
   )
   const [, foreignTask, localTask] = tasks
+  const isRefused = (by: string, task: string) =>
+    isForeign(() => requireOwn(state, by, 'SubmitTaskStateChange', { task, status: 'STOPPED' }))
+  inTransaction(state, (tx) => {
+    tx.delete('task', foreignTask?.taskId ?? '')
+    tx.delete('instance', local.instanceId)
+  })
+  t.ok(isRefused(hostId, foreignTask?.taskArn ?? ''), 'a report on a forgotten task would set its address free')
+  t.notOk(isRefused(other, foreignTask?.taskArn ?? ''))
+  t.ok(isRefused(hostId, localTask?.taskArn ?? ''), "nor is a forgotten instance everybody's")
+  t.notOk(isRefused('local', localTask?.taskArn ?? ''))
+  t.notOk(isRefused(hostId, 'never-seen'), 'whether there is such a task is not said here')
+  inTransaction(state, (tx) => {
+    if (foreignTask !== undefined) tx.put('task', foreignTask.taskId, foreignTask)
+    tx.put('instance', local.instanceId, local)
+  })
   for (const task of [foreignTask, localTask]) {
     t.ok(
       isForeign(() =>
@@ -281,5 +310,11 @@ await tap.test('a host has one live instance, and takes over another one where i
   t.doesNotThrow(
     () => requireRegistrationBy(state, undefined, 'default', own),
     'operators are judged by their policies',
+  )
+  inTransaction(state, (tx) => revokeHost(tx, hostId, root, testNow))
+  t.throws(
+    () => register(hostId, own.containerInstanceArn),
+    { message: /was revoked at/ },
+    'also while its call waited',
   )
 })

@@ -369,6 +369,7 @@ export const indexes = {
     byTask: (row: AddressRow) => row.taskId,
     byInstance: (row: AddressRow) => row.instanceId,
     byMac: (row: AddressRow) => row.macAddress,
+    byAttachment: (row: AddressRow) => row.attachmentId,
     quarantined: (row: AddressRow) => (row.quarantine === undefined ? undefined : 'quarantined'),
   },
   fileSystem: {},
