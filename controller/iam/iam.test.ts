@@ -69,6 +69,12 @@ await t.test('names, paths and documents are refused in IAM’s words', async (t
     ['a path without its end', () => act(state, 'CreateUser', { UserName: 'u', Path: '/a' }), /'path'.*pattern/],
     ['a service’s path', () => act(state, 'CreateRole', { ...role, Path: '/aws-service-role/x/' }), /are reserved/],
     ['short sessions', () => act(state, 'CreateRole', { ...role, MaxSessionDuration: 900 }), /equal to 3600/],
+    [
+      'a host’s name',
+      () => act(state, 'CreateRole', { ...role, RoleName: 'Gantry-Host' }),
+      /^InvalidInput: .*reserved/,
+    ],
+    ['an empty boundary', () => act(state, 'CreateUser', { UserName: 'u', PermissionsBoundary: '' }), /^NoSuchEntity/],
     ['long sessions', () => act(state, 'CreateRole', { ...role, MaxSessionDuration: 43_201 }), /equal to 43200/],
     [
       'a name in another case',

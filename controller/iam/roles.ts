@@ -3,6 +3,7 @@ import { ApiError } from '../../proto/errors.ts'
 import type { Role } from '../../proto/model/iam-types.ts'
 import type { InputOf } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
+import { hostRoleName } from '../access/host-lookup.ts'
 import { newUniqueId } from '../access/key-ids.ts'
 import { readOf, type ServiceHandlers, writeOf } from '../ecs/handler.ts'
 import { foldedName, type RoleRow } from '../state/iam-tables.ts'
@@ -168,8 +169,13 @@ export function putNewRole(
 
 function createRole(tx: Transaction, input: InputOf<'iam', 'CreateRole'>, now: number, world: World): RoleRow {
   const { PermissionsBoundary } = input
+  const RoleName = readName('roleName', input.RoleName)
+  if (foldedName(RoleName) === hostRoleName) {
+    // Its sessions could take the names of hosts, in policies and in the audit trail.
+    throw new ApiError('InvalidInput', `The role name ${RoleName} is reserved: Gantry's hosts go by it in ARNs.`)
+  }
   const given = {
-    RoleName: readName('roleName', input.RoleName),
+    RoleName,
     Path: readPath(input.Path),
     Description: readDescription(input.Description),
     MaxSessionDuration: readMaxSessionDuration(input.MaxSessionDuration),

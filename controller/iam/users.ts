@@ -120,7 +120,8 @@ function createUser(tx: Transaction, input: InputOf<'iam', 'CreateUser'>, now: n
   refuseTaken(tx, UserName)
   if (tx.all('user').length >= accountQuotas.UsersQuota)
     throw quotaExceeded('UsersPerAccount', accountQuotas.UsersQuota)
-  const permissionsBoundaryArn = input.PermissionsBoundary && readBoundary(tx, input.PermissionsBoundary)
+  const { PermissionsBoundary } = input
+  const permissionsBoundaryArn = PermissionsBoundary === undefined ? undefined : readBoundary(tx, PermissionsBoundary)
   const row: UserRow = {
     Path,
     UserName,
