@@ -2,22 +2,22 @@
  * What a task needs before it runs, with everything real: secrets of both stores, files of variables out of an S3 server,
  * a private registry; what happens where it can't be had; and that nothing of it is written down anywhere.
  */
-import { createRequire } from 'node:module'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ListTasksCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
-import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import tap from 'tap'
+import { bytesUnder } from '../support/bytes-under.ts'
 import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.ts'
 import { eventually, startLab } from '../support/lab.ts'
 import type { AnyTask } from '../support/lab.ts'
-import { freePort, startRegistry } from '../support/registry.ts'
+import { startRegistry } from '../support/registry.ts'
 import { allowed, rolesAt } from '../support/roles.ts'
+import { startS3Server } from '../support/s3-server.ts'
 
 tap.setTimeout(300_000)
 const image = await busyboxImage()
-const files = await startS3()
+const files = await startS3Server()
 const environment = { ECS_CONTAINER_STOP_TIMEOUT: '1s' }
 const lab = await startLab({ environment }, files.controllerEnvironment)
 const roles = rolesAt(lab.controller.endpoint, lab.controller.credentials)
@@ -30,47 +30,6 @@ tap.teardown(async () => {
   await files.end()
   await removeBusyboxImage()
 })
-
-interface S3Server {
-  run(): Promise<unknown>
-  close(): Promise<void>
-}
-
-/** A server that speaks S3, on loopback, with one bucket. */
-async function startS3() {
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-s3-'))
-  const port = await freePort()
-  const load = createRequire(import.meta.url)
-  const Server = load('@20minutes/s3rver') as new (options: object) => S3Server
-  const server = new Server({
-    address: '127.0.0.1',
-    port,
-    silent: true,
-    directory,
-    configureBuckets: [{ name: 'files' }],
-    // It reckons the signature of an upload by the SDK otherwise than S3 does.
-    allowMismatchedSignatures: true,
-  })
-  await server.run()
-  const endpoint = `http://127.0.0.1:${port}`
-  const keys = { accessKeyId: 'S3RVER', secretAccessKey: 'S3RVER' }
-  const keyFile = join(directory, 'keys')
-  const text = `[default]\naws_access_key_id = ${keys.accessKeyId}\naws_secret_access_key = ${keys.secretAccessKey}\n`
-  writeFileSync(keyFile, text, { mode: 0o600 })
-  const client = new S3Client({ endpoint, region: 'us-east-1', credentials: keys, forcePathStyle: true })
-  return {
-    controllerEnvironment: { GANTRY_S3_ENDPOINT: endpoint, GANTRY_S3_CREDENTIALS_FILE: keyFile },
-    async put(key: string, content: string | Uint8Array): Promise<string> {
-      await client.send(new PutObjectCommand({ Bucket: 'files', Key: key, Body: content }))
-      return `arn:aws:s3:::files/${key}`
-    },
-    async end(): Promise<void> {
-      client.destroy()
-      await server.close()
-      rmSync(directory, { recursive: true, force: true })
-    },
-  }
-}
 
 const executionRole = 'fetches'
 const mayFetch = [
@@ -286,9 +245,3 @@ await tap.test('nothing that was fetched is written down, logged, reported or sh
     t.notMatch(places[place], /GSESSN/, `no key of a role: ${place}`)
   }
 })
-
-function bytesUnder(directory: string): string {
-  const all = readdirSync(directory, { recursive: true }).map((name) => join(directory, String(name)))
-  const kept = all.filter((path) => statSync(path).isFile() && !path.includes('compile-cache'))
-  return kept.map((path) => readFileSync(path, 'latin1')).join('\n')
-}

@@ -17,9 +17,12 @@ export class LabController {
   readonly machine: Machine
   readonly endpoint: string
   readonly dataDir: string
+  readonly #environment: Readonly<Record<string, string>>
   #program: Program | undefined
 
-  constructor(directory: string) {
+  /** `environment` has further variables of the controller. */
+  constructor(directory: string, environment: Readonly<Record<string, string>> = {}) {
+    this.#environment = environment
     this.machine = new Machine(directory, 0, 'controller')
     this.endpoint = `https://${this.machine.address}:${port}`
     this.dataDir = join(this.machine.disk, 'controller')
@@ -69,6 +72,7 @@ export class LabController {
       // Without TLS only the machine itself can talk to it, as anywhere.
       GANTRY_LISTEN: '127.0.0.1:51700',
       GANTRY_TLS_LISTEN: `${this.machine.address}:${port}`,
+      ...this.#environment,
     })
     this.#program = program
     await eventually(

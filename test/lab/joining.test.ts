@@ -5,15 +5,15 @@
 import { network } from './enter.ts'
 import { StopTaskCommand } from '@aws-sdk/client-ecs'
 import { readFileSync, renameSync, rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import tap from 'tap'
 import type { JoinedIdentity } from '../../agent/joined-identity.ts'
 import { callEcs, callRest } from '../support/controller.ts'
 import { eventually } from '../support/lab.ts'
 import { startLab } from './lab.ts'
+import { gantry, printedJoinLine, repository } from './operator.ts'
 
 tap.setTimeout(400_000)
-const repository = resolve(import.meta.dirname, '../..')
 const lab = await startLab({
   network,
   hosts: 2,
@@ -26,29 +26,11 @@ const first = lab.host(1)
 const second = lab.host(2)
 const forever = await lab.define({ containers: [{ name: 'app', command: ['sleep', '3600'] }] })
 
-/** The operators' command, on the machine of the controller. */
-async function gantry(...words: readonly string[]): Promise<string> {
-  const program = await controller.machine.run([process.execPath, join(repository, 'cli/main.ts'), ...words], {
-    AWS_SHARED_CREDENTIALS_FILE: join(controller.dataDir, 'root-credentials'),
-    AWS_ENDPOINT_URL: 'http://127.0.0.1:51700',
-    AWS_DEFAULT_REGION: 'us-east-1',
-  })
-  const code = await program.ended
-  if (code !== 0) throw new Error(`gantry ${words.join(' ')} ended with ${code}:\n${program.output()}`)
-  return program.output()
-}
-
 /** What `gantry join-token` prints for a checkout, run on the second host as it is; but here nobody needs sudo. */
 async function runLine(line: string, ...more: readonly string[]): Promise<{ code: number | null; output: string }> {
   const command = `${line.replace('sudo npx gantry', `sh ${repository}/cli/gantry`)} ${more.join(' ')}`
   const program = await second.machine.run(['sh', '-c', command], { ECS_DATADIR: second.agentDirectory })
   return { code: await program.ended, output: program.output() }
-}
-
-async function printedLine(...words: readonly string[]): Promise<string> {
-  const line = (await gantry('join-token', ...words)).split('\n').find((one) => one.includes('npx gantry join https:'))
-  if (line === undefined) throw new Error('gantry join-token printed no line')
-  return line.trim()
 }
 
 const joinedOf = (): JoinedIdentity =>
@@ -82,7 +64,7 @@ await tap.test('a second host joins with one line, and runs a task', async (t) =
   await t.rejects(fetch(`http://${controller.machine.address}:51700/healthz`), 'without TLS nobody else reaches it')
   await second.launchAgent()
   t.match(await saysOfSecond(/has not joined/), /join-token/, 'an agent without keys waits')
-  line = await printedLine()
+  line = await printedJoinLine(controller)
   const { code, output } = await runLine(line)
   t.equal(code, 0, output)
   t.match(output, /has joined https:\/\/10\.77\.0\.10:51443 as host2 \(host-\w+\), for the cluster default/)
@@ -98,11 +80,15 @@ await tap.test('a token is good once, for its cluster, and until its end', async
   t.match(await runLine(line), { code: 0, output: /joined .* already.*\n.*not used/ })
   const again = await runLine(line, '--replace')
   t.match(again, { code: 1, output: /did not let this host join/ }, again.output)
-  const other = await runLine(await printedLine(), '--replace', '--cluster', 'other')
+  const other = await runLine(await printedJoinLine(controller), '--replace', '--cluster', 'other')
   t.match(other, { code: 1, output: /did not let this host join.*cluster/s }, other.output)
-  const wrongCa = (await printedLine()).replace(/sha256:..../, 'sha256:0000')
+  const wrongCa = (await printedJoinLine(controller)).replace(/sha256:..../, 'sha256:0000')
   t.match(await runLine(wrongCa, '--replace'), { code: 1, output: /shown: +sha256:.*\n +--ca: +sha256:0000/ })
-  t.match(await gantry('hosts', 'events'), /"host2" was refused to join from 10\.77\.0\.12/, 'that is written down')
+  t.match(
+    await gantry(controller, 'hosts', 'events'),
+    /"host2" was refused to join from 10\.77\.0\.12/,
+    'that is written down',
+  )
 })
 
 await tap.test('keys change under load, and the agent is killed meanwhile', async (t) => {
@@ -129,7 +115,7 @@ await tap.test('a revoked host is out at once; what runs there goes on', async (
   t.equal(before.length, 1)
   const { keys, hostId } = joinedOf()
   t.equal((await callEcs(controller.endpoint, keys, 'DiscoverPollEndpoint', {})).status, 200)
-  await gantry('hosts', 'revoke', hostId)
+  await gantry(controller, 'hosts', 'revoke', hostId)
   const refused = await callEcs(controller.endpoint, joinedOf().keys, 'DiscoverPollEndpoint', {})
   t.match(refused, { status: 403, text: /UnrecognizedClientException/ })
   t.match(await saysOfSecond(/does not take the keys of this host/), /Containers go on.*--replace/)
@@ -143,7 +129,7 @@ await tap.test('it comes back as what it was, with the same containers', async (
   const { instanceArn } = second
   const { hostId } = joinedOf()
   const id = instanceArn.split('/').at(-1) ?? ''
-  const { code, output } = await runLine(await printedLine('--instance', id), '--replace')
+  const { code, output } = await runLine(await printedJoinLine(controller, '--instance', id), '--replace')
   t.equal(code, 0, output)
   t.not(joinedOf().hostId, hostId)
   await saysOfSecond(/has joined anew/)

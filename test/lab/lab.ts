@@ -41,6 +41,8 @@ export interface LabOptions {
   readonly joined?: number | undefined
   /** Further variables of all agents. */
   readonly agentEnvironment?: Readonly<Record<string, string>> | undefined
+  /** Further variables of the controller. */
+  readonly controllerEnvironment?: Readonly<Record<string, string>> | undefined
 }
 
 export class Lab {
@@ -175,7 +177,7 @@ export function layFoundation(): string {
 export async function startLab(options: LabOptions): Promise<Lab> {
   await removeAbandonedLabs()
   const directory = layFoundation()
-  const controller = new LabController(directory)
+  const controller = new LabController(directory, options.controllerEnvironment)
   const hosts = Array.from({ length: options.hosts }, (_, index) => {
     const number = index + 1
     return new Host({

@@ -5,13 +5,13 @@
  */
 import { network } from './enter.ts'
 import { CreateServiceCommand, ListTasksCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
-import { resolve } from 'node:path'
 import tap from 'tap'
 import { callRest } from '../support/controller.ts'
-import { askEngine, inspectRaw } from '../support/engine.ts'
+import { inspectRaw } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
 import { allowed, rolesAt } from '../support/roles.ts'
 import { startLab } from './lab.ts'
+import { inside, nodeContainer, nodeVolumes, runNode } from './node-container.ts'
 
 tap.setTimeout(300_000)
 const lab = await startLab({ network, hosts: 1 })
@@ -22,19 +22,6 @@ tap.teardown(async () => {
 })
 const host = lab.host(1)
 
-/** Runs a command in a container, and gives what it wrote. */
-async function inside(dockerId: string, command: readonly string[]): Promise<string> {
-  const made = await askEngine(
-    'POST',
-    `/containers/${dockerId}/exec`,
-    { AttachStdout: true, AttachStderr: false, Tty: true, Cmd: command },
-    host.engine.host,
-  )
-  const { Id } = JSON.parse(made.text) as { Id: string }
-  const ran = await askEngine('POST', `/exec/${Id}/start`, { Detach: false, Tty: true }, host.engine.host)
-  return ran.text.replaceAll(/\r+\n/g, '\n')
-}
-
 interface Answer {
   readonly status: number
   readonly body: unknown
@@ -43,7 +30,7 @@ interface Answer {
 /** Asks the task endpoint from within a container, as any program would. */
 async function ask(dockerId: string, path: string, method = 'GET', body = '', headers = ''): Promise<Answer> {
   const head = `${method} ${path} HTTP/1.0\\r\\n${headers}Content-Length: ${body.length}\\r\\n\\r\\n`
-  const text = await inside(dockerId, ['sh', '-c', `printf '${head}%s' '${body}' | nc -w 8 169.254.170.2 80`])
+  const text = await inside(host, dockerId, ['sh', '-c', `printf '${head}%s' '${body}' | nc -w 8 169.254.170.2 80`])
   const [first = '', content = ''] = text.split(/\n\n(.*)/s)
   const status = Number(/^HTTP\/1\.1 (\d+)/.exec(first)?.[1] ?? 0)
   return { status, body: content.startsWith('{') ? JSON.parse(content) : content }
@@ -65,26 +52,15 @@ async function running(arn: string, name = 'app'): Promise<Running> {
   return { arn, dockerId, environment, keys: environment['AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'] ?? '' }
 }
 
-const repository = resolve(import.meta.dirname, '../..')
-/** A container has this machine's own Node and the SDKs of this repository, for no image of the lab has any. */
-const places = [
-  { name: 'usr', path: '/usr', inside: '/usr' },
-  { name: 'lib', path: '/usr/lib', inside: '/lib' },
-  { name: 'lib64', path: '/usr/lib64', inside: '/lib64' },
-  { name: 'repository', path: repository, inside: repository },
-]
-const volumes = places.map(({ name, path }) => ({ name, host: { sourcePath: path } }))
-const app = {
-  name: 'app',
-  memory: 256,
-  command: ['sh', '-c', 'trap "exit 0" TERM; while true; do sleep 0.2; done'],
-  mountPoints: places.map((one) => ({ sourceVolume: one.name, containerPath: one.inside, readOnly: true })),
-}
-
 type Mode = 'bridge' | 'host' | 'awsvpc'
 
 async function start(networkMode: Mode, taskRoleArn?: string): Promise<Running> {
-  const family = await lab.define({ networkMode, volumes, containers: [app], ...(taskRoleArn && { taskRoleArn }) })
+  const family = await lab.define({
+    networkMode,
+    volumes: nodeVolumes,
+    containers: [nodeContainer],
+    ...(taskRoleArn && { taskRoleArn }),
+  })
   const own = networkMode === 'awsvpc' ? { networkConfiguration: { awsvpcConfiguration: { subnets: [subnetId] } } } : {}
   const [arn = ''] = await lab.run(family, own)
   return running(arn)
@@ -92,12 +68,9 @@ async function start(networkMode: Mode, taskRoleArn?: string): Promise<Running> 
 
 /** What a program is that knows nothing of Gantry: the SDK's defaults, each call with its answer or its refusal. */
 const program = `
-  import { createRequire } from 'node:module'
-  const load = createRequire('${repository}/package.json')
   const { ECSClient, ListTasksCommand, StopTaskCommand } = load('@aws-sdk/client-ecs')
   const { STSClient, GetCallerIdentityCommand } = load('@aws-sdk/client-sts')
   const { SecretsManagerClient, GetSecretValueCommand } = load('@aws-sdk/client-secrets-manager')
-  const told = async (call) => call.then((answer) => answer, ({ name, message }) => ({ name, message }))
   const ecs = new ECSClient({})
   const [identity, tasks, stopped, secret] = await Promise.all([
     told(new STSClient({}).send(new GetCallerIdentityCommand({}))),
@@ -106,21 +79,13 @@ const program = `
     told(new SecretsManagerClient({}).send(new GetSecretValueCommand({ SecretId: 'lab/secret' }))),
   ])
   const { SecretString } = secret
-  console.log('ANSWER' + JSON.stringify({
+  answer({
     identity: identity.Arn ?? identity, tasks: tasks.taskArns?.length ?? tasks, stopped, secret: SecretString ?? secret,
-  }))
+  })
 `
 
 async function sdk(of: Running): Promise<unknown> {
-  const command = [process.execPath, '--input-type=module', '-e', program, of.arn]
-  const text = await inside(of.dockerId, [
-    '/usr/bin/env',
-    `LD_LIBRARY_PATH=${process.env['LD_LIBRARY_PATH'] ?? ''}`,
-    ...command,
-  ])
-  const [, answer] = text.split('ANSWER')
-  if (answer === undefined) throw new Error(`The program said no more than: ${text.slice(0, 4000)}`)
-  return JSON.parse(answer)
+  return runNode(host, of.dockerId, program, of.arn)
 }
 
 const made = await callRest(
@@ -191,24 +156,29 @@ await tap.test("keys are the calling task's own: an address, or an id, that was 
   await Promise.all(thieves.map(async ([, { arn }]) => lab.client.send(new StopTaskCommand({ task: arn }))))
 })
 
+/** What a task of a service is told when it protects itself. */
+async function protectionOf(taskRoleArn: string | undefined, serviceName: string): Promise<Answer> {
+  const family = await lab.define({
+    containers: [{ ...nodeContainer, mountPoints: [] }],
+    ...(taskRoleArn && { taskRoleArn }),
+  })
+  await lab.client.send(new CreateServiceCommand({ serviceName, taskDefinition: family, desiredCount: 1 }))
+  const arn = await eventually(async () => {
+    const { taskArns } = await lab.client.send(new ListTasksCommand({ serviceName }))
+    return taskArns?.[0]
+  }, 'the service has a task')
+  const one = await running(arn)
+  const path = (one.environment['ECS_AGENT_URI'] ?? '').replace('http://169.254.170.2', '')
+  return ask(one.dockerId, `${path}/task-protection/v1/state`, 'PUT', '{"ProtectionEnabled":true}')
+}
+
 await tap.test('task protection takes the right of the role', async (t) => {
   const protector = await roles.role('protector', [allowed(['ecs:GetTaskProtection', 'ecs:UpdateTaskProtection'])])
-  const stateOf = async (taskRoleArn: string | undefined, serviceName: string): Promise<Answer> => {
-    const family = await lab.define({ containers: [{ ...app, mountPoints: [] }], ...(taskRoleArn && { taskRoleArn }) })
-    await lab.client.send(new CreateServiceCommand({ serviceName, taskDefinition: family, desiredCount: 1 }))
-    const arn = await eventually(async () => {
-      const { taskArns } = await lab.client.send(new ListTasksCommand({ serviceName }))
-      return taskArns?.[0]
-    }, 'the service has a task')
-    const one = await running(arn)
-    const path = (one.environment['ECS_AGENT_URI'] ?? '').replace('http://169.254.170.2', '')
-    return ask(one.dockerId, `${path}/task-protection/v1/state`, 'PUT', '{"ProtectionEnabled":true}')
-  }
-  t.match(await stateOf(protector, 'may'), { status: 200, body: { protection: { ProtectionEnabled: true } } })
-  t.match(await stateOf(worker, 'may-not'), {
+  t.match(await protectionOf(protector, 'may'), { status: 200, body: { protection: { ProtectionEnabled: true } } })
+  t.match(await protectionOf(worker, 'may-not'), {
     body: { error: { Code: 'AccessDeniedException', Message: /assumed-role\/worker/ } },
   })
-  t.match(await stateOf(undefined, 'no-role'), {
+  t.match(await protectionOf(undefined, 'no-role'), {
     status: 403,
     body: { error: { Message: 'Invalid Request: no task IAM role credentials available for task' } },
   })
