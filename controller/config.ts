@@ -360,7 +360,8 @@ function parseEndpoint(text: string): string | undefined {
   const url = URL.parse(text)
   if (url === null || !['http:', 'https:'].includes(url.protocol) || url.search !== '') throw new Error(takes)
   // What stands in a URL shows in logs and process lists.
-  if (url.username !== '' || url.password !== '') throw new Error(`${takes}; the key goes into GANTRY_S3_CREDENTIALS_FILE`)
+  if (url.username !== '' || url.password !== '')
+    throw new Error(`${takes}; the key goes into GANTRY_S3_CREDENTIALS_FILE`)
   return url.href.replace(/\/$/, '')
 }
 

@@ -41,7 +41,7 @@ export function registerInstance(
   input: Registration,
   now: number,
   world: World,
-  hostId?: string | undefined,
+  hostId?: string,
 ): InstanceRow {
   const cluster = requireCluster(tx, input.cluster)
   const { clientToken } = input

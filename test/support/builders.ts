@@ -80,9 +80,12 @@ export function aPrincipal(over: Partial<Principal> = {}): Principal {
   }
 }
 
+function turned(text: string): string {
+  return Array.from(text).toReversed().join('')
+}
+
 /** Turns text round, so that a test sees whether something was sealed, and under which context. */
 export function aVault(): Vault {
-  const turned = (text: string): string => [...text].toReversed().join('')
   return {
     seal: (plaintext, context) => JSON.stringify({ sealed: turned(plaintext), context }),
     open(sealed, context) {
