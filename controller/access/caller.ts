@@ -105,7 +105,7 @@ function roleSessionPrincipal({ reader, account }: CallerSources, session: Sessi
   const role = reader.get('role', name)
   if (role?.RoleId !== principalId) throw ended(`the role ${name} that it was given for was deleted`)
   if (role.revocationEpoch !== session.epoch) throw ended(`the sessions of role ${name} were revoked`)
-  const end = taskArn === undefined ? undefined : endOfTaskSession(reader, taskArn)
+  const end = taskArn === undefined ? undefined : endOfTaskSession(reader, taskArn, session.issuedAt)
   if (end !== undefined) throw ended(end)
   return {
     kind: 'role',

@@ -22,6 +22,7 @@ import { ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } fr
 import { hostPolicy } from './host-policy.ts'
 import { changeHostKeys, forgetHost, hostKeyUsed, hostSeen, joinHost, revokeHost } from './hosts.ts'
 import { createJoinToken, deleteJoinToken } from './join-tokens.ts'
+import { endOfTaskSession } from './task-session.ts'
 
 const root = 'arn:aws:iam::123456789012:root'
 const hour = 3_600_000
@@ -143,6 +144,30 @@ await tap.test(
     t.same(names(), ['HOST_JOINED', 'HOST_REVOKED', 'HOST_FORGOTTEN'])
   },
 )
+
+await tap.test('keys of tasks die with the host that they were sent to, however long the tasks live', async (t) => {
+  const { state, token, join } = aLab()
+  const { hostId } = join(token()).host
+  const instance = anInstance({ hostId })
+  const task = aTask({ instanceId: instance.instanceId, lastStatus: 'RUNNING' })
+  const put = (row: typeof instance) => inTransaction(state, (tx) => tx.put('instance', row.instanceId, row))
+  put(instance)
+  inTransaction(state, (tx) => tx.put('task', task.taskId, task))
+  const end = (issuedAt = testNow) => endOfTaskSession(state, task.taskArn, issuedAt)
+  t.equal(end(), undefined)
+  inTransaction(state, (tx) => revokeHost(tx, hostId, root, testNow))
+  t.match(end(), new RegExp(`host ${hostId}, which its task is on, was revoked`))
+
+  const later = testNow + hour
+  const adopting = token({ adoptsInstanceId: instance.instanceId }, later)
+  const adopter = join(adopting, {}, later).host.hostId
+  put({ ...instance, hostId: adopter })
+  t.match(end(testNow), /took over the instance of its task since/, 'what the revoked one was sent stays dead')
+  t.equal(end(later), undefined)
+  const { hostId: _, ...local } = instance
+  put(local)
+  t.equal(end(), undefined, 'nor is anything asked of the first host')
+})
 
 await tap.test('a new address is told once', async (t) => {
   const { state, token, join, names } = aLab()
