@@ -111,9 +111,9 @@ await tap.test('a hundred containers that fetch at once take turns, and each has
 })
 
 await tap.test('of a no it is told whether it may pass, and what to do', async (t) => {
-  let say: { status: number; body: object } = { status: 200, body: {} }
+  let say: { status: number; body: object | string } = { status: 200, body: {} }
   const { api } = await aController(t, (_request, response) => {
-    response.writeHead(say.status).end(JSON.stringify(say.body))
+    response.writeHead(say.status).end(typeof say.body === 'string' ? say.body : JSON.stringify(say.body))
   })
   const fetched = fetchedBy(api)
   const asked = async (status: number, type: string, message: string, name = 'db'): Promise<void> => {
@@ -142,6 +142,9 @@ await tap.test('of a no it is told whether it may pass, and what to do', async (
     kind: 'refused',
     message: /invalid parameters: \/app\/a\. .*valueFrom of A in container web\.$/,
   })
+  say = { status: 200, body: '{"SecretString": "canary' }
+  const cut = { message: /^(?!.*canary).*its answer is no JSON/ }
+  await t.rejects(fetched.fetch(requestOf([secretOf('A', 'db')])), cut, 'what may hold a value is not repeated')
   const nobody = openControllerApi({ origin: 'http://127.0.0.1:1', region: 'r', trust: systemTrust, now: Date.now })
   await t.rejects(fetchedBy(nobody).fetch(requestOf([secretOf('A', 'db')])), { kind: 'unreachable', message: / db / })
   const other = { ...requestOf([secretOf('A', 'db')]), role: { ...role, credentialsId: 'gone' } }

@@ -207,7 +207,8 @@ function refused(
   const type = value?.['__type'] ?? value?.['code']
   const code = typeof type === 'string' ? type.slice(type.lastIndexOf('#') + 1) : `HTTP ${status}`
   const message = value?.['message'] ?? value?.['Message']
-  const said = typeof message === 'string' ? message : Buffer.from(content).toString('utf8').slice(0, 300)
+  const shown = status === 200 ? 'its answer is no JSON' : Buffer.from(content).toString('utf8').slice(0, 300)
+  const said = typeof message === 'string' ? message : shown
   return new ApiCallError(code, `${code}: ${said}`, { status, requestId: headers['x-amzn-requestid'] })
 }
 

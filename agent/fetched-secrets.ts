@@ -147,7 +147,9 @@ async function fetchParameters(
             `correct valueFrom of ${asked.join(', ')} in container ${container}`,
         )
       }
-      return all.map(({ Name: name = '', ARN: arn = '', Value: value = '' }) => ({ name, arn, value }))
+      return all.map(({ Name: name = '', ARN: arn = '', Selector: selector = '', Value: value = '' }) => {
+        return { name, arn, selector, value }
+      })
     }),
   )
   return found.flat()

@@ -105,10 +105,12 @@ await tap.test('references become calls, ten parameters at a time, each secret a
   t.match(secretValue('{}', secret('B', `${asm}:toString::`)), { problem: /did not contain json key toString/ })
 
   const arn = 'arn:aws:ssm:us-east-1:123456789012:parameter/app/a'
-  const answers = [{ name: '/app/a', arn, value: 'one' }]
-  for (const asked of ['/app/a', '/app/a:3', '/app/a:label', arn, `${arn}:3`]) {
-    t.equal(parameterFor(answers, asked), 'one', asked)
+  const answers = [':3', ':live', ''].map((selector) => ({ name: '/app/a', arn, selector, value: `value${selector}` }))
+  for (const selector of ['', ':3', ':live']) {
+    t.equal(parameterFor(answers, `/app/a${selector}`), `value${selector}`)
+    t.equal(parameterFor(answers, `${arn}${selector}`), `value${selector}`)
   }
+  t.equal(parameterFor(answers, '/app/a:4'), undefined, 'no version stands for another')
   t.equal(parameterFor(answers, '/app/b'), undefined)
   t.same(registryLogin('{"username":"u","password":"p"}', asm), { username: 'u', password: 'p' })
   t.match(registryLogin('{"user":"canary"}', asm), { problem: /^(?!.*canary).*is not of the form/ })

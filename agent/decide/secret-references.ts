@@ -70,17 +70,14 @@ export interface AnsweredParameter {
   /** Without the version or the label that was asked for. */
   readonly name: string
   readonly arn: string
+  /** `:version` or `:label`; empty where neither was asked for. */
+  readonly selector: string
   readonly value: string
 }
 
-/** The answer to what was asked for as `valueFrom`: a name, a name with a version or a label, or an ARN of either. */
+/** The answer to what was asked for as `valueFrom`: a name or an ARN, either with a version or a label. */
 export function parameterFor(answers: readonly AnsweredParameter[], valueFrom: string): string | undefined {
-  const exact = answers.find(({ name, arn }) => name === valueFrom || arn === valueFrom)
-  if (exact !== undefined) return exact.value
-  const plain = valueFrom.startsWith('arn:')
-    ? valueFrom.split(':').slice(0, 6).join(':')
-    : valueFrom.replace(/:[^:]*$/, '')
-  return answers.find(({ name, arn }) => name === plain || arn === plain)?.value
+  return answers.find(({ name, arn, selector }) => [name, arn].some((one) => `${one}${selector}` === valueFrom))?.value
 }
 
 /** The value that one of the container's secrets is, or why it can't be had, without a word of the value. */
