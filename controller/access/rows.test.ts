@@ -162,8 +162,15 @@ await test('sizes are numbers in whatever form they come, and boundaries are a k
   const permissionsBoundaryArn = 'arn:aws:iam::123456789012:policy/bound'
   inTransaction(state, (tx) =>
     tx.put('user', 'ann', {
-      ...{ UserName: 'ann', UserId: 'GUSRANN', Path: '/', Arn: 'arn:aws:iam::123456789012:user/ann', CreateDate: 0 },
-      ...{ Tags: [], inlinePolicies: [], attachedPolicyArns: [], permissionsBoundaryArn },
+      UserName: 'ann',
+      UserId: 'GUSRANN',
+      Path: '/',
+      Arn: 'arn:aws:iam::123456789012:user/ann',
+      CreateDate: 0,
+      Tags: [],
+      inlinePolicies: [],
+      attachedPolicyArns: [],
+      permissionsBoundaryArn,
     }),
   )
   const boundaryFor = (operation: string) =>

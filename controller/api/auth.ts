@@ -59,16 +59,20 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   return {
     authenticate(request, now) {
       let caller: Caller | undefined
+      let used: { readonly scope: string; readonly key: Uint8Array } | undefined
       const keyOf = (signer: Signer & SigningScope): Uint8Array | undefined => {
-        const found = findCaller(sources, signer.accessKeyId, signer.sessionToken)
-        caller = found
-        if (found === undefined) return undefined
+        caller = findCaller(sources, signer.accessKeyId, signer.sessionToken)
+        if (caller === undefined) return undefined
         // An id never comes back with another secret, so it stands for the secret here.
         const scope = [signer.accessKeyId, signer.scopeDate, signer.region, signer.service].join('/')
-        return kept(signingKeys, scope, () => deriveSigningKey(found.secret(), signer))
+        const key = signingKeys.get(scope) ?? deriveSigningKey(caller.secret(), signer)
+        used = { scope, key }
+        return key
       }
       const { accessKeyId, service, region } = verifySigner(request, keyOf, now)
-      if (caller === undefined) throw new Error('Bug: a signature was verified without a key.')
+      if (caller === undefined || used === undefined) throw new Error('Bug: a signature was verified without a key.')
+      // Only what a right signature was made with: whoever knows an id could fill the place with scopes of any length.
+      keep(signingKeys, used.scope, used.key)
       const principal: Principal = { ...caller.principal(now), accessKeyId, signedFor: { service, region } }
       options.noteUse?.(principal, now)
       return principal
@@ -91,15 +95,20 @@ function staticCallers({ root, agent }: ControllerCredentials, account: string):
   ])
 }
 
-/** What stands under the key, computed where it doesn't; the one that was added first makes room. */
+/** What stands under the key, computed where it doesn't. */
 function kept<T>(values: Map<string, T>, key: string, compute: () => T | undefined): T | undefined {
   const known = values.get(key)
   if (known !== undefined) return known
   const value = compute()
-  if (value === undefined) return undefined
+  if (value !== undefined) keep(values, key, value)
+  return value
+}
+
+/** Those that were added first make room. */
+function keep<T>(values: Map<string, T>, key: string, value: T): void {
+  if (values.has(key)) return
   if (values.size >= keptMax) for (const oldest of [...values.keys()].slice(0, keptMax / 4)) values.delete(oldest)
   values.set(key, value)
-  return value
 }
 
 /** IAM and STS are one for all regions, and clients sign for this one wherever they are. */
