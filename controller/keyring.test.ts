@@ -37,6 +37,9 @@ await t.test('opens nothing that was changed, or belongs elsewhere', async (test
   for (const text of ['', 'v1', `v1.${id}`, `v1.${id}.`, `v1.${id}.AAAA`, `v2.${id}.${body}`, 'not sealed at all']) {
     test.throws(() => keyring.open(text, 'secret one'), { name: 'SealedTextError' }, text)
   }
+  for (const form of [`${sealed}=`, `${sealed}!`, `${sealed}.more`, ` ${sealed}`, sealed.replace('v1.', 'v1. ')]) {
+    test.throws(() => keyring.open(form, 'secret one'), { name: 'SealedTextError' }, 'it has one form')
+  }
 })
 
 await t.test('with a new key first: seals with that one, opens with both', async (test) => {

@@ -82,3 +82,12 @@ await test('a check says no to the whole call where it says no to one of its res
   t.equal(asked(one, ann, 'DescribeClusters', { clusters: ['one'] }), 'allowed')
   t.match(asked(one, ann, 'DescribeClusters', { clusters: ['one', 'two'] }), /no identity-based policy/)
 })
+
+await test('names without end are refused before they are judged', (t) => {
+  const state = withAnn()
+  const describe = (count: number): string =>
+    asked(state, ann, 'DescribeTasks', { tasks: Array.from({ length: count }, (_, n) => `task-${n}`) })
+  t.equal(describe(1000), 'allowed')
+  t.match(describe(1001), /names 1001 resources/)
+  t.end()
+})

@@ -1,4 +1,5 @@
 /** The one place that says yes or no to a caller, for every API and channel. */
+import { ApiError } from '../../proto/errors.ts'
 import type { ServiceName } from '../../proto/model/types.ts'
 import type { Reader } from '../state/transaction.ts'
 import {
@@ -86,6 +87,7 @@ export function createAccess(place: Place): Access {
     facts: RequestFacts,
   ): readonly AccessCheck[] => {
     if (checks === openToAll) return [{ action: name, resource: '*' }]
+    refuseTooMany(name, checks)
     if (checks.length > 0) {
       requireAll(reader, principal, checks, facts)
       return checks
@@ -109,6 +111,16 @@ export function createAccess(place: Place): Access {
     },
     require: (reader, principal, check, facts) => requireAll(reader, principal, [check], facts),
   }
+}
+
+/** No call of AWS's takes more than a hundred names. */
+const checksMax = 1000
+
+/** Each name is judged by itself, so that a body full of names would hold up everybody else for a second. */
+function refuseTooMany(name: string, { length }: readonly AccessCheck[]): void {
+  if (length <= checksMax) return
+  const code = name.startsWith('ssm:') ? 'ValidationException' : 'InvalidParameterException'
+  throw new ApiError(code, `The request names ${length} resources, and no call takes more than ${checksMax}.`)
 }
 
 const noPolicy = { isAllowed: false, isExplicit: false, by: 'identity' } as const
