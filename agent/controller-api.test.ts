@@ -110,6 +110,19 @@ await tap.test('a hundred containers that fetch at once take turns, and each has
   t.equal(controller.most(), 16)
 })
 
+await tap.test('what comes after its task has ended is let go', async (t) => {
+  const asked = Promise.withResolvers<ServerResponse>()
+  const { api } = await aController(t, (_request, response) => asked.resolve(response))
+  const fetched = fetchedBy(api)
+  const fetching = fetched.fetch(requestOf([secretOf('A', 'db')]))
+  const response = await asked.promise
+  fetched.forgetTask(taskArn)
+  response.end('{"SecretString": "late"}')
+  await fetching
+  t.equal(fetched.valuesOf(taskArn, 'web'), undefined)
+  t.equal(fetched.held.size, 0)
+})
+
 await tap.test('of a no it is told whether it may pass, and what to do', async (t) => {
   let say: { status: number; body: object | string } = { status: 200, body: {} }
   const { api } = await aController(t, (_request, response) => {

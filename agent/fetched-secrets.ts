@@ -68,11 +68,16 @@ export function createFetchedSecrets(options: FetchedSecretsOptions): FetchedSec
   const held = new Set<string>()
   /** By Docker id. */
   const given = new Map<string, { readonly taskArn: string; readonly values: FetchedValues }>()
+  /** On their way, with their tasks: what comes once its task has ended is let go. */
+  const underway = new Map<object, string>()
   return {
     held,
     async fetch(request) {
-      const fetched = await fetchAll(options, request)
       const { taskArn, container } = request
+      let isWanted = true
+      underway.set(request, taskArn)
+      const fetched = await fetchAll(options, request).finally(() => (isWanted = underway.delete(request)))
+      if (!isWanted) return
       values.set(taskArn, (values.get(taskArn) ?? new Map()).set(container, fetched))
       held.add(fetchedKey(taskArn, container))
     },
@@ -86,6 +91,7 @@ export function createFetchedSecrets(options: FetchedSecretsOptions): FetchedSec
     givenTo: (dockerId) => given.get(dockerId)?.values,
     started: (dockerId) => void given.delete(dockerId),
     forgetTask(taskArn) {
+      for (const [request, of] of underway) if (of === taskArn) underway.delete(request)
       for (const container of values.get(taskArn)?.keys() ?? []) held.delete(fetchedKey(taskArn, container))
       values.delete(taskArn)
       for (const [dockerId, one] of given) if (one.taskArn === taskArn) given.delete(dockerId)

@@ -9,9 +9,12 @@ import { EngineError, labels } from './engine.ts'
 import type { ContainerDetails, Engine, ObservedContainer } from './engine.ts'
 import { secretOptionsIn, withValuesHidden } from './hidden-values.ts'
 import { mergedVariables, readEnvironmentFile } from './decide/environment-file.ts'
+import { afterFetch } from './decide/fetch-outcome.ts'
 import { fetchedKey } from './decide/fetch-steps.ts'
 import { withFetchedValues, withoutValues } from './decide/fetched-values.ts'
 import type { FetchedValues } from './decide/fetched-values.ts'
+import type { EngineSteps } from './decide/steps.ts'
+import type { TaskFacts } from './decide/view.ts'
 import type { TurnTask } from './turn-options.ts'
 import { parameterFor, parametersCalls, registryLogin, secretCalls, secretValue } from './decide/secret-references.ts'
 
@@ -271,6 +274,13 @@ await tap.test('a refusal ends the task at once, and says why', async (t) => {
   await fetch.agent.time.until('it has ended', () => statusOf(fetch.agent) === 'STOPPED')
   t.equal(fetch.asked.length, 1)
   t.match(fetch.agent.last(arn), { reason: 'ResourceInitializationError: no such secret' })
+
+  const [ended] = fetch.agent.turn.tasks()
+  const { reason: _, ...stopped } = ended?.facts ?? ({} as TaskFacts)
+  const failure = { kind: 'refused', message: 'late' } as const
+  const args = { container: 'web' } as EngineSteps['fetchForContainer']
+  const { facts } = afterFetch(stopped, args, { ok: false, failure }, { now: 0 })
+  t.equal(facts.reason, undefined, 'a no that comes after a stop is not why it stopped')
 })
 
 await tap.test('without keys, and without a controller, a task that needs new secrets waits and says so', async (t) => {

@@ -20,6 +20,8 @@ export function afterFetch(
 ): AfterStep {
   const known = factsOf(facts, container)
   if (outcome.ok) return { facts: withContainer(facts, container, { ...known, fetchRetry: undefined }) }
+  // It was stopped meanwhile: what it no longer needs is not why.
+  if (known.knownStatus !== 'PENDING') return { facts }
   const { kind, message } = outcome.failure
   const { attempts: before = 0, answered: answeredBefore = 0 } = known.fetchRetry ?? {}
   const attempts = before + 1
