@@ -21,7 +21,10 @@ if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
 }
 
 const { runAgent } = await import('./program.ts')
-await runAgent(process.env, (code) => process.exit(code))
+const given = { ...process.env }
+// What the agent starts is not to speak to systemd in its place: a busctl that fails would, and systemd logs that.
+delete process.env['NOTIFY_SOCKET']
+await runAgent(given, (code) => process.exit(code))
 flushCompileCache()
 
 /** The cache is beside the data, and so as private as they are: who could write there could run code. */
