@@ -139,7 +139,11 @@ async function messageOf(child: ChildProcess, kind: 'ready' | 'listening'): Prom
   let said = ''
   child.stderr?.on('data', (chunk: Buffer) => (said = `${said}${chunk.toString()}`.slice(-1000)))
   return new Promise((resolve, reject) => {
-    child.once('error', (error) => reject(new Error(`unshare could not be run: ${error.message}`)))
+    // One that ran and is gone, also because its time was over, can't be sent anything either.
+    const slow = `unshare ended too early, or took longer than ${childTimeoutMs / 1000} s`
+    child.once('error', (error) =>
+      reject(new Error(`${child.pid === undefined ? 'unshare could not be run' : slow}: ${error.message}`)),
+    )
     child.once('close', (code) =>
       reject(new Error(`No network namespace could be made for the task endpoint (code ${code}): ${said.trim()}`)),
     )
