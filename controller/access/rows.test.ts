@@ -5,7 +5,7 @@ import { awsServices } from '../api/aws-services.ts'
 import type { State } from '../state/state.ts'
 import { type AccessCheck, openToAll } from './authorization.ts'
 import { conditionKeys, isConditionKey } from './condition-keys.ts'
-import { rowOf } from './rows.ts'
+import { routeRowOf, rowOf } from './rows.ts'
 import { channelRow } from './rows/channels.ts'
 
 const place = { region: 'us-east-1', account: '123456789012' }
@@ -96,6 +96,18 @@ await test('what has the required resources of the reference has them here', asy
     const expected = resources.map((resource) => `ecs:${operation} on ${resource}`)
     t.same(asked(ecs(state, operation, input)), expected, operation)
   }
+})
+
+await test('a list of the operators’ API takes what it tells', (t) => {
+  const input = { params: { cluster: 'prod' }, query: {}, body: undefined }
+  const route = (path: string) => asked(routeRowOf(`GET /v1/clusters${path}`)?.(input, aState(), place) ?? [])
+  t.same(route(''), ['ecs:ListClusters on *', 'ecs:DescribeClusters on cluster/*'])
+  t.same(route('/:cluster/tasks'), ['ecs:ListTasks on container-instance/prod/*', 'ecs:DescribeTasks on task/prod/*'])
+  t.same(route('/:cluster/instances'), [
+    'ecs:ListContainerInstances on cluster/prod',
+    'ecs:DescribeContainerInstances on container-instance/prod/*',
+  ])
+  t.end()
 })
 
 await test('a name is judged as what it stands for now', async (t) => {

@@ -68,9 +68,28 @@ function onCluster(action: string): RestRow {
   ]
 }
 
+/** The lists tell of each what its Describe does, where ECS's own tell ARNs alone: so they take both. */
+const listClusters: RestRow = (_input, reader, place) => [
+  ...anywhere('ListClusters'),
+  onResource(reader, 'ecs:DescribeClusters', clusterOf(ecsScope(reader, place, '*'))),
+]
+
 const listTasks: RestRow = ({ params }, reader, place) => {
   const scope = ecsScope(reader, place, params['cluster'])
-  return [onResource(reader, 'ecs:ListTasks', instanceOf(scope, undefined), clusterKey(scope))]
+  const keys = clusterKey(scope)
+  return [
+    onResource(reader, 'ecs:ListTasks', instanceOf(scope, undefined), keys),
+    onResource(reader, 'ecs:DescribeTasks', taskOf(scope, undefined), keys),
+  ]
+}
+
+const listInstances: RestRow = ({ params }, reader, place) => {
+  const scope = ecsScope(reader, place, params['cluster'])
+  const instances = instanceOf(scope, undefined)
+  return [
+    onResource(reader, 'ecs:ListContainerInstances', clusterOf(scope)),
+    onResource(reader, 'ecs:DescribeContainerInstances', instances, clusterKey(scope)),
+  ]
 }
 
 const describeService: RestRow = ({ params }, reader, place) => {
@@ -116,8 +135,8 @@ const fileSystemId = 'fileSystemId'
 
 /** By method and route. */
 export const restRows: Readonly<Record<string, RestRow>> = {
-  'GET /v1/clusters': () => anywhere('ListClusters'),
-  'GET /v1/clusters/:cluster/instances': onCluster('ListContainerInstances'),
+  'GET /v1/clusters': listClusters,
+  'GET /v1/clusters/:cluster/instances': listInstances,
   'GET /v1/clusters/:cluster/tasks': listTasks,
   'PATCH /v1/clusters/:cluster': onCluster('UpdateCluster'),
   'POST /v1/clusters/:cluster/resume-replacement': onCluster('UpdateCluster'),
