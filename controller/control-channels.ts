@@ -197,6 +197,9 @@ export class ControlChannels {
 
   #committed(changes: readonly Change[]): void {
     const instanceIds = new Set<string>()
+    if (changes.some(isLifeOfRole)) {
+      for (const channel of this.#channels.values()) this.#step(channel, { kind: 'rolesChanged' })
+    }
     for (const change of changes) {
       if (change.table === 'instance') instanceIds.add(change.key)
       if (change.table === 'task') {
@@ -265,6 +268,13 @@ export class ControlChannels {
   #waitingMax(): number {
     return this.#inputs.waiting === 0 ? inputsWaitingMax : inputsWaitingMaxBusy
   }
+}
+
+/** A role came or went, or its sessions were revoked; not that it was used. */
+function isLifeOfRole({ table, before, row }: Change): boolean {
+  if (table !== 'role') return false
+  const [was, is] = [before as Change<'role'>['row'], row as Change<'role'>['row']]
+  return was?.RoleId !== is?.RoleId || was?.revocationEpoch !== is?.revocationEpoch
 }
 
 /** A refusal is for good; trouble of ours is not, and the agent shall come again with what it has. */

@@ -221,14 +221,46 @@ await t.test('a role whose sessions are revoked gives its tasks new keys at once
   test.equal(first.length, 2 * tasks.length)
   for (const message of first) scene.ack(message)
   test.same(keysIn(scene.after(60_000)), [], 'they have what they need')
+  scene.now -= 3 * hourMs
   inTransaction(scene.state, (tx) => revokeSessions(tx, 'app', scene.now))
+  scene.step({ kind: 'rolesChanged' })
   const anew = [scene.after(1000), scene.after(1000)].flatMap(keysIn)
   test.equal(anew.length, tasks.length, 'of the one role alone')
   test.ok(anew.every(({ roleCredentials }) => roleCredentials.roleArn.endsWith(':role/app')))
   const token = anew[0]?.roleCredentials.sessionToken ?? ''
   test.match(openSessionToken(token, scene.vault), { name: 'app', epoch: 1 })
   for (const message of anew) scene.ack(message)
-  test.same(keysIn(scene.after(60_000)), [], 'once')
+  test.same(keysIn(scene.after(60_000)), [], 'once, also where the clock was set back')
+  inTransaction(scene.state, (tx) => tx.put('role', 'app', aRole({ RoleName: 'app', RoleId: 'AROAMADEANEW' })))
+  scene.step({ kind: 'rolesChanged' })
+  const [ofNew] = keysIn(scene.after(1000))
+  test.match(openSessionToken(ofNew?.roleCredentials.sessionToken ?? '', scene.vault), { principalId: 'AROAMADEANEW' })
+  inTransaction(scene.state, (tx) => tx.delete('role', 'app'))
+  scene.step({ kind: 'rolesChanged' })
+  test.same(keysIn(scene.after(1000)), [], 'of a role that is gone there is nothing to give')
+  test.end()
+})
+
+await t.test('keys that were made in one moment are not made anew in one', (test) => {
+  const tasks = Array.from({ length: 300 }, (_each, index) =>
+    aTask({ taskId: `task-${index}`, instanceId, seqNum: 1, credentialsId: `keys-${index}`, ...running }),
+  )
+  const scene = new Scene(tasks)
+  for (const messages of [scene.connect(), scene.after(100), scene.after(100)])
+    keysIn(messages).forEach((each) => scene.ack(each))
+  scene.now = testNow + 2.5 * hourMs - 60_000
+  test.same(keysIn(scene.after(0)), [], 'none before five sixths of their time')
+  const perMinute = Array.from({ length: 32 }, () => {
+    const messages = keysIn(scene.after(60_000))
+    for (const message of messages) scene.ack(message)
+    return messages.length
+  })
+  test.equal(
+    perMinute.reduce((sum, each) => sum + each, 0),
+    300,
+    'all of them before half of their life is over',
+  )
+  test.ok(Math.max(...perMinute) < 30, `at most ${Math.max(...perMinute)} in a minute`)
   test.end()
 })
 

@@ -6,6 +6,7 @@
  * due. Where nothing is known of an agent (after a start of either side) all of it is.
  */
 import type { IAMRoleCredentialsMessage, PayloadCredentials } from '../../proto/acs.ts'
+import { sha256Hex } from '../../proto/hash.ts'
 import type { World } from '../../proto/world.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
 import type { TaskRow } from '../state/tables.ts'
@@ -46,8 +47,8 @@ interface KnownCredentials {
   readonly dueAt: number
   /** When half of their life is over. */
   readonly refreshAt: number
-  /** When they were made: a role whose sessions were revoked since gives new ones. */
-  readonly madeAt: number
+  /** Of which life of the role they are: once its sessions are revoked, or it is made anew, they are refused. */
+  readonly roleLife: string
   /** The message whose ack is awaited, and how often one was sent; absent where the agent has them. */
   readonly unacked?: { readonly messageId: string; readonly sent: number } | undefined
 }
@@ -57,11 +58,9 @@ export interface SentCredentials {
   readonly known: ReadonlyMap<string, KnownCredentials>
   /** Before it nothing is due, but keys of new tasks, which travel in their payload. Epoch milliseconds. */
   readonly dueAt: number
-  /** When all of the instance's tasks were last looked through. Epoch milliseconds. */
-  readonly lookedAt: number
 }
 
-export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0, lookedAt: 0 }
+export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0 }
 
 export interface CredentialsView extends LogRightsView {
   /** After how long keys are replaced, milliseconds. Absent: once half of their life is over. */
@@ -82,7 +81,7 @@ export function dueCredentials(
   before: SentCredentials,
   view: CredentialsView,
 ): DueCredentials | undefined {
-  if (view.now < before.dueAt && latestRevocation(view.reader) < before.lookedAt) return undefined
+  if (view.now < before.dueAt) return undefined
   const known = new Map<string, KnownCredentials>()
   const messages: IAMRoleCredentialsMessage[] = []
   const failures: DueCredentials['failures'][number][] = []
@@ -92,61 +91,84 @@ export function dueCredentials(
       const last = before.known.get(credentialsId)
       // Of a task that the agent has never heard of they travel in its payload.
       if (last === undefined && !isTold(task)) continue
-      if (last !== undefined && view.now < last.dueAt && !isRevoked(last, role, view.reader)) {
+      if (last !== undefined && view.now < last.dueAt && !isOver(last, role, view.reader)) {
         known.set(credentialsId, last)
         continue
       }
       if (messages.length + failures.length >= credentialsPerStepMax) {
         if (last !== undefined) known.set(credentialsId, { ...last, dueAt: Math.min(last.dueAt, view.now) })
-        else known.set(credentialsId, nothingMade(task, view.now, view.now))
+        else known.set(credentialsId, nothingMade(task, role, view, view.now))
         continue
       }
       const made = mintFor(task, role, view)
       if ('problem' in made) {
         failures.push({ task: task.taskArn, why: made.problem })
-        known.set(credentialsId, nothingMade(task, view.now, view.now + resendAfterMaxMs))
+        known.set(credentialsId, nothingMade(task, role, view, view.now + resendAfterMaxMs))
         continue
       }
       const message = messageOf(task, role, made.credentials, view.world)
       messages.push(message)
-      known.set(credentialsId, awaited(task, message, last, view))
+      known.set(credentialsId, awaited(task, role, { message, last }, view))
     }
   }
-  return { sent: { known, dueAt: earliest(known), lookedAt: view.now }, messages, failures }
+  return { sent: { known, dueAt: earliest(known) }, messages, failures }
+}
+
+/** Keys that a payload carries, by what is remembered of them. */
+export interface CarriedKeys {
+  readonly credentialsId: string
+  readonly taskId: string
+  readonly roleLife: string
 }
 
 /** What a payload carries of a task's keys. */
 export interface TaskKeys {
   readonly roleCredentials?: PayloadCredentials
   readonly executionRoleCredentials?: PayloadCredentials
-  /** Why there are none of a role, in ECS's words. */
-  readonly problem?: string
 }
 
-export function keysFor(task: TaskRow, view: CredentialsView): TaskKeys {
+/** `problem`: why there are none of a role, in ECS's words. */
+export function keysFor(
+  task: TaskRow,
+  view: CredentialsView,
+): { readonly keys: TaskKeys; readonly carried: readonly CarriedKeys[]; readonly problem?: string | undefined } {
   const keys: { -readonly [Key in keyof TaskKeys]: TaskKeys[Key] } = {}
+  const carried: CarriedKeys[] = []
+  let problem: string | undefined
   for (const role of taskRoles(view.reader, task)) {
     const made = mintFor(task, role, view)
-    if ('problem' in made) keys.problem = made.problem
-    else if (role.roleType === 'TaskApplication') keys.roleCredentials = made.credentials
+    if ('problem' in made) {
+      problem = made.problem
+      continue
+    }
+    if (role.roleType === 'TaskApplication') keys.roleCredentials = made.credentials
     else keys.executionRoleCredentials = made.credentials
+    const { credentialsId } = role
+    carried.push({ credentialsId, taskId: task.taskId, roleLife: roleLifeOf(role, view.reader) })
   }
-  return keys
+  return { keys, carried, problem }
+}
+
+/** After a role was made, revoked or removed: all that was sent of it is looked at in the next step. */
+export function afterRolesChanged(before: SentCredentials, now: number): SentCredentials {
+  return { ...before, dueAt: Math.min(before.dueAt, now) }
 }
 
 /** After payloads that carried keys: those need no ack of their own, for a payload is sent again without one. */
 export function withPayloadsSent(
   before: SentCredentials,
-  carried: readonly { readonly credentialsId: string; readonly taskId: string }[],
+  carried: readonly CarriedKeys[],
   view: CredentialsView,
 ): SentCredentials {
   if (carried.length === 0) return before
-  const refreshAt = refreshAtOf(view)
   const known = new Map(before.known.size > knownMax ? stillLive(before.known, view.reader) : before.known)
-  for (const { credentialsId, taskId } of carried) {
-    known.set(credentialsId, { taskId, dueAt: refreshAt, refreshAt, madeAt: view.now })
+  let { dueAt } = before
+  for (const { credentialsId, taskId, roleLife } of carried) {
+    const refreshAt = refreshAtOf(credentialsId, view)
+    known.set(credentialsId, { taskId, dueAt: refreshAt, refreshAt, roleLife })
+    dueAt = Math.min(dueAt, refreshAt)
   }
-  return { ...before, known, dueAt: Math.min(before.dueAt, refreshAt) }
+  return { ...before, known, dueAt }
 }
 
 /** After the agent said that it has them. */
@@ -184,35 +206,45 @@ function messageOf(
 
 function awaited(
   { taskId }: TaskRow,
-  { messageId }: IAMRoleCredentialsMessage,
-  last: KnownCredentials | undefined,
+  role: TaskRole,
+  { message, last }: { readonly message: IAMRoleCredentialsMessage; readonly last: KnownCredentials | undefined },
   view: CredentialsView,
 ): KnownCredentials {
   const sent = (last?.unacked?.sent ?? 0) + 1
   const dueAt = view.now + Math.min(resendAfterMs * 2 ** (sent - 1), resendAfterMaxMs)
-  return { taskId, dueAt, refreshAt: refreshAtOf(view), madeAt: view.now, unacked: { messageId, sent } }
+  const refreshAt = refreshAtOf(role.credentialsId, view)
+  const { messageId } = message
+  return { taskId, dueAt, refreshAt, roleLife: roleLifeOf(role, view.reader), unacked: { messageId, sent } }
 }
 
 /** They could not be made, or not yet. */
-function nothingMade({ taskId }: TaskRow, now: number, dueAt: number): KnownCredentials {
-  return { taskId, dueAt, refreshAt: now, madeAt: now }
+function nothingMade(
+  { taskId }: TaskRow,
+  role: TaskRole,
+  { now, reader }: CredentialsView,
+  dueAt: number,
+): KnownCredentials {
+  return { taskId, dueAt, refreshAt: now, roleLife: roleLifeOf(role, reader) }
 }
 
-/** What the task has is refused from then on: it is not to wait for half of its time. */
-function isRevoked({ madeAt }: KnownCredentials, { role }: TaskRole, reader: Reader): boolean {
-  return (findRole(reader, role)?.sessionsRevokedAt ?? -1) >= madeAt
+/** What the task has is refused: it is not to wait for half of its time. Where the role is gone there is nothing to give. */
+function isOver({ roleLife }: KnownCredentials, role: TaskRole, reader: Reader): boolean {
+  const life = roleLifeOf(role, reader)
+  return life !== '' && life !== roleLife
 }
 
-/** Of any role; few are ever revoked. */
-function latestRevocation(reader: Reader): number {
-  return Math.max(
-    -1,
-    ...reader.find('role', 'revoked', 'revoked').map(({ sessionsRevokedAt = -1 }) => sessionsRevokedAt),
-  )
+function roleLifeOf({ role }: TaskRole, reader: Reader): string {
+  const row = findRole(reader, role)
+  return row === undefined ? '' : `${row.RoleId}/${row.revocationEpoch}`
 }
 
-function refreshAtOf({ now, refreshAfterMs = taskSessionMs / 2 }: CredentialsView): number {
-  return now + refreshAfterMs
+/**
+ * Up to a sixth of their time before its end, each id at a place of its own: keys that were made in one moment, such as
+ * when all agents came back, are not made anew in one.
+ */
+function refreshAtOf(credentialsId: string, { now, refreshAfterMs = taskSessionMs / 2 }: CredentialsView): number {
+  const place = Number.parseInt(sha256Hex(credentialsId).slice(0, 8), 16) / 2 ** 32
+  return Math.ceil(now + refreshAfterMs * (1 - place / 6))
 }
 
 function earliest(known: ReadonlyMap<string, KnownCredentials>): number {

@@ -8,7 +8,7 @@ import type { InstanceRow, TaskRow } from '../state/tables.ts'
 import { payloadTask } from './payload.ts'
 import { payloadNetwork } from './payload-network.ts'
 import { logsProblem } from './log-rights.ts'
-import { type CredentialsView, keysFor } from './session-credentials.ts'
+import { type CarriedKeys, type CredentialsView, keysFor } from './session-credentials.ts'
 
 /** What an agent did not acknowledge is sent again after this time. */
 export const resendAfterMs = 10_000
@@ -28,7 +28,7 @@ export interface DuePayloads {
   /** Tasks that no agent has heard of and that can't begin without a role, in ECS's words. */
   readonly refused: readonly { readonly taskId: string; readonly why: string }[]
   /** Keys that the payloads carry. */
-  readonly keys: readonly { readonly credentialsId: string; readonly taskId: string }[]
+  readonly keys: readonly CarriedKeys[]
 }
 
 /** In the order of their sequence numbers, at most ten tasks a message; undefined where nothing is due. */
@@ -100,7 +100,7 @@ function payloadTasks(
     try {
       const definition = reader.get('taskDefinition', idOf(row.taskDefinitionArn))
       if (definition === undefined) throw new Error(`its task definition ${row.taskDefinitionArn} is not there`)
-      const { problem, ...keys } = keysFor(row, view)
+      const { problem, keys, carried } = keysFor(row, view)
       const why = isUnbegun(row) ? (problem ?? logsProblem(row, view)) : undefined
       if (why !== undefined) {
         refused.push({ taskId: row.taskId, why })
@@ -111,9 +111,7 @@ function payloadTasks(
       tasks.push(
         payloadTask(row, definition, { gantryProtocol, region: world.region, fileSystems: reader, network, keys }),
       )
-      for (const one of Object.values(keys)) {
-        sentKeys.push({ credentialsId: one.credentialsId, taskId: row.taskId })
-      }
+      sentKeys.push(...carried)
     } catch (error) {
       failures.push({ err: error, task: row.taskArn })
     }

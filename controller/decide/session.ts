@@ -27,6 +27,7 @@ import {
 import { refuseForRole } from './role-refusal.ts'
 import {
   acknowledged,
+  afterRolesChanged,
   dueCredentials,
   noCredentialsSent,
   type SentCredentials,
@@ -71,6 +72,7 @@ export type SessionEvent =
   | { readonly kind: 'connected' }
   | { readonly kind: 'committed' }
   | { readonly kind: 'tick' }
+  | { readonly kind: 'rolesChanged' }
   | { readonly kind: 'frame'; readonly frame: Frame }
   | { readonly kind: 'submitted'; readonly change: string }
   | { readonly kind: 'refused'; readonly change: string; readonly reason: string }
@@ -126,6 +128,11 @@ export function stepSession(session: Session, event: SessionEvent, view: Session
       return session.open ? sendDue(session, view) : { session, effects: [] }
     case 'tick':
       return tick(session, view)
+    case 'rolesChanged':
+      return {
+        session: { ...session, credentials: afterRolesChanged(session.credentials, view.now) },
+        effects: [],
+      }
     case 'frame':
       return hear({ ...session, heartbeatsUnanswered: 0, heardAt: view.now }, event.frame, view)
     case 'submitted':

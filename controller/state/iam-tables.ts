@@ -129,11 +129,7 @@ export const iamIndexes = {
     byUser: (row: AccessKeyRow) => row.UserName,
     bySealingKey: (row: AccessKeyRow) => sealingKeyOf(row.sealedSecret),
   },
-  role: {
-    byFoldedName: (row: RoleRow) => foldedName(row.RoleName),
-    /** Roles whose sessions were ever revoked. */
-    revoked: (row: RoleRow) => (row.sessionsRevokedAt === undefined ? undefined : 'revoked'),
-  },
+  role: { byFoldedName: (row: RoleRow) => foldedName(row.RoleName) },
   managedPolicy: { byFoldedName: (row: ManagedPolicyRow) => foldedName(row.PolicyName) },
   instanceProfile: {
     byFoldedName: (row: InstanceProfileRow) => foldedName(row.InstanceProfileName),

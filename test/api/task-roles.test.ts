@@ -102,6 +102,24 @@ await t.test("a task's keys are those of its role, and die with the task", async
   }
 })
 
+await t.test('an agent is sent new keys once the sessions of a role are revoked', async (test) => {
+  await roles.role('short', [allowed('ecs:ListClusters')])
+  await register({ ...roled, family: 'short-lived', taskRoleArn: 'short' })
+  const taskArn = await runTask({ taskDefinition: 'short-lived' })
+  const before = await eventually('the payload', () => peer.tasks.get(taskArn)?.roleCredentials)
+  const from = peer.frames.length
+  test.equal((await callRest(endpoint, credentials, 'POST', '/v1/roles/short/revoke-sessions')).status, 200)
+  const { message } = await peer.frame('IAMRoleCredentialsMessage', from)
+  const sent = message as unknown as IAMRoleCredentialsMessage
+  test.match(sent, { taskArn, roleType: 'TaskApplication', roleCredentials: { credentialsId: before.credentialsId } })
+  const list = async (keys: PayloadCredentials): Promise<unknown> => {
+    const ecs = new ECSClient({ endpoint, region, credentials: signingKeys(keys), maxAttempts: 1 })
+    return ecs.send(new ListClustersCommand({})).finally(() => ecs.destroy())
+  }
+  await test.rejects(list(before), { message: /sessions of role short were revoked/ })
+  test.ok(await list(sent.roleCredentials))
+})
+
 await t.test('an official agent that starts anew is sent the keys of both roles of its tasks', async (test) => {
   const official = await startAgentPeer({ endpoint, key, attributes: capabilities, isExternal: false, cpu: 4096 })
   const taskArn = await startTask(official.instanceArn, { taskDefinition: 'roled' })
