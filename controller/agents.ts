@@ -9,6 +9,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { frameBytesMax } from '../proto/acs.ts'
 import { ApiError } from '../proto/errors.ts'
 import { dataChannelPath, streamFrameBytesMax } from '../proto/streams.ts'
+import { endForGood } from './api/connection-limits.ts'
 import { asApiError } from './api/rpc.ts'
 import { ControlChannels, type ControlServices } from './control-channels.ts'
 import type { Handshake } from './decide/handshake.ts'
@@ -248,4 +249,5 @@ function refuse(socket: Duplex, error: ApiError, requestId: string): void {
       `x-amzn-ErrorType: ${error.code}\r\nContent-Type: application/json\r\n` +
       `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
   )
+  endForGood(socket)
 }

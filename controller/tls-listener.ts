@@ -7,7 +7,7 @@ import type { IncomingMessage, RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
-import { idleConnectionMs } from './api/pipelining.ts'
+import { headersTimeoutMs, idleConnectionMs, timeoutCheckMs } from './api/connection-limits.ts'
 import { type ListenAddress, isLoopback } from './config.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
@@ -41,7 +41,7 @@ export interface TlsLimits {
 /** An agent holds four connections, and many may be behind one address; a process has some hundred thousand files. */
 export const tlsLimitsDefault: TlsLimits = {
   handshakeTimeoutMs: 10_000,
-  headersTimeoutMs: 15_000,
+  headersTimeoutMs,
   requestTimeoutMs: 60_000,
   connectionsPerAddressMax: 1024,
   handshakesPerAddressMax: 128,
@@ -52,8 +52,6 @@ export const tlsLimitsDefault: TlsLimits = {
 const closeTimeoutMs = 3000
 /** A client's pool keeps connections for a minute or so: the server must not close one that is about to be used. */
 const keepAliveMs = 72_000
-/** How often requests are looked at that take too long. */
-const timeoutCheckMs = 1000
 
 export interface TlsListener {
   readonly address: ListenAddress

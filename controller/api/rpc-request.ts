@@ -24,6 +24,9 @@ export interface RpcAnswer {
   readonly body: Buffer
 }
 
+/** A name has 253 characters at most, a port five. */
+const hostCharactersMax = 260
+
 /** Where agents are to connect: as configured, or the scheme and host of the request itself. */
 export function originOf(
   { headers, isSecure }: Pick<RpcRequest, 'headers' | 'isSecure'>,
@@ -31,8 +34,11 @@ export function originOf(
 ): string {
   if (advertise !== undefined) return advertise
   const host = headerText(headers['host'])
-  if (!/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(host)) {
-    throw new ApiError('InvalidParameterException', `The Host header ${JSON.stringify(host)} is not a host and port.`)
+  if (host.length > hostCharactersMax || !/^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/.test(host)) {
+    throw new ApiError(
+      'InvalidParameterException',
+      `The Host header ${JSON.stringify(host.slice(0, 100))} is not a host and port.`,
+    )
   }
   return `${isSecure ? 'https' : 'http'}://${host}`
 }

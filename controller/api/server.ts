@@ -7,7 +7,13 @@ import type { Socket } from 'node:net'
 import { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { ApiError } from '../../proto/errors.ts'
 import type { ListenAddress } from '../config.ts'
-import { createPipelineBound, idleConnectionMs } from './pipelining.ts'
+import {
+  createPipelineBound,
+  endForGood,
+  headersTimeoutMs,
+  idleConnectionMs,
+  timeoutCheckMs,
+} from './connection-limits.ts'
 import { registerProbes } from './probes.ts'
 import { formBytesOf, readTarget } from './protocol.ts'
 import { registerRest } from './rest.ts'
@@ -44,7 +50,11 @@ export async function startServer(services: ServerServices): Promise<Server> {
     clientErrorHandler: answerBrokenHttp,
     frameworkErrors: answerBrokenPath,
     // Some HTTP clients offer an upgrade to HTTP/2 with every request; only a WebSocket's is taken up.
-    http: { shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket' },
+    http: {
+      headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: timeoutCheckMs,
+      shouldUpgradeCallback: (request) => request.headers.upgrade?.toLowerCase() === 'websocket',
+    },
   })
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
@@ -175,4 +185,5 @@ function answerBrokenHttp(error: ConnectionError, socket: Socket): void {
       `Content-Type: application/x-amz-json-1.1\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   )
+  endForGood(socket)
 }
