@@ -308,6 +308,7 @@ await test('the units keep their promises', async (t) => {
     t.same(value('Restart'), ['on-failure'])
     t.same(value('KillMode'), ['mixed'])
     t.same(value('NoNewPrivileges'), ['yes'])
+    t.same(value('LimitCORE'), ['0'], 'memory holds keys')
     t.same(value('StateDirectory'), [`gantry/${role}`])
     t.same(value('EnvironmentFile'), [`/etc/gantry/${role}.env`])
     t.same(value('ExecStart'), [`/opt/gantry/current/bin/node /opt/gantry/current/${role}/main.ts`])
