@@ -293,10 +293,16 @@ class LinkKeeper implements Link {
     })
     response.on('end', () => {
       const body = Buffer.concat(chunks).toString('utf8').slice(0, 1000)
-      if (body.includes(unknownKeysCode)) this.#options.keyring?.refused(accessKeyId)
+      const { keyring, log } = this.#options
+      if (body.includes(unknownKeysCode) && keyring?.refused(accessKeyId) === 'again') {
+        log.info({ channel: this.#name }, 'The keys changed while the channel was dialled; the new ones are tried.')
+        this.#waitMs = 0
+        socket.terminate()
+        return
+      }
       if (body.includes('InactiveInstanceException')) {
         this.#waitMs = inactiveInstanceWaitMs
-        this.#options.log.error(
+        log.error(
           { containerInstanceArn: this.#options.containerInstanceArn, body },
           'This container instance was deregistered, so the controller does not talk to it. Its containers go on. ' +
             'Restart the agent to register the host anew; without that it asks again in an hour.',

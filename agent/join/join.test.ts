@@ -21,7 +21,7 @@ import type { HostKeyring } from '../host-keyring.ts'
 import { readIdentity, writeIdentity } from '../identity.ts'
 import { type JoinedIdentity, joinedFile, readJoined, writeJoined } from '../joined-identity.ts'
 import { changeKeys, hostKeysAnswer, startKeyRotation } from '../key-rotation.ts'
-import { startLink } from '../link.ts'
+import { type LinkOptions, startLink } from '../link.ts'
 import { openLog } from '../log.ts'
 import { endpointDiscovery } from '../register.ts'
 import { realTimers } from '../timers.ts'
@@ -238,14 +238,39 @@ async function accessOf(directory: string, environment: Readonly<Record<string, 
   const variables = { ECS_DATADIR: directory, ...environment }
   const { config } = readConfig(variables, '')
   const waits: string[] = []
+  const warnings: string[] = []
   const access = await openControllerAccess({
     config,
     withJoined: (joined) => readConfig(variables, '', joined).config,
     timers: realTimers,
-    log: openLog('crit'),
+    log: openLog('warn', { write: (line) => void warnings.push(line) }),
     onWait: () => waits.push('waits'),
   })
-  return { access, waits }
+  return { access, waits, warnings }
+}
+
+/** Of a channel of the agent that has this access, to wherever `discover` says. */
+function linkOptions({ access }: Awaited<ReturnType<typeof accessOf>>, log: LinkOptions['log']) {
+  const { credentials, keyring, trust } = access
+  return {
+    cluster: 'lab',
+    containerInstanceArn: 'arn',
+    agentVersion: '1',
+    agentHash: 'gantry',
+    dockerVersion: '1',
+    region: 'us-east-1',
+    credentials,
+    keyring,
+    trust,
+    now: clock.now,
+    random: () => 0,
+    timers: realTimers,
+    log,
+    onFrame: () => undefined,
+    onConnected: () => undefined,
+    onDisconnected: () => undefined,
+    registerAgain: async () => undefined,
+  }
 }
 
 const apiOf = ({ access }: Awaited<ReturnType<typeof accessOf>>): ApiOptions => {
@@ -266,6 +291,8 @@ await tap.test('the agent goes by what the host was given, and by settings befor
   const given = await accessOf(directory, { AWS_ACCESS_KEY_ID: 'A', AWS_SECRET_ACCESS_KEY: 'B' })
   t.equal(given.access.keyring, undefined)
   t.match(await given.access.credentials(), { accessKeyId: 'A' })
+  t.match(given.warnings, [/has joined, but its keys are not used.*AWS_SHARED_CREDENTIALS_FILE/])
+  t.same(joined.warnings, [])
   const plain = { ECS_BACKEND_HOST: 'http://10.0.0.5:51700' }
   await t.rejects(accessOf(directory, plain), /plain HTTP to another host.*join-token.*GANTRY_INSECURE_BACKEND/)
   t.equal((await accessOf(directory, { ...plain, GANTRY_INSECURE_BACKEND: 'true' })).waits.length, 0)
@@ -310,25 +337,11 @@ await tap.test('a certificate may change, its CA may not, and nothing makes the 
   const warned: string[] = []
   const error = (_facts: object, message: string): void => void warned.push(message)
   const log = Object.assign(openLog('crit'), { error })
-  const { trust, credentials } = at.access
+  const { trust } = at.access
   const link = startLink({
+    ...linkOptions(at, log),
     discover: async () => other.url,
-    cluster: 'lab',
-    containerInstanceArn: 'arn',
-    agentVersion: '1',
-    agentHash: 'gantry',
-    dockerVersion: '1',
-    region: 'us-east-1',
-    credentials,
-    trust,
-    now: clock.now,
-    random: () => 0,
-    timers: realTimers,
-    log,
-    onFrame: () => undefined,
     onConnected: () => t.fail('it connected to a stranger'),
-    onDisconnected: () => undefined,
-    registerAgain: async () => undefined,
   })
   while (warned.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
   link.close()
@@ -379,6 +392,43 @@ await tap.test('keys change while calls go on, and none of them is refused', asy
   await Promise.all(callers)
   t.ok(calls > 20, `${calls} calls`)
 })
+
+await tap.test(
+  'a channel that was dialled with the pair before is dialled anew at once, and nobody is alarmed',
+  async (t) => {
+    const directory = t.testdir()
+    const peer = await peerOf(t)
+    await joinBy(directory, words(peer), peer.token())
+    const at = await accessOf(directory)
+    const keyring = at.access.keyring as HostKeyring
+    const before = keyring.current()
+    const api = apiOf(at)
+    await changeKeys({
+      keyring,
+      askForKeys: async () => hostKeysAnswer(await postRest(api, '/v1/hosts/self/keys', {})),
+      useKeys: async () => openApi(api)('DiscoverPollEndpoint', {}),
+      now: clock.now,
+    })
+    const refusals: object[] = []
+    const log = Object.assign(openLog('crit'), { error: (facts: object) => void refusals.push(facts) })
+    const pairs = [before]
+    const dialled: string[] = []
+    const link = startLink({
+      ...linkOptions(at, log),
+      discover: async () => peer.url,
+      credentials: async () => {
+        const pair = pairs.shift() ?? keyring.current()
+        dialled.push(pair.accessKeyId)
+        return pair
+      },
+    })
+    while (refusals.length === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+    link.close()
+    t.same(dialled, [before.accessKeyId, keyring.current().accessKeyId])
+    t.match(refusals, [{ status: 200 }], 'the new pair was taken; this peer has no channels')
+    t.notOk(keyring.isRefused())
+  },
+)
 
 await tap.test('a kill between any two steps of a change leaves a pair that both sides know', async (t) => {
   const steps = ['nothing', 'asked', 'answered', 'written', 'used'] as const
