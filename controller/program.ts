@@ -15,6 +15,7 @@ import { loadCredentials } from './credentials.ts'
 import { addressDecider } from './decide/address.ts'
 import { instanceDecider } from './decide/instance.ts'
 import { instanceTasksDecider } from './decide/instance-tasks.ts'
+import { missingKeys } from './decide/reseal.ts'
 import { serviceDecider } from './decide/service.ts'
 import { serviceTaskDecider } from './decide/service-task.ts'
 import { taskDecider } from './decide/task.ts'
@@ -26,7 +27,7 @@ import { startHousekeeping } from './housekeeping.ts'
 import { joinEndsOf } from './join-ends.ts'
 import { createEcsRole, needsEcsRole } from './iam/service-linked-roles.ts'
 import { startIdentity } from './identity.ts'
-import { openKeyring } from './keyring.ts'
+import { type Keyring, openKeyring } from './keyring.ts'
 import { createLog, type Log } from './log.ts'
 import { openLogStore } from './log-store.ts'
 import type { LogLimits } from './state/sqlite-logs.ts'
@@ -34,6 +35,7 @@ import { createMetrics } from './metrics.ts'
 import { openObjectStore } from './object-store.ts'
 import { openSqliteStore } from './state/sqlite.ts'
 import type { Store } from './state/store.ts'
+import type { Reader } from './state/transaction.ts'
 import { openSdNotify, type SdNotify } from './sd-notify.ts'
 import { logTransitions } from './transitions.ts'
 import { startTurn, type Turn } from './turn.ts'
@@ -99,6 +101,7 @@ async function start({ config, log, systemd, credentialsDirectory }: Start): Pro
   const keyring = await openKeyring(config.secretKeyFile ?? join(config.dataDir, 'secret-key'), credentialsDirectory)
   const world = createWorld(config)
   const turn = await openTurn(config, world, log)
+  tellOfMissingKeys(turn.reader, keyring, log)
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
   await createRoleForClusters(turn)
@@ -170,6 +173,17 @@ async function openTurn(config: Config, world: World, log: Log): Promise<Turn> {
   })
   turn.onCommit((changes, revision) => logTransitions(log, changes, revision))
   return turn
+}
+
+/** A file that was lost, or that systemd did not hand in this time, was made anew: nothing else would say so by itself. */
+function tellOfMissingKeys(reader: Reader, keyring: Keyring, log: Log): void {
+  const missing = missingKeys(reader, keyring)
+  if (missing.length === 0) return
+  log.error(
+    { missing, keyIds: keyring.keyIds },
+    'secrets and access keys are sealed under keys that the key file does not hold, and cannot be opened: put the lines ' +
+      'of these keys back behind the first one and start again (docs/secrets.md, "The key")',
+  )
 }
 
 function logLimitsOf({ logStoreBytes, logRetentionMs }: Config): Omit<LogLimits, 'path'> {

@@ -8,7 +8,7 @@ import { parameterContext, parameterVersionKey } from '../state/ssm-tables.ts'
 import { accessKeyContext } from '../state/iam-tables.ts'
 import { hostKeyContext } from '../state/host-tables.ts'
 import type { State } from '../state/state.ts'
-import { isResealDue, reseal, type SealingKeys } from './reseal.ts'
+import { isResealDue, missingKeys, reseal, type SealingKeys } from './reseal.ts'
 
 /** Seals like the builders' vault, in the form of the real one, so that the key shows. */
 function keysOf(keyId: string, ...older: readonly string[]): SealingKeys {
@@ -75,6 +75,8 @@ await t.test('everything goes under the newest key, some rows at a time', async 
   test.notOk(isResealDue(state, old), 'one key: nothing to do')
   const keys = keysOf('new', 'old')
   test.ok(isResealDue(state, keys))
+  test.same(missingKeys(state, keys), [])
+  test.same(missingKeys(state, keysOf('new')), ['old'], 'a file that was made anew is seen at the start')
   const limits = { rowsMax: 20, charactersMax: 1_000_000 }
   test.same(
     inTransaction(state, (tx) => reseal(tx, keys, limits)),

@@ -4,7 +4,7 @@
  */
 import { sealedTables } from '../state/sealed-members.ts'
 import type { Reader, Transaction } from '../state/transaction.ts'
-import { SealedTextError, type Vault } from '../state/vault.ts'
+import { SealedTextError, sealingKeyOf, type Vault } from '../state/vault.ts'
 
 /** What resealing knows of a keyring: ids, never keys. */
 export interface SealingKeys extends Vault {
@@ -34,6 +34,12 @@ export interface ResealResult {
 /** True where rows are sealed under a key that stands in the file and is not the first. Looks at counts alone. */
 export function isResealDue(reader: Reader, { keyId, keyIds }: SealingKeys): boolean {
   return keyIds.some((each) => each !== keyId && sealedTables.some((table) => table.count(reader, each) > 0))
+}
+
+/** Ids of keys that sealed rows and do not stand in the file: what they sealed is lost until they are put back. */
+export function missingKeys(reader: Reader, { keyIds }: Pick<SealingKeys, 'keyIds'>): readonly string[] {
+  const used = new Set(sealedTables.flatMap((table) => [...table.texts(reader)].map(sealingKeyOf)))
+  return [...used].filter((keyId) => !keyIds.includes(keyId)).toSorted()
 }
 
 export function reseal(tx: Transaction, keys: SealingKeys, limits: ResealLimits = resealDefaults): ResealResult {
