@@ -87,7 +87,16 @@ await test('names without end are refused before they are judged', (t) => {
   const state = withAnn()
   const describe = (count: number): string =>
     asked(state, ann, 'DescribeTasks', { tasks: Array.from({ length: count }, (_, n) => `task-${n}`) })
-  t.equal(describe(1000), 'allowed')
-  t.match(describe(1001), /names 1001 resources/)
+  t.equal(describe(200), 'allowed')
+  t.match(describe(201), /names 201 resources/)
   t.end()
+})
+
+await test('a role that is not there is answered as one that trusts somebody else', async (t) => {
+  const input = { RoleArn: 'arn:aws:iam::123456789012:role/nosuch', RoleSessionName: 'one' }
+  t.throws(
+    () =>
+      createAccess(place).requireOperation(withAnn(), ann, { service: 'sts', operation: 'AssumeRole', input }, facts),
+    { message: /role\/nosuch because no role trust policy allows the sts:AssumeRole action$/ },
+  )
 })

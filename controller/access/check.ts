@@ -113,8 +113,8 @@ export function createAccess(place: Place): Access {
   }
 }
 
-/** No call of AWS's takes more than a hundred names. */
-const checksMax = 1000
+/** No call of AWS's takes more than a hundred names, and none is asked for more than twice. */
+const checksMax = 200
 
 /** Each name is judged by itself, so that a body full of names would hold up everybody else for a second. */
 function refuseTooMany(name: string, { length }: readonly AccessCheck[]): void {
