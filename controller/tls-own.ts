@@ -13,6 +13,7 @@ import {
   checkKey,
   endOf,
   isoOf,
+  messageOf,
   readCertificates,
   renewalReason,
   type ServedCertificates,
@@ -37,6 +38,8 @@ export interface OwnCertificates {
   readonly served: ServedCertificates
   /** What was made anew, and why. */
   readonly renewed: readonly string[]
+  /** Why what was due could not be made, such as a full disk; what is served holds for now. */
+  readonly problem: string | undefined
 }
 
 interface Authority extends Pair {
@@ -47,7 +50,10 @@ export function authorityPathIn(directory: string): string {
   return join(directory, 'ca.pem')
 }
 
-/** Makes what is missing or due. Throws TlsError for files that can't be used. `now` is epoch milliseconds. */
+/**
+ * Makes what is missing or due. Throws TlsError for files that can't be used, and what went wrong where nothing that holds
+ * could be made. `now` is epoch milliseconds.
+ */
 export async function openOwnCertificates(
   directory: string,
   wanted: CertificateNames,
@@ -57,15 +63,27 @@ export async function openOwnCertificates(
   const authority = (await readAuthority(directory)) ?? (await makeAuthority(directory, now))
   const leaves: { certificate: X509Certificate; keyPem: string }[] = []
   const renewed: string[] = []
+  let problem: string | undefined
   for (const kind of kinds) {
     const path = join(directory, `${kind}.pem`)
     const known = await readLeaf(path)
     const reason =
       known === undefined ? 'there was none' : renewalReason(known.certificate, authority.certificate, wanted, now)
     // Under an authority that is not valid now a new one would be no better.
-    const isDue = reason !== undefined && (known === undefined || isValid(authority.certificate, now))
-    if (isDue) renewed.push(`${kind}: ${reason}`)
-    leaves.push(isDue || known === undefined ? await makeLeaf(path, kind, authority, wanted, now) : known)
+    const isDue = known === undefined || (reason !== undefined && isValid(authority.certificate, now))
+    if (!isDue) {
+      leaves.push(known)
+      continue
+    }
+    try {
+      leaves.push(await makeLeaf(path, kind, authority, wanted, now))
+      renewed.push(`${kind}: ${reason}`)
+    } catch (error) {
+      // It was due long before its end: that a disk is full is no reason not to start.
+      if (known === undefined || !isTrusted(known.certificate, authority.certificate, now)) throw error
+      leaves.push(known)
+      problem = messageOf(error)
+    }
   }
   const served: ServedCertificates = {
     cert: leaves.map(({ certificate }) => writeChain([certificate], authority.certificate)),
@@ -74,7 +92,7 @@ export async function openOwnCertificates(
     fingerprint: authorityFingerprint(authority.certificate),
     endsAt: Math.min(...leaves.map(({ certificate }) => endOf(certificate))),
   }
-  return { authority: authority.certificate, served, renewed }
+  return { authority: authority.certificate, served, renewed, problem }
 }
 
 async function readAuthority(directory: string): Promise<Authority | undefined> {
@@ -155,6 +173,10 @@ async function makeLeaf(
 
 function isValid(certificate: X509Certificate, now: number): boolean {
   return now >= startOf(certificate) && now < endOf(certificate)
+}
+
+function isTrusted(leaf: X509Certificate, authority: X509Certificate, now: number): boolean {
+  return leaf.checkIssued(authority) && leaf.verify(authority.publicKey) && isValid(leaf, now)
 }
 
 function order(workerData: CertificateOrder): Promise<Pair> {

@@ -1,6 +1,6 @@
 /** Certificates over their life: made, renewed by a clock of the test's own, taken from an operator, refused. */
 import { X509Certificate } from 'node:crypto'
-import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tap from 'tap'
 import { hostEvent } from './access/host-events.ts'
@@ -128,6 +128,29 @@ await tap.test('leaves are renewed in time, for a new address, and when they are
     'a machine without a clock makes none',
   )
   t.notOk(existsSync(join(young.options.directory, 'ca.pem')))
+})
+
+await tap.test('a certificate that holds is shown where a new one can not be written, also at a start', async (t) => {
+  const directory = join(t.testdir(), 'tls')
+  const { options, time, said } = settings(directory)
+  const made = await openTls(options)
+  made.close()
+  // As on a full disk, or one that is mounted for reading alone.
+  for (const kind of ['rsa', 'ecdsa']) mkdirSync(join(directory, `${kind}.pem.new`))
+  time.now = start + 70 * day
+  const tls = await openTls(options)
+  t.teardown(() => tls.close())
+  t.same(tls.current, made.current)
+  t.match(said.at(-1), /could not be renewed: .*EISDIR.*The one that ends at 2027-02-19T.* is shown on/)
+  rmdirSync(join(directory, 'rsa.pem.new'))
+  await tls.check()
+  t.same(
+    tls.current.cert.map((chain, at) => chain === made.current.cert[at]),
+    [false, true],
+    'each kind for itself',
+  )
+  time.now = start + 91 * day
+  await t.rejects(openTls(options), { code: 'EISDIR' }, 'what has ended is nothing to start with')
 })
 
 async function aPair(authority: Pair, from: number, to: number): Promise<Pair> {

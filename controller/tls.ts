@@ -122,19 +122,24 @@ class TlsKeeper implements Tls {
       this.#tellTimes(authority, served, now)
       return
     }
-    const { served, authority, renewed } = await openOwnCertificates(directory, this.#wanted(), now)
+    const { served, authority, renewed, problem } = await openOwnCertificates(directory, this.#wanted(), now)
     for (const what of renewed) log.info({ endsAt: isoOf(served.endsAt) }, `made a certificate, ${what}`)
     this.#show(served)
-    this.#tellTimes(authority, served, now)
+    if (problem === undefined) this.#tellTimes(authority, served, now)
+    else this.#tellUnrenewed(problem)
   }
 
   async #check(): Promise<void> {
     try {
       await this.load()
     } catch (error) {
-      const kept = `The one that ends at ${isoOf(this.current.endsAt)} is shown on.`
-      this.#tell('error', `the certificate could not be renewed: ${messageOf(error)} ${kept}`)
+      this.#tellUnrenewed(messageOf(error))
     }
+  }
+
+  #tellUnrenewed(problem: string): void {
+    const kept = `The one that ends at ${isoOf(this.current.endsAt)} is shown on.`
+    this.#tell('error', `the certificate could not be renewed: ${problem} ${kept}`)
   }
 
   #show(served: ServedCertificates): void {
