@@ -236,6 +236,20 @@ await tap.test('a container is made with what was fetched, and nothing of it is 
   agent.start()
   await agent.time.pass(10_000)
   t.same(asked, ['web'], 'what runs has what it needs')
+  const issued = (): readonly string[] =>
+    agent.turn.tasks().flatMap(({ facts }) => facts.roles?.task?.issued?.map((one) => one.accessKeyId) ?? [])
+  t.same(issued(), ['GSESSNEXEC'], 'whose the keys are that its programs hold is known in the next life too')
+  for (let time = 1; time <= 20; time += 1) {
+    agent.frame('IAMRoleCredentialsMessage', {
+      messageId: `m-${time}`,
+      taskArn: arn,
+      roleType: 'TaskApplication',
+      roleCredentials: { ...execution, credentialsId: 't-1', accessKeyId: `GSESSN${time}` },
+    })
+  }
+  await agent.time.pass(1000)
+  t.equal(issued().length, 16)
+  t.equal(issued().at(-1), 'GSESSN20')
 })
 
 await tap.test('trouble of the world is tried again for a while, silence for as long as it takes', async (t) => {

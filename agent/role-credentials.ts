@@ -6,7 +6,7 @@
  * has stopped, those of its execution role with the last of it).
  */
 import type { PayloadCredentials, RoleType } from '../proto/acs.ts'
-import type { TaskRoles } from './decide/view.ts'
+import type { TaskRole, TaskRoles } from './decide/view.ts'
 
 /** Keys as they are held: whoever prints one sees whose they are, and nothing to sign with. */
 export class RoleKeys {
@@ -48,8 +48,6 @@ export interface RoleCredentials {
   put(taskArn: string, roleType: RoleType, credentials: PayloadCredentials, now: number): void
   /** Undefined where they have not come (again), or have ended. */
   keysOf(credentialsId: string, now: number): RoleKeys | undefined
-  /** Every task role's key that has not ended and has this id, also one that was replaced by a newer. */
-  holderOf(accessKeyId: string, now: number): string | undefined
   /** The ids of which there are keys; it changes as time goes on. */
   readonly ids: ReadonlySet<string>
   /** The task has stopped: its containers need no keys. */
@@ -63,8 +61,6 @@ const keysMax = 50_000
 
 export function createRoleCredentials(): RoleCredentials {
   const byId = new Map<string, RoleKeys>()
-  /** Of task roles: who refreshed its keys a moment ago may still sign with the ones before. */
-  const issued = new Map<string, { readonly taskArn: string; readonly endsAt: number }>()
   const ids = new Set<string>()
   const drop = (credentialsId: string): void => {
     byId.delete(credentialsId)
@@ -72,7 +68,6 @@ export function createRoleCredentials(): RoleCredentials {
   }
   const forget = (isIt: (keys: RoleKeys) => boolean, taskArn: string): void => {
     for (const [credentialsId, keys] of byId) if (keys.taskArn === taskArn && isIt(keys)) drop(credentialsId)
-    for (const [accessKeyId, one] of issued) if (one.taskArn === taskArn) issued.delete(accessKeyId)
   }
   return {
     ids,
@@ -83,9 +78,6 @@ export function createRoleCredentials(): RoleCredentials {
       if (byId.size >= keysMax && !byId.has(credentials.credentialsId)) return
       byId.set(credentials.credentialsId, keys)
       ids.add(credentials.credentialsId)
-      if (roleType !== 'TaskApplication') return
-      for (const [accessKeyId, { endsAt }] of issued) if (endsAt <= now) issued.delete(accessKeyId)
-      issued.set(keys.accessKeyId, { taskArn, endsAt: Date.parse(keys.expiration) })
     },
 
     keysOf(credentialsId, now) {
@@ -95,31 +87,40 @@ export function createRoleCredentials(): RoleCredentials {
       return undefined
     },
 
-    holderOf(accessKeyId, now) {
-      const found = issued.get(accessKeyId)
-      return found === undefined || found.endsAt <= now ? undefined : found.taskArn
-    },
-
     forgetTaskRole: (taskArn) => forget(({ roleType }) => roleType === 'TaskApplication', taskArn),
     forgetTask: (taskArn) => forget(() => true, taskArn),
   }
 }
 
+/** Far more than come in the time that keys are good for, also where an agent starts again and again. */
+const issuedMax = 16
+
+/** The roles of a task, with keys of one of them that have come. */
+export function rolesWith(
+  before: TaskRoles | undefined,
+  roleType: RoleType,
+  { credentialsId, roleArn, accessKeyId, expiration }: PayloadCredentials,
+  now: number,
+): TaskRoles {
+  const role: TaskRole = { credentialsId, roleArn }
+  if (roleType === 'TaskExecution') return { ...before, execution: role }
+  const end = Date.parse(expiration)
+  const endsAt = Number.isNaN(end) ? Number.MAX_SAFE_INTEGER : end
+  const kept = (before?.task?.issued ?? []).filter((one) => one.endsAt > now && one.accessKeyId !== accessKeyId)
+  return { ...before, task: { ...role, issued: [...kept, { accessKeyId, endsAt }].slice(-issuedMax) } }
+}
+
 /** What a payload's task says of its keys; each is taken only where it is whole. */
-export function credentialsIn(task: unknown): {
-  readonly roles: TaskRoles
-  readonly keys: readonly { readonly roleType: RoleType; readonly credentials: PayloadCredentials }[]
-} {
+export function credentialsIn(
+  task: unknown,
+): readonly { readonly roleType: RoleType; readonly credentials: PayloadCredentials }[] {
   const { roleCredentials, executionRoleCredentials } = membersOf(task)
   const own = readCredentials(roleCredentials)
   const execution = readCredentials(executionRoleCredentials)
-  return {
-    roles: { ...(own && { task: roleOf(own) }), ...(execution && { execution: roleOf(execution) }) },
-    keys: [
-      ...(own === undefined ? [] : [{ roleType: 'TaskApplication' as const, credentials: own }]),
-      ...(execution === undefined ? [] : [{ roleType: 'TaskExecution' as const, credentials: execution }]),
-    ],
-  }
+  return [
+    ...(own === undefined ? [] : [{ roleType: 'TaskApplication' as const, credentials: own }]),
+    ...(execution === undefined ? [] : [{ roleType: 'TaskExecution' as const, credentials: execution }]),
+  ]
 }
 
 export function readCredentials(value: unknown): PayloadCredentials | undefined {
@@ -134,10 +135,6 @@ export function readCredentials(value: unknown): PayloadCredentials | undefined 
     sessionToken: textOf(sessionToken),
     expiration: textOf(expiration),
   }
-}
-
-function roleOf({ credentialsId, roleArn }: PayloadCredentials) {
-  return { credentialsId, roleArn }
 }
 
 function textOf(value: unknown): string {

@@ -6,7 +6,6 @@
 import { claimedKeyId } from '../proto/sigv4.ts'
 import { passedHeaders } from './controller-api.ts'
 import type { ControllerApi } from './controller-api.ts'
-import type { RoleCredentials } from './role-credentials.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
 import type { TurnTask } from './turn-options.ts'
 
@@ -20,10 +19,8 @@ export interface TaskApiRequest {
 
 export interface TaskApiSources {
   readonly api: ControllerApi
-  readonly roleCredentials: RoleCredentials
-  readonly now: () => number
-  /** The task of this ARN where the request comes from one of its own containers. */
-  readonly admit: (taskArn: string) => Promise<TurnTask | undefined>
+  /** The task for which this key was made, where the request comes from one of its own containers. */
+  readonly admit: (accessKeyId: string) => Promise<TurnTask | undefined>
 }
 
 /** True for what is a call of an AWS API: those are made at the root, whatever the service. */
@@ -32,10 +29,9 @@ export function isApiCall(method: string, path: string): boolean {
 }
 
 export async function answerApiCall(sources: TaskApiSources, request: TaskApiRequest): Promise<EndpointAnswer> {
-  const { api, roleCredentials, now, admit } = sources
+  const { api, admit } = sources
   const accessKeyId = accessKeyIn(request)
-  const taskArn = accessKeyId === undefined ? undefined : roleCredentials.holderOf(accessKeyId, now())
-  const task = taskArn === undefined ? undefined : await admit(taskArn)
+  const task = accessKeyId === undefined ? undefined : await admit(accessKeyId)
   if (task === undefined) return notItsKeys
   try {
     const { status, headers, content } = await api.forward(request)

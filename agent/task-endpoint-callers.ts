@@ -34,6 +34,14 @@ export function taskOfCredentials(tasks: readonly TurnTask[], credentialsId: str
   return tasks.find(({ facts }) => facts.roles?.task?.credentialsId === credentialsId)
 }
 
+/** The task for whose role this key was made, be it one that was replaced since: a program signs with what it has. */
+export function taskOfAccessKey(tasks: readonly TurnTask[], accessKeyId: string, now: number): TurnTask | undefined {
+  return tasks.find(({ facts: { roles, knownStatus } }) => {
+    const issued = knownStatus === 'STOPPED' ? [] : (roles?.task?.issued ?? [])
+    return issued.some((one) => one.accessKeyId === accessKeyId && one.endsAt > now)
+  })
+}
+
 /** The task whose own address this is: only a task of the mode awsvpc has one that is nobody else's. */
 export function taskOfAddress(tasks: readonly TurnTask[], address: string): TurnTask | undefined {
   return tasks.find((task) => task.payload.networkMode === 'awsvpc' && addressesOf(task, pauseOf(task)).has(address))

@@ -18,7 +18,8 @@ import { statsTargetOf } from './stats-targets.ts'
 import type { Stats } from './stats.ts'
 import { methodNotAllowed, notFound } from './task-endpoint-answers.ts'
 import type { EndpointAnswer } from './task-endpoint-answers.ts'
-import { containerOf, isItself, isOfTask, taskOfAddress, taskOfCredentials, upToDate } from './task-endpoint-callers.ts'
+import { containerOf, isItself, isOfTask, upToDate } from './task-endpoint-callers.ts'
+import { taskOfAccessKey, taskOfAddress, taskOfCredentials } from './task-endpoint-callers.ts'
 import type { Caller, InspectContainer } from './task-endpoint-callers.ts'
 import type { RoleCredentials } from './role-credentials.ts'
 import { answerApiCall } from './task-api.ts'
@@ -137,11 +138,11 @@ export async function answerTaskApi(
   request: EndpointRequest,
   call: TaskApiRequest,
 ): Promise<EndpointAnswer> {
-  const admit = async (taskArn: string): Promise<TurnTask | undefined> => {
-    const found = sources.tasks().find(({ payload }) => payload.arn === taskArn)
+  const admit = async (accessKeyId: string): Promise<TurnTask | undefined> => {
+    const found = taskOfAccessKey(sources.tasks(), accessKeyId, sources.now())
     return found === undefined ? undefined : ownTask(sources, found, request)
   }
-  return answerApiCall({ ...sources, admit }, call)
+  return answerApiCall({ api: sources.api, admit }, call)
 }
 
 async function answerMetadata(

@@ -157,7 +157,11 @@ const credentialsId = '33333333-3333-4333-8333-333333333333'
 const role = { credentialsId, roleArn }
 
 function withRole(task: TurnTask): TurnTask {
-  return { ...task, facts: { ...task.facts, roles: { task: role } } }
+  const issued = [
+    { accessKeyId: 'GSESSNOLD', endsAt: 500 },
+    { accessKeyId: 'GSESSNONE', endsAt: 1000 },
+  ]
+  return { ...task, facts: { ...task.facts, roles: { task: { ...role, issued } } } }
 }
 
 /** The keys of the task's role, as they came; good until the clock shows 1000. */
@@ -317,6 +321,18 @@ await tap.test(
     const call = { method: 'POST', target: '/', rawHeaders: [...dated, authorization], body: Buffer.from('{}') }
     t.match(await answerTaskApi(sources, usual, call), { status: 200, headers: { 'content-type': 'x' } })
     t.match(forwarded, [{ method: 'POST', target: '/', rawHeaders: call.rawHeaders }])
+    const old = { ...call, rawHeaders: [...dated, authorization.replace('GSESSNONE', 'GSESSNOLD')] }
+    t.match(await answerTaskApi(sources, usual, old), { status: 200 }, 'those that a program had before')
+    now = 500
+    t.match(await answerTaskApi(sources, usual, old), { status: 403 }, 'until they end')
+    now = 0
+    const stopped = withRole(aTask())
+    const ended = {
+      ...sources,
+      tasks: () => [{ ...stopped, facts: { ...stopped.facts, knownStatus: 'STOPPED' as const } }],
+    }
+    t.match(await answerTaskApi(ended, usual, call), { status: 403 }, 'or their task does')
+    forwarded.length = 1
     const other = { ...call, rawHeaders: [...dated, authorization.replace('GSESSNONE', 'GANTRYROOT')] }
     t.match(await answerTaskApi(sources, usual, other), { status: 403 }, "keys that are not the task's")
     t.match(await answerTaskApi(sources, usual, { ...call, rawHeaders: [] }), { status: 403 }, 'no keys')

@@ -4,7 +4,7 @@ import { withAddedContainers } from './decide/added-containers.ts'
 import { admitTask, readmitTask } from './decide/admission.ts'
 import { readPayloadTask } from './decide/payload.ts'
 import type { Outbox } from './outbox.ts'
-import { credentialsIn, readCredentials } from './role-credentials.ts'
+import { credentialsIn, readCredentials, rolesWith } from './role-credentials.ts'
 import type { RoleCredentials } from './role-credentials.ts'
 import type { AgentTurnConfig, TurnLog } from './turn-options.ts'
 import { addTask, setFacts, setPayload } from './turn-state.ts'
@@ -86,11 +86,11 @@ function onPayload(context: FrameContext, message: Message): void {
 function takeKeys({ state, roleCredentials, now }: FrameContext, sent: unknown, messageId: unknown): void {
   const taskArn = String(membersOf(sent)['arn'])
   const task = state.tasks.get(taskArn)
-  const { roles, keys } = credentialsIn(sent)
+  const keys = credentialsIn(sent)
   if (task === undefined || keys.length === 0) return
-  setFacts(state, task, { ...task.facts, roles: { ...task.facts.roles, ...roles } })
   for (const { roleType, credentials } of keys) {
     const { credentialsId, expiration } = credentials
+    setFacts(state, task, { ...task.facts, roles: rolesWith(task.facts.roles, roleType, credentials, now) })
     roleCredentials?.put(taskArn, roleType, credentials, now)
     state.promptReplies.push({
       type: 'IAMRoleCredentialsAckRequest',
@@ -113,9 +113,7 @@ function onRoleCredentials({ state, log, roleCredentials, now }: FrameContext, m
   roleCredentials?.put(taskArn, roleType, credentials, now)
   const task = state.tasks.get(taskArn)
   if (task !== undefined) {
-    const role = { credentialsId, roleArn }
-    const roles = roleType === 'TaskApplication' ? { task: role } : { execution: role }
-    setFacts(state, task, { ...task.facts, roles: { ...task.facts.roles, ...roles } })
+    setFacts(state, task, { ...task.facts, roles: rolesWith(task.facts.roles, roleType, credentials, now) })
     state.dirty.add(taskArn)
   }
   state.promptReplies.push({ type: 'IAMRoleCredentialsAckRequest', message: { messageId, expiration, credentialsId } })

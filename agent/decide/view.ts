@@ -129,6 +129,15 @@ export interface TaskRoles {
 export interface TaskRole {
   readonly credentialsId: string
   readonly roleArn: string
+  /** Of the containers' role, the keys that they may still sign with: programs keep theirs while an agent starts anew. */
+  readonly issued?: readonly IssuedKey[] | undefined
+}
+
+export interface IssuedKey {
+  /** Tells whose a call is, and signs nothing. */
+  readonly accessKeyId: string
+  /** Epoch milliseconds. */
+  readonly endsAt: number
 }
 
 export interface TaskFacts {

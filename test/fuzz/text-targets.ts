@@ -33,7 +33,7 @@ export const secretReferences = fuzzTarget<readonly [string, string]>({
     if (region === '' || (provider === 'asm' && !valueFrom.startsWith('arn:')))
       throw new Error(`${provider} in ${region}`)
     if (valueFrom !== '' && parameterName(valueFrom) === '') throw new Error('A parameter without a name.')
-    parameterFor([{ name: valueFrom, arn: valueFrom, value: 'v' }], valueFrom)
+    parameterFor([{ name: valueFrom, arn: valueFrom, selector: '', value: 'v' }], valueFrom)
     const reference = secretReference(valueFrom)
     const found = secretValue(secret, { valueFrom, name: 'PASSWORD' })
     registryLogin(secret, reference.call.secretId)
