@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { test } from 'tap'
 import { aCluster, aWorld, testNow } from '../test/support/builders.ts'
 import { ApiError } from '../proto/errors.ts'
-import { auditedTurn, CallTrail } from './api/call-trail.ts'
+import { auditedRequestOf, auditedTurn, CallTrail } from './api/call-trail.ts'
 import { type AuditedRequest, auditRecordOf, startAudit } from './audit.ts'
 import type { AuditRecord } from './state/audit-record.ts'
 import { openSqliteStore } from './state/sqlite.ts'
@@ -225,4 +225,27 @@ await test('no text of a caller is written without bound', async (t) => {
   )
   t.ok(JSON.stringify(record).length < 12_000)
   t.equal(record.resources.length, 20)
+})
+
+await test('the key that is written down is the one that signed', (t) => {
+  const rest = 'SignedHeaders=host, Signature=00'
+  const scope = '20261121/us-east-1/ecs/aws4_request'
+  const keyOf = (authorization: string, path = '/'): string | undefined => {
+    const headers = { authorization, 'x-amz-date': '20261121T000000Z' }
+    return auditedRequestOf({ ...request, headers, path }).accessKeyId
+  }
+  t.equal(keyOf(`AWS4-HMAC-SHA256 Credential=MINE/${scope}, ${rest}`), 'MINE')
+  t.equal(keyOf(`AWS4-HMAC-SHA256 Xs-Credential=OTHERS/${scope}, Credential=MINE/${scope}, ${rest}`), 'MINE')
+  t.equal(keyOf(`AWS4-HMAC-SHA256 Credential=MINE/${scope}, ${rest}`, `/?X-Amz-Credential=OTHERS/${scope}`), 'MINE')
+  t.equal(keyOf(`AWS4-HMAC-SHA256 Credential=<b>/${scope}, ${rest}`), undefined)
+  t.equal(keyOf('Basic Credential=OTHERS/x'), undefined)
+  const presigned = `/?${new URLSearchParams({
+    'X-Amz-Algorithm': 'AWS4-HMAC-SHA256',
+    'X-Amz-Credential': `MINE/${scope}`,
+    'X-Amz-Date': '20261121T000000Z',
+    'X-Amz-SignedHeaders': 'host',
+    'X-Amz-Signature': '00',
+  }).toString()}`
+  t.equal(auditedRequestOf({ ...request, headers: {}, path: presigned }).accessKeyId, 'MINE')
+  t.end()
 })

@@ -4,6 +4,7 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { isApiError } from '../../proto/errors.ts'
+import { claimedKeyId } from '../../proto/sigv4.ts'
 import type { AccessCheck } from '../access/authorization.ts'
 import type { Principal } from '../access/principal.ts'
 import { type AuditedRequest, auditRecordOf, type AuditTrail } from '../audit.ts'
@@ -65,13 +66,17 @@ export class CallTrail {
 
   #record(code: string) {
     const principalArn = this.#principal?.arn
-    return auditRecordOf(this.#request, {
-      at: this.#at,
-      action: this.#action,
-      code,
-      principalArn,
-      resources: this.#resources,
-    })
+    const accessKeyId = this.#principal?.accessKeyId ?? this.#request.accessKeyId
+    return auditRecordOf(
+      { ...this.#request, accessKeyId },
+      {
+        at: this.#at,
+        action: this.#action,
+        code,
+        principalArn,
+        resources: this.#resources,
+      },
+    )
   }
 }
 
@@ -98,17 +103,16 @@ export function auditedTurn(turn: Turn): Turn {
   }
 }
 
-/** What a request says of itself. The key is taken as it stands there: whether it is anybody's shows later. */
+/** What a request says of itself. Its key is read as the verifier reads it: whether it is anybody's shows later. */
 export function auditedRequestOf(request: Omit<RpcRequest, 'body' | 'method'>): AuditedRequest {
-  const { requestId, sourceAddress, isSecure, headers, path } = request
-  const signed = `${headerText(headers['authorization'])} ${path}`
-  const accessKeyId = /Credential=([A-Za-z0-9]{1,128})(?:\/|%2F)/.exec(signed)?.[1]
+  const { requestId, sourceAddress, isSecure, headers } = request
+  const claimed = claimedKeyId(request)
   return {
     requestId,
     sourceAddress,
     isSecure,
     userAgent: headerText(headers['user-agent']) || undefined,
-    accessKeyId,
+    accessKeyId: claimed !== undefined && /^[A-Za-z0-9]{1,128}$/.test(claimed) ? claimed : undefined,
   }
 }
 
