@@ -8,7 +8,8 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { SecureContextOptions } from 'node:tls'
 import { headersTimeoutMs, idleConnectionMs, timeoutCheckMs } from './api/connection-limits.ts'
-import { type ListenAddress, isLoopback } from './config.ts'
+import { type ClientConnection, ClientConnections } from './client-connections.ts'
+import type { ListenAddress } from './config.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Tls } from './tls.ts'
@@ -32,7 +33,7 @@ export interface TlsLimits {
   /** The whole header of a request, and the whole request. */
   readonly headersTimeoutMs: number
   readonly requestTimeoutMs: number
-  /** Open connections of one address, and those of it that are still shaking hands. Loopback is not counted. */
+  /** Open connections of one client, and those of it that are still shaking hands (client-connections.ts). */
   readonly connectionsPerAddressMax: number
   readonly handshakesPerAddressMax: number
   readonly connectionsMax: number
@@ -115,9 +116,8 @@ function reasonOf({ code = '' }: NodeJS.ErrnoException): string {
 }
 
 function boundConnections(server: Server, limits: TlsLimits, refused: (reason: string) => void): void {
-  const open = new Tally()
-  const shaking = new Tally()
-  const endHandshake = new Map<string, () => void>()
+  const clients = new ClientConnections(limits)
+  const shaking = new Map<string, ClientConnection>()
   server.on('connection', (socket: Socket) => {
     // Whatever becomes of the connection, its errors are its own.
     socket.on('error', () => socket.destroy())
@@ -127,47 +127,28 @@ function boundConnections(server: Server, limits: TlsLimits, refused: (reason: s
       socket.destroy()
       return
     }
-    if (isLoopback(address.replace(/^::ffff:/i, ''))) return
-    if (open.of(address) >= limits.connectionsPerAddressMax || shaking.of(address) >= limits.handshakesPerAddressMax) {
+    const connection = clients.admit(address)
+    if (connection === undefined) {
       refused('too many')
       socket.destroy()
       return
     }
-    open.add(address)
-    shaking.add(address)
-    endHandshake.set(key, () => {
-      endHandshake.delete(key)
-      shaking.remove(address)
-    })
+    shaking.set(key, connection)
     socket.once('close', () => {
-      open.remove(address)
-      endHandshake.get(key)?.()
+      connection.closed()
+      if (shaking.get(key) === connection) shaking.delete(key)
     })
   })
-  server.on('secureConnection', (socket) => endHandshake.get(keyOf(socket))?.())
+  server.on('secureConnection', (socket) => {
+    const key = keyOf(socket)
+    shaking.get(key)?.handshakeEnded()
+    shaking.delete(key)
+  })
 }
 
 /** The TLS socket and the connection that it is on are two objects with the same ends. */
 function keyOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`
-}
-
-class Tally {
-  readonly #counts = new Map<string, number>()
-
-  of(key: string): number {
-    return this.#counts.get(key) ?? 0
-  }
-
-  add(key: string): void {
-    this.#counts.set(key, this.of(key) + 1)
-  }
-
-  remove(key: string): void {
-    const left = this.of(key) - 1
-    if (left > 0) this.#counts.set(key, left)
-    else this.#counts.delete(key)
-  }
 }
 
 function closeServer(server: Server): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import tap from 'tap'
 import { hostEvent } from './access/host-events.ts'
 import { makeCertificate, type Pair } from './certificates.ts'
+import { ClientConnections } from './client-connections.ts'
 import { readConfig } from './config.ts'
 import { HostNotes } from './host-notes.ts'
 import { joinEndsOf } from './join-ends.ts'
@@ -254,6 +255,31 @@ await tap.test('a host is sent to an address that works from elsewhere', async (
   t.equal(urlOf({ advertise: 'https://gantry.lab:51443' }), 'https://gantry.lab:51443')
   t.equal(urlOf({ tls: { address: { host: '::1', port: 1 }, fingerprint: '' } }), 'https://[::1]:1')
   t.equal(urlOf({ tls: undefined }), 'http://127.0.0.1:51700')
+})
+
+await tap.test('one client keeps nobody but itself out of the TLS listener', async (t) => {
+  const clients = new ClientConnections({ connectionsPerAddressMax: 4, handshakesPerAddressMax: 2 })
+  const [first, second] = [clients.admit('10.0.0.1'), clients.admit('::ffff:10.0.0.1')]
+  t.ok(first && second)
+  t.notOk(clients.admit('10.0.0.1'), 'two have shown nothing yet')
+  t.ok(clients.admit('10.0.0.2'), 'another one is not asked for that')
+  first?.handshakeEnded()
+  first?.handshakeEnded()
+  const third = clients.admit('10.0.0.1')
+  t.ok(third)
+  t.notOk(clients.admit('10.0.0.1'), 'a handshake ends once')
+  for (const each of [second, third]) each?.handshakeEnded()
+  const fourth = clients.admit('10.0.0.1')
+  fourth?.handshakeEnded()
+  t.notOk(clients.admit('10.0.0.1'), 'four are open')
+  for (const each of [first, first, second, third, fourth]) each?.closed()
+  t.equal(clients.size, 1, 'of who has none nothing is kept')
+  const wide = Array.from({ length: 10 }, (_, at) => clients.admit(`2001:db8:0:1::${at}`))
+  t.equal(wide.filter(Boolean).length, 2, 'addresses of one /64 are one client')
+  t.ok(clients.admit('2001:db8:0:2::1'))
+  for (const near of ['127.0.0.1', '::1', '::ffff:127.0.0.1']) {
+    t.equal(Array.from({ length: 10 }, () => clients.admit(near)).filter(Boolean).length, 10, near)
+  }
 })
 
 await tap.test('tries to join that fail are few, for one address and for all', async (t) => {
