@@ -1,4 +1,5 @@
 /** What the command reads, where it finds the controller and the keys, and what it prints. */
+import { spawnSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -41,6 +42,22 @@ await tap.test('the command line', async (t) => {
   t.equal(readSince('10m', now), now - 600_000)
   t.equal(readSince('2026-01-31T11:00:00Z', now), now - 3_600_000)
   t.throws(() => readSince('yesterday', now), { message: /give 10m, 2h, 1d/ })
+})
+
+function answerTo(...words: readonly string[]): readonly [number | null, string, string] {
+  const { status, stdout, stderr } = spawnSync(join(import.meta.dirname, 'gantry'), words, {
+    encoding: 'utf8',
+    timeout: 20_000,
+  })
+  return [status, stdout, stderr]
+}
+
+await tap.test('who asks for help gets it, and nothing is done', async (t) => {
+  t.match(answerTo('agent', '--help'), [0, /^usage: gantry agent/, ''])
+  t.match(answerTo('agent', 'status'), [2, '', /agent takes no arguments, and "status" is one\nusage: gantry agent/])
+  t.match(answerTo('join-token', '--help'), [0, /^usage: gantry join-token/, /^$/])
+  t.match(answerTo('hosts', 'revoke', '-h'), [0, /^usage: gantry join-token/, /^$/])
+  t.match(answerTo('host'), [2, '', /there is no command "host"[^]*gantry logs[^]*gantry hosts revoke/])
 })
 
 await tap.test('keys and address: as the aws command, or in the directory of npm start', async (t) => {

@@ -20,9 +20,13 @@ async function run(given: readonly string[]): Promise<number> {
   let command: Command | undefined
   // `gantry logs ... | head` ends the reader, and is no failure.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : failed))
-  if (given[0] === undefined || given[0] === '--help' || given[0] === 'help') {
+  if (given[0] === undefined || given[0] === '--help' || given[0] === '-h' || given[0] === 'help') {
     process.stdout.write(`${usage}\n${hostsUsage}`)
     return given[0] === undefined ? wrongUsage : 0
+  }
+  if (asksForHelp(given)) {
+    process.stdout.write(usageOf(given[0]))
+    return 0
   }
   try {
     if (isHostsCommand(given[0])) {
@@ -45,8 +49,16 @@ async function run(given: readonly string[]): Promise<number> {
   }
 }
 
+/** What comes after `--` is the other command's. */
+function asksForHelp(given: readonly string[]): boolean {
+  const end = given.indexOf('--')
+  const own = end < 0 ? given : given.slice(0, end)
+  return own.includes('--help') || own.includes('-h')
+}
+
 function usageOf(name: string | undefined): string {
-  return isHostsCommand(name) ? hostsUsage : usage
+  if (isHostsCommand(name)) return hostsUsage
+  return name === 'logs' || name === 'exec' ? usage : `${usage}\n${hostsUsage}`
 }
 
 function writerOf(stream: NodeJS.WriteStream): (text: string) => Promise<void> {

@@ -40,7 +40,8 @@ export function readJoinWish(given: readonly string[]): JoinWish | undefined {
   if (given.some((word) => joinTokenId(word) !== undefined || /^(--)?(token=)?gantry-join-/.test(word))) {
     throw new UsageError(
       'a token does not belong among the arguments, which every user of this machine can read: give it on standard ' +
-        'input, as the line of the controller does. Have the controller revoke this one.',
+        'input, as the line of the controller does. Take this one back: npx gantry join-token --delete ID on the ' +
+        'controller, with the twelve letters behind gantry-join-.',
     )
   }
   const { values, positionals } = parse(given)
