@@ -45,6 +45,13 @@ export async function openControllerAccess(options: AccessOptions): Promise<Cont
   const joined = hasOwnKeys ? readJoined(config.dataDirectory) : await joinedOnce(options)
   const all = joined === undefined ? config : options.withJoined(settingsOf(joined))
   requireTls(all)
+  if (hasOwnKeys && joined !== undefined) {
+    log.warn(
+      { hostId: joined.hostId },
+      'This host has joined, but its keys are not used: AWS_ACCESS_KEY_ID or AWS_SHARED_CREDENTIALS_FILE names others, ' +
+        'which no revocation of this host ends. Unset it, unless that is meant.',
+    )
+  }
   const keyring =
     hasOwnKeys || joined === undefined ? undefined : openHostKeyring({ directory: config.dataDirectory, joined, log })
   return {
