@@ -150,6 +150,16 @@ await tap.test('of a no it is told whether it may pass, and what to do', async (
     kind: 'refused',
     message: /no such secret\. Make db, or correct the task definition\.$/,
   })
+  const noStage = "Secrets Manager can't find the specified secret value for staging label: NOPE"
+  await t.rejects(
+    asked(400, 'ResourceNotFoundException', noStage),
+    { kind: 'refused', message: /NOPE\. Correct the version's stage or id in valueFrom\.$/ },
+    'the secret itself is there',
+  )
+  await t.rejects(asked(400, 'InvalidRequestException', 'You ... because it was marked for deletion.'), {
+    kind: 'refused',
+    message: /marked for deletion\. Restore it \(RestoreSecret\), or correct the task definition\.$/,
+  })
   say = { status: 200, body: { Parameters: [], InvalidParameters: ['/app/a'] } }
   await t.rejects(fetched.fetch(requestOf([secretOf('A', '/app/a')])), {
     kind: 'refused',

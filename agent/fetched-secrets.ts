@@ -255,12 +255,16 @@ function explained(error: unknown, doing: string, secret: string | undefined, ke
   const isPassing =
     status >= 500 || status === 429 || isClock || /Throttl|TooManyRequests|ExpiredToken|InternalS/.test(code)
   if (isPassing) return new EngineError('deadline', said, { cause: error })
-  return new EngineError('refused', `${ended(said)}${remedyFor(code, secret, keys)}`, { cause: error })
+  return new EngineError('refused', `${ended(said)}${remedyFor(error, secret, keys)}`, { cause: error })
 }
 
-function remedyFor(code: string, secret: string | undefined, { roleArn }: RoleKeys): string {
+function remedyFor({ code = '', message }: ApiCallError, secret: string | undefined, { roleArn }: RoleKeys): string {
   if (/AccessDenied/.test(code)) return ` Allow it in a policy of the execution role ${roleArn}.`
-  if (secret === undefined || !code.includes('ResourceNotFound')) return ''
+  if (secret === undefined) return ''
+  if (message.includes('marked for deletion')) return ' Restore it (RestoreSecret), or correct the task definition.'
+  if (!code.includes('ResourceNotFound')) return ''
+  // The secret is there, and the version or the stage that valueFrom names is not.
+  if (message.includes('secret value for')) return " Correct the version's stage or id in valueFrom."
   return ` Make ${secret}, or correct the task definition.`
 }
 
