@@ -56,7 +56,7 @@ export function environmentFilesProblem(files: ContainerDefinition['environmentF
   for (const { value = '', type } of files ?? []) {
     if (type !== 's3') return `The type of a file is s3, and is '${type ?? ''}'.`
     // A store that resolves such a path would answer another object than the one that a policy was asked about.
-    if (/[/](?:\.{0,2})[/]|[/]\.{1,2}$/.test(value.slice(value.indexOf('/')))) {
+    if (value.startsWith('arn:') && /[/](?:\.{0,2})[/]|[/]\.{1,2}$/.test(value.slice(value.indexOf('/')))) {
       return `The name of an S3 object has no empty parts here, and none that is '.' or '..': '${value.slice(0, 255)}'.`
     }
     const isObject = /^arn:aws[a-z-]*:s3:::[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/\P{Cc}*\.env$/u.test(value)

@@ -286,6 +286,14 @@ const refusals: readonly [string, Registration, string][] = [
     "Each value is the ARN of an S3 object whose name ends in '.env'",
   ],
   [
+    'a file by its URL',
+    {
+      ...withContainer({ environmentFiles: [{ type: 's3', value: 's3://vars/web.env' }] }),
+      executionRoleArn: role,
+    },
+    'Each value is the ARN of an S3 object',
+  ],
+  [
     'a file on a detour',
     {
       ...withContainer({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::vars/web/../other.env' }] }),
