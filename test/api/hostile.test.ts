@@ -94,12 +94,38 @@ const isServed = async (test: Test, what: string): Promise<void> => {
   test.equal((await ask(end, 'GET', '/healthz')).status, 200, `${what}: by TLS too`)
 }
 
+const files = (): readonly string[] => readdirSync(controller.dataDir, { recursive: true }).map(String).toSorted()
+
+const arn = (kind: string): string => `arn:aws:iam::${account}:${kind}`
+const document = (...Statement: readonly object[]): string => JSON.stringify({ Version: '2012-10-17', Statement })
+
+/** How often a host, or an agent, was refused what is another's. */
+async function refusals(): Promise<number> {
+  const { text } = await ask(end, 'GET', '/metrics')
+  return Number(/gantry_host_events_total\{name="FOREIGN_RESOURCE_REFUSED"\} (\d+)/.exec(text)?.[1] ?? 0)
+}
+
+/** A call that is signed with the wrong secret, of a key that is there or not. */
+function badLogin(at: number): Promise<RawAnswer> {
+  const known = at % 2 === 0 ? root.accessKeyId : `GANTRY${String(at).padStart(14, '0')}`
+  const key = { accessKeyId: known, secretAccessKey: 'x'.repeat(40) }
+  // The scopes that a caller names differ, so that nothing of one is of use for the next.
+  return callEcs(endpoint, key, 'ListClusters', {}, { service: `s${at}` })
+}
+
+/** Names one instance in the words of the telemetry channel, and one in those of all others. */
+function twoInstances(telemetry: string, control: string): string {
+  const [containerInstance, containerInstanceArn] = [telemetry, control]
+  const both = { cluster: 'default', clusterArn: 'default', containerInstance, containerInstanceArn }
+  return `?${new URLSearchParams(both).toString()}`
+}
+
 /** Open from here on: they are looked at by the test of slow clients. */
 const slow = await openSlowConnections()
 
 await t.test('no route is open that does not say so', async (test) => {
-  const document = (await send(`${endpoint}/v1/openapi.json`, {})).json
-  const paths = document['paths'] as Readonly<Record<string, Readonly<Record<string, { security?: unknown }>>>>
+  const described = (await send(`${endpoint}/v1/openapi.json`, {})).json
+  const paths = described['paths'] as Readonly<Record<string, Readonly<Record<string, { security?: unknown }>>>>
   let tried = 0
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, { security }] of Object.entries(methods)) {
@@ -325,15 +351,9 @@ await t.test('XML is never read: a bomb is refused, or a text like any other', a
 await t.test('a thousand bad logins cost little, are all written down, and shut nobody out', async (test) => {
   const before = { seconds: processorSeconds(), memory: memoryMiB() }
   const since = new Date().toISOString()
-  const bad = (at: number): Promise<RawAnswer> => {
-    const known = at % 2 === 0 ? root.accessKeyId : `GANTRY${String(at).padStart(14, '0')}`
-    const key = { accessKeyId: known, secretAccessKey: 'x'.repeat(40) }
-    // The scopes that a caller names differ, so that nothing of one is of use for the next.
-    return callEcs(endpoint, key, 'ListClusters', {}, { service: `s${at}` })
-  }
   const statuses = new Map<number, number>()
   for (let round = 0; round < 40; round += 1) {
-    const answers = await Promise.all(Array.from({ length: 25 }, (_, at) => bad(round * 25 + at)))
+    const answers = await Promise.all(Array.from({ length: 25 }, (_, at) => badLogin(round * 25 + at)))
     for (const { status } of answers) statuses.set(status, (statuses.get(status) ?? 0) + 1)
     if (round % 10 === 0) await isServed(test, `round ${round}`)
   }
@@ -348,7 +368,7 @@ await t.test('a thousand bad logins cost little, are all written down, and shut 
       const records = page['records'] as readonly { code: string; more?: number }[]
       const refused = records.filter(({ code }) => /Signature|Client/.test(code))
       count += refused.reduce((sum, { more = 0 }) => sum + 1 + more, 0)
-      next = String(page['next'] ?? '')
+      next = page['next'] === undefined ? '' : JSON.stringify(page['next'])
       pages += 1
     } while (next !== '' && pages < 5)
     return count >= 1000 ? count : undefined
@@ -358,7 +378,6 @@ await t.test('a thousand bad logins cost little, are all written down, and shut 
 })
 
 await t.test('names that lead elsewhere lead nowhere', async (test) => {
-  const files = (): readonly string[] => readdirSync(controller.dataDir, { recursive: true }).map(String).toSorted()
   const before = files()
   const ways = [
     '../../../etc/passwd',
@@ -506,10 +525,6 @@ await t.test('an agent speaks for its own tasks alone, on every channel that it 
   const shown = async () => (await getRest(endpoint, root, `/v1/tasks/${taskId}`)).json
   await eventually('the task to run', async () => ((await shown())['lastStatus'] === 'RUNNING' ? true : undefined))
   const before = await shown()
-  const refusals = async (): Promise<number> => {
-    const { text } = await ask(end, 'GET', '/metrics')
-    return Number(/gantry_host_events_total\{name="FOREIGN_RESOURCE_REFUSED"\} (\d+)/.exec(text)?.[1] ?? 0)
-  }
   const refusedBefore = await refusals()
   const heard: string[] = []
   const channel = (path: string, key: Key, instanceArn: string, more = '') =>
@@ -599,11 +614,8 @@ await t.test('a channel is judged on the very instance that it then speaks for',
     await startAgentPeer({ endpoint, key: agentKey }),
   ]
   const poller = await aUser('poller', allow(['ecs:Poll', 'ecs:StartTelemetrySession'], own.instanceArn))
-  const two = (telemetry: string, control: string) =>
-    `?cluster=default&clusterArn=default&containerInstance=${encodeURIComponent(telemetry)}` +
-    `&containerInstanceArn=${encodeURIComponent(control)}`
   const open = async (path: string, telemetry: AgentPeer, control: AgentPeer): Promise<string> =>
-    dial(`${endpoint}${path}${two(telemetry.instanceArn, control.instanceArn)}`, poller, () => undefined).then(
+    dial(`${endpoint}${path}${twoInstances(telemetry.instanceArn, control.instanceArn)}`, poller, () => undefined).then(
       (socket) => {
         socket.terminate()
         return 'open'
@@ -618,8 +630,6 @@ await t.test('a channel is judged on the very instance that it then speaks for',
 })
 
 await t.test('who has some rights comes to no others', async (test) => {
-  const arn = (kind: string) => `arn:aws:iam::${account}:${kind}`
-  const document = (...Statement: readonly object[]) => JSON.stringify({ Version: '2012-10-17', Statement })
   const isDenied = async (name: string, answer: Promise<RawAnswer>): Promise<void> => {
     const { status, text } = await answer
     test.equal(status, 403, `${name}: ${text.slice(0, 200)}`)
