@@ -25,11 +25,21 @@ function nextEventId(newest: string | undefined, now: number): string {
   return `${String(at).padStart(14, '0')}-${String(place).padStart(6, '0')}`
 }
 
-/** The words of an event, for a person; names are as the state has them. */
+/**
+ * The words of an event, for a person. What hosts and strangers said may be among them, so that characters by which a
+ * terminal is steered, or by which a line reads otherwise than it is, are replaced.
+ */
 export function hostEvent(
   name: HostActionName,
   message: string,
   facts: Partial<Omit<HostEvent, 'name' | 'message'>> = {},
 ): HostEvent {
-  return { name, message, ...facts }
+  return { name, message: message.replaceAll(unshown, '\u{fffd}'), ...facts }
+}
+
+/** Controls, formats (such as those that turn the direction of writing around), separators of lines. */
+const unshown = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+export function isShowable(text: string): boolean {
+  return text.search(unshown) === -1
 }

@@ -17,7 +17,7 @@ import { applyTaskStateChange } from '../ecs/submit.ts'
 import type { State } from '../state/state.ts'
 import type { AddressRow } from '../state/subnet-tables.ts'
 import { findHostCaller } from './host-caller.ts'
-import { addHostEvent, hostEvent, hostEventsMax } from './host-events.ts'
+import { addHostEvent, hostEvent, hostEventsMax, isShowable } from './host-events.ts'
 import { ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } from './host-ownership.ts'
 import { hostPolicy } from './host-policy.ts'
 import { changeHostKeys, forgetHost, hostKeyUsed, hostSeen, joinHost, revokeHost } from './hosts.ts'
@@ -198,6 +198,12 @@ function anAddress(over: Partial<AddressRow> & Pick<AddressRow, 'address' | 'ins
     ...over,
   }
 }
+
+await tap.test('what hosts say does nothing to the terminal of whoever reads of it', async (t) => {
+  const { message } = hostEvent('FOREIGN_RESOURCE_REFUSED', 'spoke of \u001b[2J\u202eksat\nand of Größe, which')
+  t.equal(message, 'spoke of \ufffd[2J\ufffdksat\ufffdand of Größe, which')
+  t.same(['Größe 1', 'a\u001bb', 'a\u202eb', 'a\u2028b'].map(isShowable), [true, false, false, false])
+})
 
 await tap.test('each call that hosts may make is checked for whose things it names', async (t) => {
   const { Statement } = JSON.parse(hostPolicy) as { Statement: readonly { Action: string | readonly string[] }[] }

@@ -13,7 +13,7 @@ import {
   writeBundleJoinLine,
   writeJoinLine,
 } from '../../proto/joining.ts'
-import { hostEvent } from '../access/host-events.ts'
+import { hostEvent, isShowable } from '../access/host-events.ts'
 import { joinHost } from '../access/hosts.ts'
 import { createJoinToken, deleteJoinToken, judgeJoinToken } from '../access/join-tokens.ts'
 import { isLoopback } from '../config.ts'
@@ -246,7 +246,7 @@ function requireSafeWay(sourceAddress: string, isSecure: boolean): void {
 
 function requireName(name: string): string {
   const shown = name.trim()
-  if (shown !== '' && shown.length <= nameLengthMax && !/\p{Cc}/u.test(shown)) return shown
+  if (shown !== '' && shown.length <= nameLengthMax && isShowable(shown)) return shown
   throw new ApiError('InvalidParameterException', `name takes 1 to ${nameLengthMax} characters, and no control ones.`)
 }
 
