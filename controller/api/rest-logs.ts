@@ -6,6 +6,7 @@ import { findTaskDefinition } from '../ecs/task-definitions.ts'
 import type { TaskContainer, TaskRow } from '../state/tables.ts'
 import { openTaskLogs } from '../task-logs.ts'
 import type { TaskLogs } from '../task-logs.ts'
+import { trailOf } from './rest-caller.ts'
 import { errorResponses, paramsOf, text } from './rest-schema.ts'
 import { requireTask } from './rest-tasks.ts'
 import type { ServerServices } from './services.ts'
@@ -142,6 +143,8 @@ async function gathered({ source, events: parts, note }: TaskLogs): Promise<Gath
 
 /** Lines of JSON, each an event; the last one may be a note. */
 async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): Promise<FastifyReply> {
+  // Its end may be hours away, and is often the caller's going.
+  trailOf(reply.request)?.end('OK')
   reply.hijack()
   const { raw } = reply
   raw.writeHead(200, {

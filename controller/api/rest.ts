@@ -85,10 +85,12 @@ export async function registerRest(app: FastifyInstance, services: ServerService
           message: `There is no ${request.method} ${request.raw.url?.split('?')[0] ?? ''}: see /v1/openapi.json.`,
         }),
       )
+      // Whether the caller stays for the answer says nothing of whether it was given.
+      rest.addHook('onSend', async (request, reply) => {
+        if (reply.statusCode < 400) trailOf(request)?.end('OK')
+      })
       rest.addHook('onResponse', async (request, reply) => {
-        if (reply.statusCode >= 400) return
-        trailOf(request)?.end('OK')
-        countRequest(services, request, 'OK')
+        if (reply.statusCode < 400) countRequest(services, request, 'OK')
       })
       registerRoutes(rest, services)
       rest.get('/openapi.json', { schema: { hide: true }, config: {} }, () => app.swagger())

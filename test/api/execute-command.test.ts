@@ -210,6 +210,12 @@ await tap.test('shipped logs: numbered, each once, only of tasks of the instance
     [429],
     'one is too many',
   )
+  const reads = await getRest(endpoint, credentials, '/v1/audit?action=gantry:GetTaskLogs&code=OK&maxResults=1000')
+  t.match(
+    reads.json['records'],
+    { length: 200 + 3 },
+    'who reads is in the audit trail as soon as there is something to read',
+  )
   all.abort()
   await eventually('room for others', async () =>
     (await getRest(endpoint, credentials, `${path}?tail=1`)).status === 200 ? true : undefined,
