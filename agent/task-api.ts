@@ -32,26 +32,57 @@ export async function answerApiCall(sources: TaskApiSources, request: TaskApiReq
   const { api, admit } = sources
   const accessKeyId = accessKeyIn(request)
   const task = accessKeyId === undefined ? undefined : await admit(accessKeyId)
-  if (task === undefined) return notItsKeys
+  if (task === undefined) return refusal(request, notItsKeys)
   try {
     const { status, headers, content } = await api.forward(request)
     return { status, headers: shownHeaders(headers), content }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
-    const message = `The agent of this host has no answer from its controller: ${why}`
-    return { status: 503, body: { __type: 'ServiceUnavailableException', message } }
+    return refusal(request, { ...noAnswer, message: `${noAnswer.message}${why}` })
   }
 }
 
-const notItsKeys: EndpointAnswer = {
+interface Refusal {
+  readonly status: number
+  /** By the protocol that is spoken: one name in JSON, another in AWS Query, as AWS has them. */
+  readonly code: { readonly json: string; readonly query: string }
+  readonly message: string
+}
+
+const notItsKeys: Refusal = {
   status: 403,
-  body: {
-    __type: 'UnrecognizedClientException',
-    message:
-      "The security token included in the request is invalid: the controller's API is offered here to a task with a role, " +
-      'for calls that are signed with its own keys. Ask for them at AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; with other ' +
-      'keys call the controller by its own address.',
-  },
+  code: { json: 'UnrecognizedClientException', query: 'InvalidClientTokenId' },
+  message:
+    "The security token included in the request is invalid: the controller's API is offered here to a task with a role, " +
+    'for calls that are signed with its own keys. Ask for them at AWS_CONTAINER_CREDENTIALS_RELATIVE_URI; with other ' +
+    'keys call the controller by its own address.',
+}
+
+const noAnswer: Refusal = {
+  status: 503,
+  code: { json: 'ServiceUnavailableException', query: 'ServiceUnavailable' },
+  message: 'The agent of this host has no answer from its controller: ',
+}
+
+/** In the protocol of who asks: a client of IAM or STS reads no JSON. */
+function refusal({ method, rawHeaders }: TaskApiRequest, { status, code, message }: Refusal): EndpointAnswer {
+  const isQuery = method === 'GET' || typeOf(rawHeaders).startsWith('application/x-www-form-urlencoded')
+  if (!isQuery) return { status, body: { __type: code.json, message } }
+  const type = status < 500 ? 'Sender' : 'Receiver'
+  const error = `<Error><Type>${type}</Type><Code>${code.query}</Code><Message>${inXml(message)}</Message></Error>`
+  return {
+    status,
+    headers: { 'content-type': 'text/xml' },
+    content: Buffer.from(`<ErrorResponse>${error}</ErrorResponse>`),
+  }
+}
+
+function typeOf(rawHeaders: readonly string[]): string {
+  return passedHeaders(rawHeaders)['content-type'] ?? ''
+}
+
+function inXml(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }
 
 /** As the controller will read it: whose keys these are must not depend on who looks. */

@@ -336,6 +336,16 @@ await tap.test(
     const other = { ...call, rawHeaders: [...dated, authorization.replace('GSESSNONE', 'GANTRYROOT')] }
     t.match(await answerTaskApi(sources, usual, other), { status: 403 }, "keys that are not the task's")
     t.match(await answerTaskApi(sources, usual, { ...call, rawHeaders: [] }), { status: 403 }, 'no keys')
+    const form = ['Content-Type', 'application/x-www-form-urlencoded; charset=utf-8']
+    const inXml = await answerTaskApi(sources, usual, { ...call, rawHeaders: form })
+    t.match(inXml, { status: 403, headers: { 'content-type': 'text/xml' } }, 'a client of STS reads no JSON')
+    t.match(String(inXml.content), /^<ErrorResponse><Error><Type>Sender<\/Type><Code>InvalidClientTokenId</)
+    const cut = { ...apiOf(async () => ({})), forward: async () => Promise.reject(new Error('a < b')) }
+    const unanswered = await answerTaskApi({ ...sources, api: cut }, usual, call)
+    t.match(unanswered, { status: 503, body: { __type: 'ServiceUnavailableException', message: /controller: a < b$/ } })
+    const query = { ...call, rawHeaders: [...form, ...call.rawHeaders] }
+    const noXml = await answerTaskApi({ ...sources, api: cut }, usual, query)
+    t.match(String(noXml.content), /<Code>ServiceUnavailable<.*a &lt; b<\/Message>/)
     const elsewhere = { ...usual, address: '172.17.0.6' }
     t.match(await answerTaskApi(sources, elsewhere, call), { status: 403 }, 'stolen keys, from another container')
     t.match(await ask(sources, `/v2/credentials/${credentialsId}`, { address: '172.17.0.6' }), { status: 400 })

@@ -84,6 +84,14 @@ const program = `
   })
 `
 
+/** A program that was given its keys before, and keeps them until they end, as each SDK does. */
+const holding = `
+  const { STSClient, GetCallerIdentityCommand } = load('@aws-sdk/client-sts')
+  const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: sessionToken } = JSON.parse(process.argv.at(-1))
+  const sts = new STSClient({ credentials: { accessKeyId, secretAccessKey, sessionToken } })
+  answer(await told(sts.send(new GetCallerIdentityCommand({}))))
+`
+
 async function sdk(of: Running): Promise<unknown> {
   return runNode(host, of.dockerId, program, of.arn)
 }
@@ -196,6 +204,10 @@ await tap.test(
     }, 'keys have come')
     t.match(after, { body: { RoleArn: worker } })
     t.not((after.body as { AccessKeyId: string }).AccessKeyId, (before.body as { AccessKeyId: string }).AccessKeyId)
+    const held = JSON.stringify(before.body)
+    t.match(await runNode(host, one.dockerId, holding, held), { Arn: /assumed-role\/worker/ }, 'which it had before')
+    const elsewhere = await runNode(host, workers.awsvpc.dockerId, holding, held)
+    t.match(elsewhere, { name: 'InvalidClientTokenId' }, "and they are still nobody else's")
 
     await host.killAgent()
     await lab.controller.kill9()
