@@ -21,6 +21,12 @@ const apiTimeoutMs = 25_000
 /** Far more than any path has that leads somewhere: what is asked for is remembered for a while, for its rate. */
 const targetCharactersMax = 2048
 const connectionsMax = 2_000
+/** So that no container takes all of them: the others' programs ask for their keys here. */
+const connectionsPerAddressMax = 200
+/** How often connections are looked at that take too long to say what they want, milliseconds. */
+const timeoutCheckMs = 1_000
+/** A connection on which nothing moves, because nobody reads there. */
+const idleConnectionMs = 60_000
 const userAgentCharactersMax = 256
 /** Source: amazon-ecs-agent 1.105, tmds: one fault a second in five. */
 const faultRate: Rate = { perSecond: 0.2, burst: 1 }
@@ -39,7 +45,7 @@ export function createEndpointServer(options: ServerOptions): Server {
   const isAllowed = createRateLimit(options.rate)
   const isFaultAllowed = createRateLimit(faultRate)
   const takePlace = createConcurrencyLimit(apiCallsMax)
-  const server = createServer((request, response) => {
+  const server = createServer({ connectionsCheckingInterval: timeoutCheckMs }, (request, response) => {
     const limits: Limits = {
       isAllowed: (key, isFault) => (isFault ? isFaultAllowed : isAllowed)(key, options.now()),
       takePlace,
@@ -55,9 +61,29 @@ export function createEndpointServer(options: ServerOptions): Server {
   server.requestTimeout = timeoutMs
   server.headersTimeout = timeoutMs
   server.maxConnections = connectionsMax
+  server.timeout = idleConnectionMs
+  boundAddresses(server)
   // A client such as nc has said all that it has to say, and still waits for its answer; Node would hang up on it.
   Object.assign(server, { httpAllowHalfOpen: true })
   return server
+}
+
+function boundAddresses(server: Server): void {
+  const open = new Map<string, number>()
+  server.on('connection', (socket) => {
+    const address = plainAddress(socket.remoteAddress)
+    const count = (open.get(address) ?? 0) + 1
+    if (count > connectionsPerAddressMax) {
+      socket.destroy()
+      return
+    }
+    open.set(address, count)
+    socket.once('close', () => {
+      const left = (open.get(address) ?? 1) - 1
+      if (left > 0) open.set(address, left)
+      else open.delete(address)
+    })
+  })
 }
 
 interface Limits {
