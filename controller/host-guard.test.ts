@@ -90,3 +90,20 @@ await tap.test('a host that is bound to an address calls from it alone, however 
   t.throws(() => call(host.hostId, keys.accessKeyId, 'fd00::6'), { message: /good from FD00:0::5 alone/ })
   t.ok(names().includes('KEY_REFUSED'))
 })
+
+await tap.test('a host that shows an address after the other fills neither the events nor the store', async (t) => {
+  const { state, world, now, call, names } = aGuard()
+  const by = { now: testNow, world, vault: aVault() }
+  const { token } = inTransaction(state, (tx) => createJoinToken(tx, { clusterName: 'default' }, 'arn', testNow, world))
+  const joining = { token, name: 'one', cluster: undefined, sourceAddress: '10.0.0.7' }
+  const { host, keys } = inTransaction(state, (tx) => joinHost(tx, joining, by))
+  const told = () => names().filter((name) => name === 'ADDRESS_CHANGED').length
+  for (let at = 1; at <= 100; at += 1) t.ok(call(host.hostId, keys.accessKeyId, `fd00::${at}`))
+  await new Promise((done) => setImmediate(done))
+  t.equal(told(), 1)
+  now.value += 60_000
+  call(host.hostId, keys.accessKeyId, 'fd00::77')
+  await new Promise((done) => setImmediate(done))
+  t.equal(told(), 2, 'what it shows later is told later')
+  t.same(state.get('host', host.hostId)?.addresses, ['10.0.0.7', 'fd00::1', 'fd00::77'])
+})

@@ -42,6 +42,8 @@ export interface HostGuardServices {
 
 /** That a host was seen is written down so seldom; in between it is in memory. */
 const seenWriteMs = 10 * 60_000
+/** So seldom a new address of a host is written down and told: one with an IPv6 network has a new one for each call. */
+const newAddressMs = 60_000
 
 export function guardHosts(services: HostGuardServices): HostGuard {
   return new Guard(services)
@@ -50,6 +52,8 @@ export function guardHosts(services: HostGuardServices): HostGuard {
 class Guard implements HostGuard {
   readonly #services: HostGuardServices
   readonly #seenAt = new Map<string, number>()
+  /** When a new address of the host was last written down. */
+  readonly #movedAt = new Map<string, number>()
   /** Writings that are on their way, so that each is asked for once. */
   readonly #writing = new Set<string>()
   readonly authenticator: Authenticator
@@ -129,7 +133,13 @@ class Guard implements HostGuard {
     if (usedAt === undefined) {
       this.#write(accessKeyId, { name: 'hostKeyUsed', run: (tx, at) => hostKeyUsed(tx, accessKeyId, at) })
     }
-    if (host.addresses.includes(from) && now - host.lastSeenAt < seenWriteMs) return
+    if (host.addresses.includes(from)) {
+      if (now - host.lastSeenAt < seenWriteMs) return
+    } else {
+      const sinceMs = now - (this.#movedAt.get(hostId) ?? Number.NEGATIVE_INFINITY)
+      if (sinceMs >= 0 && sinceMs < newAddressMs) return
+      this.#movedAt.set(hostId, now)
+    }
     const key = `${hostId} ${from}`
     this.#write(key, { name: 'hostSeen', run: (tx, at) => hostSeen(tx, hostId, from, at) })
   }
