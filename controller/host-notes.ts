@@ -3,6 +3,7 @@
  * that nobody fills the store by being refused.
  */
 import { addHostEvent, type HostEvent } from './access/host-events.ts'
+import { clientNetworkOf } from './access/ip-range.ts'
 import type { Log } from './log.ts'
 import type { Metrics } from './metrics.ts'
 import type { Turn } from './turn.ts'
@@ -34,7 +35,8 @@ export class HostNotes {
     const { log, metrics, turn } = this.#services
     const { name, message, hostId, sourceAddress } = event
     metrics.count('gantry_host_events_total', { name })
-    const count = this.#countDue([name, hostId, sourceAddress].join(' '), now)
+    const client = sourceAddress === undefined ? '' : clientNetworkOf(sourceAddress)
+    const count = this.#countDue([name, hostId, client].join(' '), now)
     if (count === 0) return
     log.warn({ host: hostId, sourceAddress, name, count }, message)
     if (!this.#hasRoom(now)) return

@@ -311,5 +311,9 @@ await tap.test('events of hosts that repeat are written once a minute, with thei
   for (let at = 0; at < 500; at += 1)
     notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: `a${at}` }), start + 120_000)
   t.ok(submitted.length <= 62, 'many addresses fill nothing either')
+  const before = submitted.length
+  for (let at = 0; at < 500; at += 1)
+    notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: `2001:db8::${at}` }), start + 240_000)
+  t.equal(submitted.length, before + 1, 'those of one IPv6 network are one')
   t.ok(said.length > 400, 'but the log has them')
 })

@@ -4,7 +4,7 @@ import type { Transaction } from '../state/transaction.ts'
 
 export type HostEvent = Omit<HostEventRow, 'eventId' | 'at' | 'count'> & { readonly count?: number | undefined }
 
-/** Rows that are kept; the oldest go first. */
+/** Rows that are kept. Beyond it the oldest go, those first that strangers cause: so they push nothing else out. */
 export const hostEventsMax = 1000
 /** So that cutting them down is rare. */
 const slack = 100
@@ -14,7 +14,10 @@ export function addHostEvent(tx: Transaction, event: HostEvent, now: number): vo
   const eventId = nextEventId(rows.at(-1)?.eventId, now)
   tx.put('hostEvent', eventId, { ...event, eventId, at: now, count: event.count ?? 1 })
   if (rows.length < hostEventsMax + slack) return
-  for (const { eventId: old } of rows.slice(0, rows.length - hostEventsMax)) tx.delete('hostEvent', old)
+  const excess = rows.length - hostEventsMax
+  const ofStrangers = rows.filter((row) => row.name === 'JOIN_REFUSED').slice(0, excess)
+  const others = rows.filter((row) => row.name !== 'JOIN_REFUSED').slice(0, excess - ofStrangers.length)
+  for (const { eventId: old } of [...ofStrangers, ...others]) tx.delete('hostEvent', old)
 }
 
 /** Later than the newest one, also where the clock was set back. */

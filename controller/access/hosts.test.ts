@@ -184,6 +184,13 @@ await tap.test('a new address is told once', async (t) => {
   })
   t.ok(state.all('hostEvent').length <= hostEventsMax + 100, 'events are bounded')
   t.equal(state.all('hostEvent').at(-1)?.message, String(hostEventsMax + 149), 'and the newest are kept')
+  t.same(names().slice(0, 3), ['HOST_JOINED', 'ADDRESS_CHANGED', 'JOIN_REFUSED'], 'strangers push out strangers alone')
+  inTransaction(state, (tx) => {
+    for (let at = 0; at < hostEventsMax + 150; at += 1) {
+      addHostEvent(tx, hostEvent('KEYS_CHANGED', String(at)), testNow + 9999 + at)
+    }
+  })
+  t.same(new Set(names()), new Set(['KEYS_CHANGED']), 'in the end the oldest of all go')
 })
 
 function anAddress(over: Partial<AddressRow> & Pick<AddressRow, 'address' | 'instanceId'>): AddressRow {
