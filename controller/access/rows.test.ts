@@ -137,6 +137,10 @@ await test('a name is judged as what it stands for now', async (t) => {
   })
   t.same(ecs(state, 'StopTask', { task: 'a' })[0]?.resourceTags?.(), { Team: 'b' })
   t.equal(ecs(state, 'StopTask', { task: 'gone' })[0]?.resourceTags?.(), undefined)
+  const named = (container?: string) => ecs(state, 'ExecuteCommand', { task: 'a', container })[1]?.keys
+  for (const container of [undefined, '', 'app']) {
+    t.equal(named(container)?.['ecs:container-name'], 'app', 'the one that the command would run in')
+  }
   // A channel is its instance's, whichever cluster its query names.
   const dialling = { action: 'ecs:Poll', cluster: 'other', containerInstance: 'i' } as const
   t.same(asked(channelRow(dialling, state, place)), ['ecs:Poll on container-instance/prod/i'])

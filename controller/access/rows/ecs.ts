@@ -5,6 +5,7 @@
  * Source: AWS Service Authorization Reference, "Actions, resources, and condition keys for Amazon Elastic Container
  * Service", as of November 2026.
  */
+import { idOf } from '../../../proto/arn.ts'
 import type { Input, OperationName } from '../../../proto/model/types.ts'
 import type { AccessRow } from '../authorization.ts'
 import type { ServiceRows } from '../rows.ts'
@@ -121,11 +122,13 @@ const registerContainerInstance: Row<'RegisterContainerInstance'> = (input, read
   ]
 }
 
-/** On the cluster as well as on the task, as in AWS. */
+/** On the cluster as well as on the task, as in AWS. Who names no container means the one that the task has. */
 const executeCommand: Row<'ExecuteCommand'> = (input, reader, place) => {
   const scope = ecsScope(reader, place, input.cluster)
   const task = taskOf(scope, input.task)
-  const keys = { ...clusterKey(scope), 'ecs:container-name': input.container, 'ecs:task': task }
+  const [only, ...others] = reader.get('task', idOf(input.task ?? ''))?.containers ?? []
+  const container = input.container || (others.length === 0 ? only?.name : undefined)
+  const keys = { ...clusterKey(scope), 'ecs:container-name': container, 'ecs:task': task }
   return [clusterOf(scope), task].map((resource) => onResource(reader, 'ecs:ExecuteCommand', resource, keys))
 }
 
