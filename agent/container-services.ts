@@ -16,6 +16,7 @@ import { withMetadataFiles } from './metadata-files.ts'
 import { createRateLimit } from './rate-limit.ts'
 import type { RoleCredentials } from './role-credentials.ts'
 import { createResourceTags } from './resource-tags.ts'
+import { createSocketOwners } from './socket-owner.ts'
 import { statsTargets } from './stats-targets.ts'
 import { createStats } from './stats.ts'
 import type { Stats } from './stats.ts'
@@ -68,6 +69,7 @@ export async function startContainerServices(options: ContainerServicesOptions):
     tasks,
     host: { cluster: config.cluster, availabilityZone, containerInstanceArn },
     inspect: async (dockerId: string) => engine.inspectContainer(dockerId),
+    isHeldBy: createSocketOwners(now),
     api,
     roleCredentials,
     onKeysAsked: (asked) => recordKeysAsked(options, asked, containerInstanceArn(), isVainAllowed),

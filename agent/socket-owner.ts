@@ -4,6 +4,8 @@
  */
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { createRateLimit } from './rate-limit.ts'
+import type { Rate } from './rate-limit.ts'
 
 /** A connection as the kernel lists it on the asker's side. */
 export interface AskersSocket {
@@ -11,15 +13,42 @@ export interface AskersSocket {
   readonly port: number
 }
 
+/** True where a process of one of these Docker containers holds the socket. */
+export type IsHeldBy = (socket: AskersSocket, dockerIds: readonly string[]) => boolean
+
+/** To look at every process of a busy host takes a tenth of a second, in which the agent does nothing else. */
+const looksAtAll: Rate = { perSecond: 5, burst: 40 }
+const askersMax = 1000
+
 /**
- * True where a process of one of these Docker containers holds the socket. The table of connections is that of the
- * network namespace that the agent itself is in, the host's.
+ * Who asked before is looked at first; at all processes only so often for each task. The table of connections is that of
+ * the network namespace that the agent itself is in, the host's.
  */
-export function isHeldBy(socket: AskersSocket, dockerIds: readonly string[], procRoot = '/proc'): boolean {
-  const inode = inodeOf(socket, procRoot)
-  if (inode === undefined || dockerIds.length === 0) return false
-  const target = `socket:[${inode}]`
-  return processesIn(dockerIds, procRoot).some((pid) => linksIn(join(procRoot, pid, 'fd')).includes(target))
+export function createSocketOwners(now: () => number, procRoot = '/proc'): IsHeldBy {
+  /** The process of each container that was found last, by Docker id; it is looked at anew each time. */
+  const askers = new Map<string, string>()
+  const mayLookAtAll = createRateLimit(looksAtAll)
+  return (socket, dockerIds) => {
+    const [first] = dockerIds
+    const inode = inodeOf(socket, procRoot)
+    if (inode === undefined || first === undefined) return false
+    const holds = (pid: string): boolean => linksIn(join(procRoot, pid, 'fd')).includes(`socket:[${inode}]`)
+    const isKnown = dockerIds.some((id) => {
+      const pid = askers.get(id)
+      return pid !== undefined && isIn(pid, id, procRoot) && holds(pid)
+    })
+    if (isKnown) return true
+    if (!mayLookAtAll(first, now())) return false
+    const pids = namesIn(procRoot).filter((name) => /^\d+$/.test(name))
+    for (const pid of pids) {
+      const id = dockerIds.find((one) => isIn(pid, one, procRoot))
+      if (id === undefined || !holds(pid)) continue
+      if (askers.size >= askersMax) askers.clear()
+      askers.set(id, pid)
+      return true
+    }
+    return false
+  }
 }
 
 /** Source: proc(5), /proc/net/tcp: `sl local_address rem_address st ... uid timeout inode`. */
@@ -44,12 +73,8 @@ function hexOf(address: string): string {
   return bytes.toReversed().join('')
 }
 
-function processesIn(dockerIds: readonly string[], procRoot: string): readonly string[] {
-  const all = namesIn(procRoot).filter((name) => /^\d+$/.test(name))
-  return all.filter((pid) => {
-    const groups = textOf(join(procRoot, pid, 'cgroup'))
-    return dockerIds.some((id) => groups.includes(id))
-  })
+function isIn(pid: string, dockerId: string, procRoot: string): boolean {
+  return textOf(join(procRoot, pid, 'cgroup')).includes(dockerId)
 }
 
 function linksIn(directory: string): readonly string[] {

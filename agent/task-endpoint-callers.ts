@@ -7,8 +7,7 @@ import { networkInterfaces } from 'node:os'
 import type { PayloadContainer } from '../proto/acs.ts'
 import { definedContainers, internalNames } from './decide/internal-containers.ts'
 import type { ObservedContainer } from './engine.ts'
-import { isHeldBy } from './socket-owner.ts'
-import type { AskersSocket } from './socket-owner.ts'
+import type { AskersSocket, IsHeldBy } from './socket-owner.ts'
 import type { TurnTask } from './turn-options.ts'
 
 export interface Caller {
@@ -85,13 +84,13 @@ export function isItself({ task, container }: Pick<Caller, 'task' | 'container'>
  * True where the request comes from one of the task's containers: what it asks for gives the task's own rights away.
  * `task` must be up to date. In the mode host the address is everybody's, so it is looked at who holds the connection.
  */
-export function isOfTask(task: TurnTask, socket: AskersSocket, holds = isHeldBy): boolean {
+export function isOfTask(task: TurnTask, socket: AskersSocket, isHeldBy: IsHeldBy): boolean {
   const { networkMode } = task.payload
   const containers = definedContainers(task.payload)
   if (networkMode !== 'host') return containers.some((container) => isItself({ task, container }, socket.address))
   if (!hostAddresses().has(socket.address)) return false
   const dockerIds = containers.flatMap(({ name }) => task.facts.containers[name]?.dockerId ?? [])
-  return holds(socket, dockerIds)
+  return isHeldBy(socket, dockerIds)
 }
 
 /** IPv4 in its own form, also where the socket listens on both families. */

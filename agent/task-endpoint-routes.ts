@@ -22,6 +22,7 @@ import { containerOf, isItself, isOfTask, upToDate } from './task-endpoint-calle
 import { taskOfAccessKey, taskOfAddress, taskOfCredentials } from './task-endpoint-callers.ts'
 import type { Caller, InspectContainer } from './task-endpoint-callers.ts'
 import type { RoleCredentials } from './role-credentials.ts'
+import type { IsHeldBy } from './socket-owner.ts'
 import { answerApiCall } from './task-api.ts'
 import type { TaskApiRequest } from './task-api.ts'
 import {
@@ -36,6 +37,7 @@ export interface EndpointSources {
   readonly tasks: () => readonly TurnTask[]
   readonly host: MetadataHost & { readonly containerInstanceArn: () => string | undefined }
   readonly inspect: InspectContainer
+  readonly isHeldBy: IsHeldBy
   readonly api: ControllerApi
   readonly roleCredentials: RoleCredentials
   /** Told of each answer to a request for keys. */
@@ -129,7 +131,7 @@ async function ownTask(
   { address, port }: EndpointRequest,
 ): Promise<TurnTask | undefined> {
   const task = await upToDate(found, sources.inspect)
-  return isOfTask(task, { address, port }) ? task : undefined
+  return isOfTask(task, { address, port }, sources.isHeldBy) ? task : undefined
 }
 
 /** A call of the controller's API, by a container of a task with a role. */
@@ -337,7 +339,7 @@ async function answerApi(
   if ('problem' in read) return read.problem
   const role = caller.task.facts.roles?.task
   const keys = role === undefined ? undefined : sources.roleCredentials.keysOf(role.credentialsId, sources.now())
-  if (keys === undefined || !isOfTask(caller.task, request)) return protectionWithoutRole(arn)
+  if (keys === undefined || !isOfTask(caller.task, request, sources.isHeldBy)) return protectionWithoutRole(arn)
   const callApi: CallApi = async (operation, input, timeoutMs) =>
     sources.api.call('ecs', operation, input, keys.reveal(), timeoutMs)
   return answerProtection(callApi, sources.host.cluster, arn, read.request)

@@ -1,7 +1,9 @@
 /** What the task endpoint answers: shapes of tasks with addresses of their own, who is refused, errors in their forms. */
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import tap from 'tap'
 import { instanceArn, aPayloadContainer, aPayloadTask, taskArnOf } from '../test/support/payloads.ts'
 import { createBody } from './decide/container.ts'
@@ -21,7 +23,7 @@ import { defaultBridge, ensureTaskEndpointNetwork } from './task-endpoint-networ
 import { cleanPath } from './task-endpoint-answers.ts'
 import { createRoleCredentials } from './role-credentials.ts'
 import type { RoleCredentials } from './role-credentials.ts'
-import { isHeldBy } from './socket-owner.ts'
+import { createSocketOwners } from './socket-owner.ts'
 import { isOfTask } from './task-endpoint-callers.ts'
 import { answerTaskApi, endpointAnswer } from './task-endpoint-routes.ts'
 import type { EndpointRequest, EndpointSources, KeysAsked } from './task-endpoint-routes.ts'
@@ -195,6 +197,7 @@ function sourcesOf(tasks: readonly TurnTask[], over: Partial<EndpointSources> = 
     tasks: () => tasks,
     host: { cluster: 'default', availabilityZone: 'us-east-1a', containerInstanceArn: () => instanceArn },
     inspect: async () => undefined,
+    isHeldBy: () => false,
     api: apiOf(async () => ({})),
     roleCredentials: createRoleCredentials(),
     onKeysAsked: () => undefined,
@@ -428,11 +431,26 @@ await tap.test(
       '71': { cgroup: '0::/docker/web-docker-id\n', fd: { '3': t.fixture('symlink', 'socket:[4242]') } },
       '72': { cgroup: '0::/docker/other\n', fd: { '3': t.fixture('symlink', 'socket:[4343]') } },
     })
-    t.equal(isHeldBy(socket, ['web-docker-id'], procRoot), true)
-    t.equal(isHeldBy(socket, ['other'], procRoot), false, "another container's")
-    t.equal(isHeldBy({ ...socket, port: 40_001 }, ['other'], procRoot), true, 'as an IPv6 socket has it')
-    t.equal(isHeldBy({ ...socket, port: 40_002 }, ['other'], procRoot), false, 'nobody has it')
-    t.equal(isHeldBy(socket, [], procRoot), false)
+    let now = 0
+    const isHeldBy = createSocketOwners(() => now, procRoot)
+    t.equal(isHeldBy(socket, ['web-docker-id']), true)
+    t.equal(isHeldBy(socket, ['other']), false, "another container's")
+    t.equal(isHeldBy({ ...socket, port: 40_001 }, ['other']), true, 'as an IPv6 socket has it')
+    t.equal(isHeldBy({ ...socket, port: 40_002 }, ['other']), false, 'nobody has it')
+    t.equal(isHeldBy(socket, []), false)
+
+    // To look through all processes takes long: a program that goes on asking is known, and others ask only so often.
+    const again = Array.from({ length: 1000 }, () => isHeldBy(socket, ['web-docker-id']))
+    t.notOk(again.includes(false), 'who asked before')
+    for (let time = 0; time < 100; time += 1) isHeldBy(socket, ['other'])
+    writeFileSync(join(procRoot, 'net/tcp'), 'head\n   0: 0100007F:9C43 02AAFEA9:0050 01 0:0 00:0 0 0 0 4444 1\n')
+    mkdirSync(join(procRoot, '73/fd'), { recursive: true })
+    writeFileSync(join(procRoot, '73/cgroup'), '0::/docker/other\n')
+    symlinkSync('socket:[4444]', join(procRoot, '73/fd/3'))
+    t.equal(isHeldBy({ ...socket, port: 40_003 }, ['other']), false, 'a new one of a task that asked too often')
+    t.equal(isHeldBy({ ...socket, port: 40_003 }, ['web-docker-id']), false)
+    now = 1000
+    t.equal(isHeldBy({ ...socket, port: 40_003 }, ['other']), true, 'a moment later it is found')
   },
 )
 
