@@ -2,6 +2,15 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import tap from 'tap'
 import { createEndpointServer } from './task-endpoint-server.ts'
 
+const answered = async (socket: Socket): Promise<string> =>
+  new Promise((resolve) => {
+    let text = ''
+    socket.on('data', (chunk: Buffer) => resolve((text += chunk.toString())))
+    socket.on('error', () => resolve(text))
+    socket.on('close', () => resolve(text))
+    socket.write('GET /v4/x HTTP/1.1\r\nhost: x\r\n\r\n')
+  })
+
 await tap.test('no container takes all connections of the task endpoint', async (t) => {
   const server = createEndpointServer({
     rate: { perSecond: 100, burst: 100 },
@@ -21,14 +30,6 @@ await tap.test('no container takes all connections of the task endpoint', async 
       const socket = connect({ port, host: '127.0.0.1', localAddress }, () => resolve(socket))
       socket.on('error', reject)
       sockets.push(socket)
-    })
-  const answered = async (socket: Socket): Promise<string> =>
-    new Promise((resolve) => {
-      let text = ''
-      socket.on('data', (chunk: Buffer) => resolve((text += chunk.toString())))
-      socket.on('error', () => resolve(text))
-      socket.on('close', () => resolve(text))
-      socket.write('GET /v4/x HTTP/1.1\r\nhost: x\r\n\r\n')
     })
   await Promise.all(Array.from({ length: 200 }, () => open('127.0.0.2')))
   t.equal(await answered(await open('127.0.0.2')), '', 'one more of the same address is cut off')

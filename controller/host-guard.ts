@@ -6,7 +6,7 @@ import { hostKeysPath } from '../proto/joining.ts'
 import { ApiError } from '../proto/errors.ts'
 import { previousKeyError } from './access/host-caller.ts'
 import { hostEvent } from './access/host-events.ts'
-import { OwnershipError, requireInstanceOf, requireOwn } from './access/host-ownership.ts'
+import { OwnershipError, requireInstanceOf, requireNoHost, requireOwn } from './access/host-ownership.ts'
 import { isSameAddress } from './access/ip-range.ts'
 import { localHostId } from './access/host-lookup.ts'
 import { hostKeyUsed, hostSeen } from './access/hosts.ts'
@@ -75,8 +75,9 @@ class Guard implements HostGuard {
     this.#noting(hostId, operation, () => requireOwn(reader, hostId, operation, input))
   }
 
-  requireOwnInstance({ kind, hostId = '' }: Principal, instance: InstanceRow): void {
-    if (kind === 'host') this.#noting(hostId, 'a channel', () => requireInstanceOf(instance, hostId))
+  requireOwnInstance({ kind, arn, hostId = '' }: Principal, instance: InstanceRow): void {
+    if (kind === 'host') return this.#noting(hostId, 'a channel', () => requireInstanceOf(instance, hostId))
+    if (instance.hostId !== undefined) this.#noting(arn, 'a channel', () => requireNoHost(instance, arn))
   }
 
   refusedOnChannel(instanceId: string, channel: string, foreign: string): void {

@@ -74,6 +74,20 @@ export function requireInstanceOf(instance: InstanceRow, hostId: string): void {
 }
 
 /**
+ * Throws OwnershipError for a caller that is no host, at the channel of an instance that belongs to one: on it come the keys
+ * of every task there, and a right such as `ecs:*` is not meant to hand out those.
+ */
+export function requireNoHost({ instanceId, hostId, containerInstanceArn }: InstanceRow, callerArn: string): void {
+  if (hostId === undefined) return
+  throw new OwnershipError(
+    'AccessDeniedException',
+    `The container instance ${instanceId} belongs to host ${hostId}, and its channels are opened with that host's keys ` +
+      `alone, not by ${callerArn}.`,
+    containerInstanceArn,
+  )
+}
+
+/**
  * Throws OwnershipError for a registration that a host's keys do not allow, and UnrecognizedClientException for one of a
  * host that was revoked while the call waited; inside of the turn, where it counts.
  */

@@ -624,6 +624,14 @@ await t.test('a channel is judged on the very instance that it then speaks for',
     )
   test.equal(await open('/tcs/ws', own, other), 'open')
   test.equal(await open('/acs/ws', other, own), 'open')
+  const joined = await aHost()
+  const everything = await aUser('poller-of-all', allow('ecs:*'))
+  for (const caller of [root, everything]) {
+    const path = `/acs/ws${twoInstances(joined.peer.instanceArn, joined.peer.instanceArn)}&sendCredentials=true`
+    const opened = dial(`${endpoint}${path}`, caller, () => undefined)
+    await test.rejects(opened, /403 .*with that host's keys alone/, 'keys of its tasks come there')
+  }
+  await joined.peer.disconnect('cut')
   test.match(await open('/tcs/ws', other, own), /403 .*StartTelemetrySession/)
   test.match(await open('/acs/ws', own, other), /403 .*ecs:Poll/)
   await Promise.all([own.disconnect('cut').catch(() => undefined), other.disconnect('cut')])
