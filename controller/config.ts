@@ -132,7 +132,7 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     defaultText: '',
     unit: 'URL',
     parse: parseAdvertise,
-    doc: 'Where agents are told to connect, such as https://10.0.0.5:51443. Empty: where they sent their call.',
+    doc: 'Where agents of other machines are told to connect, such as https://10.0.0.5:51443. Empty: where they sent their call.',
   },
   region: {
     variable: 'GANTRY_REGION',

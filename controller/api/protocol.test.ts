@@ -4,8 +4,10 @@ import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
 import { test } from 'tap'
 import { ApiError } from '../../proto/errors.ts'
 import type { ErrorCode } from '../../proto/errors.ts'
+import { aPrincipal, aVault, aWorld, testNow } from '../../test/support/builders.ts'
+import { createAccess } from '../access/check.ts'
 import { readTarget, type RpcTarget } from './protocol.ts'
-import { answerError } from './rpc.ts'
+import { answerError, callOf } from './rpc.ts'
 import { awsServices } from './aws-services.ts'
 import type { RpcRequest } from './rpc-request.ts'
 
@@ -151,4 +153,16 @@ await test('errors have the Query protocol’s names, in the namespace of the se
   t.match(errorText(ofIam), '</Error><RequestId>r</RequestId></ErrorResponse>')
   t.match(errorText(ofSts), '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error>')
   t.match(errorText({ ...ofSts, service: '1999-01-01' }), 'xmlns="http://webservices.amazon.com/AWSFault/2005-15-09"')
+})
+
+await test('agents are sent where the operator says, but for those of this machine', async (t) => {
+  const services = { access: createAccess(aWorld()), clock: { now: () => testNow }, vault: aVault() }
+  const request = { requestId: '1', headers: { host: '127.0.0.1:51700' }, sourceAddress: '127.0.0.1', isSecure: false }
+  const originFor = (hostId: string | undefined, advertise?: string): string =>
+    callOf({ ...services, advertise }, request, aPrincipal(hostId === undefined ? {} : { kind: 'host', hostId })).origin
+  const elsewhere = 'https://10.0.0.5:51443'
+  t.equal(originFor('host-1', elsewhere), elsewhere)
+  t.equal(originFor(undefined, elsewhere), elsewhere)
+  t.equal(originFor('local', elsewhere), 'http://127.0.0.1:51700', 'its key would be refused there')
+  t.equal(originFor('host-1'), 'http://127.0.0.1:51700')
 })

@@ -6,6 +6,7 @@ import { ApiError, isApiError } from '../../proto/errors.ts'
 import type { Clock, World } from '../../proto/world.ts'
 import type { RequestFacts } from '../access/authorization.ts'
 import type { Access } from '../access/check.ts'
+import { localHostId } from '../access/host-lookup.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Call, CommandPlan, OpenedSession } from '../ecs/handler.ts'
 import type { AuditTrail } from '../audit.ts'
@@ -97,7 +98,8 @@ export function callOf(
     now: facts.now,
     requestId,
     principalArn: principal.arn,
-    origin: originOf(request, advertise),
+    // The first start's key is good on this machine alone: who has it is not sent to an address for others.
+    origin: originOf(request, principal.hostId === localHostId ? undefined : advertise),
     principal,
     sourceAddress,
     isSecure,
