@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { CreateSecretCommand, GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
 import tap, { type Test, test } from 'tap'
 import { parseSharedCredentials } from '../../controller/credentials.ts'
 import { makeRelease } from '../../scripts/release.ts'
@@ -172,6 +173,32 @@ await step('what is missing is told with what to do, and nothing is changed', as
   t.notOk((await machine.run('ls -d /opt/gantry /etc/gantry /var/lib/gantry')).code === 0, 'nothing was made')
 })
 
+const rootKeys = '/var/lib/gantry/controller/root-credentials'
+/** What `gantry join-token` prints, and its line for this guest, stay there: what ssh is told to run is an argument. */
+const printed = '/root/printed'
+const joinLine = '/root/join-line'
+
+/** Looks at all processes again and again; a decoy proves that it sees. */
+async function watchForTokens(): Promise<void> {
+  const look = 'grep -azoh "gantry-joi[n]-[0-9a-z-]*" /proc/[0-9]*/cmdline /proc/[0-9]*/environ'
+  await machine.ok(`rm -f /root/seen /root/stop
+    (while [ ! -e /root/stop ]; do ${look} 2>/dev/null | tr '\\0' '\\n'; sleep 0.3; done) </dev/null >/root/seen 2>&1 &
+    sh -c ': gantry-join-decoy; sleep 5'`)
+}
+
+/** The token, the keys of this host, of operators and of the local agent, and the key of secrets: in a file there. */
+const noteSecrets = (): Promise<string> =>
+  machine.ok(`umask 077; cd /var/lib/gantry/controller
+    { sed -n 's/.*gantry-join-[0-9a-f]*-\\([0-9a-f]*\\).*/\\1/p' ${printed}
+    sed -n 's/.*"secretAccessKey": "\\(.*\\)".*/\\1/p' ../agent/joined.json
+    sed -n 's/^aws_secret_access_key *= *//p' root-credentials agent-credentials
+    grep -v '^#' secret-key; } | sort -u > /root/secrets`)
+
+async function tokensSeen(): Promise<readonly string[]> {
+  const seen = await machine.ok('touch /root/stop; sort -u /root/seen')
+  return seen.split('\n').filter((line) => line !== '')
+}
+
 await step(
   'one command each: the controller, and an agent that joins it; a second run finds nothing to do',
   async (t) => {
@@ -181,11 +208,15 @@ await step(
     const plainOnLan = await machine.run(`${install} controller --listen 0.0.0.0:51700`)
     t.match(plainOnLan, { code: 1, output: /FAILED listen: .*plain HTTP for other hosts/ })
     await timed('install of the controller', () => machine.ok(`${install} controller`))
-    const rootKeys = '/var/lib/gantry/controller/root-credentials'
-    const printed = await machine.ok(`AWS_SHARED_CREDENTIALS_FILE=${rootKeys} gantry join-token`)
-    const line = printed.split('\n').find((one) => one.includes('install.sh agent --join')) ?? 'no line was printed'
-    const joinCommand = `${line.replace('sudo ./systemd/install.sh', install)} ${settings}`
-    const said = await timed('install of the agent', () => machine.ok(joinCommand))
+    await watchForTokens()
+    await machine.ok(`umask 077; AWS_SHARED_CREDENTIALS_FILE=${rootKeys} gantry join-token > ${printed}
+      { grep 'install.sh agent --join' ${printed} | sed 's#sudo ./systemd/install.sh#${install}#' | tr -d '\\n'
+      cat <<'END'
+ ${settings}
+END
+} > ${joinLine}`)
+    const said = await timed('install of the agent', () => machine.ok(`sh ${joinLine}`))
+    t.same(await tokensSeen(), ['gantry-join-decoy'], 'no program had the token in its arguments or environment')
     t.match(said, /has joined https:\/\/10\.0\.2\.15:51443/)
     t.match(said, /the agent runs: this host is arn:/)
     setDefaultCACertificates([
@@ -227,6 +258,15 @@ await step('the units are right, and as closed as they are meant to be', async (
   note('exposure of the agent', found.agent)
   t.ok(found.controller < 5, `controller ${found.controller}: ok is below 5`)
   t.ok(found.agent < 7, `agent ${found.agent}: medium is below 7`)
+})
+
+await step('keys are for their owners alone, and only what is meant to listens', async (t) => {
+  const identity = await machine.ok("cd /var/lib/gantry/agent && stat -c '%a %U %n' joined.json identity.json")
+  t.equal(identity, '600 root joined.json\n600 root identity.json')
+  const open = await machine.ok("find /etc/gantry /var/lib/gantry -type f -perm /077 -printf '%m %p\\n'")
+  t.equal(open, '644 /var/lib/gantry/controller/tls/ca.pem', 'what others may read is the CA alone')
+  const listening = await machine.ok("ss -Hltunp | grep '\"node' | awk '{ print $1, $5 }' | sort")
+  t.same(listening.split('\n'), ['tcp 0.0.0.0:51443', 'tcp 127.0.0.1:51678', 'tcp 127.0.0.1:51700'])
 })
 
 await step('tasks run in slices that hold them to their limits', async (t) => {
@@ -321,6 +361,29 @@ await step('an upgrade in place leaves every container alone', async (t) => {
   }
 })
 
+const sealedValue = async (): Promise<string | undefined> => {
+  const client = new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials: key })
+  return (await client.send(new GetSecretValueCommand({ SecretId: 'sealed' }))).SecretString
+}
+const keyFile = '/var/lib/gantry/controller/secret-key'
+
+await step('systemd hands in the key of secrets, from a file and sealed for this machine', async (t) => {
+  const client = new SecretsManagerClient({ endpoint, region: 'us-east-1', credentials: key })
+  await client.send(new CreateSecretCommand({ Name: 'sealed', SecretString: 'opened' }))
+  await noteSecrets()
+  const dropIn = '/etc/systemd/system/gantry-controller.service.d'
+  const handIn = (line: string): string =>
+    `mkdir -p ${dropIn} && printf '[Service]\\n${line}\\n' > ${dropIn}/secret-key.conf && systemctl daemon-reload`
+  await machine.ok(`mv ${keyFile} /etc/gantry/secret-key && chown root:root /etc/gantry/secret-key
+    ${handIn('LoadCredential=gantry-secret-key:/etc/gantry/secret-key')} && systemctl restart gantry-controller`)
+  t.equal(await sealedValue(), 'opened')
+  t.not((await machine.run(`ls ${keyFile}`)).code, 0, 'no other key was made')
+
+  // The reboot that comes next opens this one.
+  await machine.ok(`cd /etc/gantry && systemd-creds encrypt --name=gantry-secret-key secret-key secret-key.cred &&
+    rm secret-key && ${handIn('LoadCredentialEncrypted=gantry-secret-key:/etc/gantry/secret-key.cred')}`)
+})
+
 await step('after a reboot the service runs again, and the standalone task is reported', async (t) => {
   const standalone = await runTask('web')
   await reaches(standalone, 'RUNNING')
@@ -337,9 +400,25 @@ await step('after a reboot the service runs again, and the standalone task is re
     )
   })
   t.same((await ecs('ListContainerInstances', {}))['containerInstanceArns'], before, 'the host is who it was')
+  t.equal(await sealedValue(), 'opened', 'the key that only this machine opens was handed in')
+  t.not((await machine.run(`ls ${keyFile} /etc/gantry/secret-key`)).code, 0, 'it stands nowhere in the clear')
   t.equal((await machine.ok('docker ps -q')).split('\n').length, 2, 'two containers run')
   const journal = await machine.ok('journalctl --no-pager -b -u gantry-agent -o cat')
   t.match(journal, /"msg":"Gantry agent ready/, 'the journal has its log')
+})
+
+await step('no line of the journal, and no field of one, has a token or a key', async (t) => {
+  const found = await machine.ok(`journalctl --no-pager --all -o verbose > /root/journal
+    wc -l < /root/secrets; grep -c 'Gantry agent ready' /root/journal; grep -cFf /root/secrets /root/journal || true`)
+  const [secrets, ready, leaks] = found.split('\n').map(Number)
+  t.equal(secrets, 5)
+  t.ok(Number(ready) > 0, 'the whole journal was searched')
+  t.equal(leaks, 0)
+  t.equal(
+    await machine.ok("grep -c 'Got notification message from PID' /root/journal || true"),
+    '0',
+    'children say nothing',
+  )
 })
 
 await step('uninstalled: services go, data and containers stay; with --purge nothing is left', async (t) => {
@@ -353,7 +432,8 @@ await step('uninstalled: services go, data and containers stay; with --purge not
   const uninstall = '/root/gantry/release/systemd/install.sh uninstall'
   await machine.ok(`${uninstall} --purge`)
   const left = await machine.run(
-    'ls -d /opt/gantry /etc/gantry /var/lib/gantry /usr/local/bin/gantry; id gantry; docker ps -aq',
+    `ls -d /opt/gantry /etc/gantry /etc/systemd/system/gantry* /var/lib/gantry /usr/local/bin/gantry
+    id gantry; docker ps -aq`,
   )
   t.notMatch(left.output, /^(\/|uid=|[0-9a-f]{12}$)/m, 'no directory, user or container is left')
 })

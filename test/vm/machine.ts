@@ -32,8 +32,8 @@ export interface MachineOptions {
 
 const memoryMiB = 2048
 const cpus = 2
-/** Without KVM a boot takes half a minute on an idle machine. */
-const bootTimeoutMs = 300_000
+/** Without KVM a boot takes half a minute on an idle machine, and five with all services on one that others keep busy. */
+const bootTimeoutMs = 900_000
 
 export async function startMachine({ image, directory, tar }: MachineOptions): Promise<Machine> {
   const disk = join(directory, 'disk.qcow2')
