@@ -38,8 +38,11 @@ export function withOwnFilesHidden<E extends Engine>(options: OwnFilesOptions<E>
   }
 }
 
-/** Where Gantry's services of a host have their data and settings: the controller's are the keys to everything. */
-const servicePaths = ['/var/lib/gantry', '/etc/gantry', '/etc/ecs']
+/**
+ * Where Gantry's services of a host have their data and settings, and what systemd hands them: the controller's are the
+ * keys to everything.
+ */
+const servicePaths = ['/var/lib/gantry', '/etc/gantry', '/etc/ecs', '/run/credentials']
 
 /**
  * Where they are kept: `credentialsFile` is taken with its directory, in which it may be replaced by a new one. None lies
