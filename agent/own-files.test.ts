@@ -32,7 +32,11 @@ async function asked(hostConfig: object): Promise<unknown> {
     inspectContainer: async (name: string) =>
       (name === 'source' ? { details: { mounts } } : undefined) as ObservedContainer | undefined,
   } as unknown as Engine
-  const hidden = withOwnFilesHidden({ engine, paths: [data, keys], metadataFiles: join(data, 'metadata') })
+  const hidden = withOwnFilesHidden({
+    engine,
+    paths: [data, keys, join(root, 'gone')],
+    metadataFiles: join(data, 'metadata'),
+  })
   await hidden.createContainer('mine', { Image: 'x', HostConfig: hostConfig })
   return given['HostConfig']
 }

@@ -89,7 +89,8 @@ async function hiddenIn(
           `${source} of the host is one of the agent's own places, ${path}, and no container may have it. Mount another.`,
         )
       }
-      if (!isWithin(path, from)) continue
+      // What is gone meanwhile hides nothing, and Docker could not mount over it in what is read-only.
+      if (!isWithin(path, from) || !existsSync(path)) continue
       const within = posix.join(target, relative(from, path))
       hidden.set(within, { target: within, isFile: isFile(path) })
     }
