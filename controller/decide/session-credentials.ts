@@ -235,8 +235,14 @@ function isOver({ roleLife }: KnownCredentials, role: TaskRole, reader: Reader):
 
 function roleLifeOf({ role }: TaskRole, reader: Reader): string {
   const row = findRole(reader, role)
-  return row === undefined ? '' : `${row.RoleId}/${row.revocationEpoch}`
+  if (row === undefined) return ''
+  const life = lives.get(row) ?? `${row.RoleId}/${row.revocationEpoch}`
+  lives.set(row, life)
+  return life
 }
+
+/** One text for all tasks of a role, of which there may be a hundred thousand. */
+const lives = new WeakMap<RoleRow, string>()
 
 /**
  * Up to a sixth of their time before its end, each id at a place of its own: keys that were made in one moment, such as
