@@ -4,6 +4,7 @@ import type { State } from '../state/state.ts'
 import type { UserRow } from '../state/iam-tables.ts'
 import { createAccess } from './check.ts'
 import type { Principal } from './principal.ts'
+import { requestTagKeys } from './request-keys.ts'
 
 const place = { region: 'us-east-1', account: '123456789012' }
 const facts = { now: testNow, sourceAddress: '192.0.2.1', isSecure: true }
@@ -99,4 +100,45 @@ await test('a role that is not there is answered as one that trusts somebody els
       createAccess(place).requireOperation(withAnn(), ann, { service: 'sts', operation: 'AssumeRole', input }, facts),
     { message: /role\/nosuch because no role trust policy allows the sts:AssumeRole action$/ },
   )
+})
+
+/** By a tag of the request, and by one of the resource. */
+function either(operator: string, Effect: string): readonly object[] {
+  return [
+    { Effect, Condition: { [operator]: { 'aws:RequestTag/TEAM': 'dev' } } },
+    { Effect, Condition: { [operator]: { 'aws:ResourceTag/TEAM': 'dev' } } },
+  ]
+}
+
+/** With the tags in the request, and on the resource. */
+function mayRun(statements: readonly object[], tags: Readonly<Record<string, string>>): readonly boolean[] {
+  const Statement = statements.map((each) => ({ Action: 'ecs:RunTask', Resource: '*', ...each }))
+  const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+  const state = withAnn({ inlinePolicies: [{ PolicyName: 'one', PolicyDocument }] })
+  return [{ keys: requestTagKeys(tags) }, { resourceTags: () => tags }].map((more) => {
+    try {
+      createAccess(place).require(state, ann, { action: 'ecs:RunTask', resource: '*', ...more }, facts)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+await test('nobody passes for one value by bringing another one beside it', (t) => {
+  const all = { Effect: 'Allow' }
+  t.same(mayRun(either('StringEquals', 'Allow'), { Team: 'dev' }), [true, true])
+  for (const tags of [
+    { Team: 'prod', team: 'dev' },
+    { team: 'dev', Team: 'prod' },
+  ]) {
+    t.same(mayRun(either('StringEquals', 'Allow'), tags), [false, false], 'it is not only dev')
+    t.same(
+      mayRun([all, ...either('StringNotEqualsIfExists', 'Deny').slice(0, 1)], tags)[0],
+      false,
+      'nor nothing but dev',
+    )
+    t.same(mayRun([all, ...either('StringEquals', 'Deny')], tags), [false, false], 'and it is dev')
+  }
+  t.end()
 })

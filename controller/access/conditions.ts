@@ -51,8 +51,9 @@ export function holdsCondition(condition: Condition, read: KeyReader, isDeny: bo
     }
     return operator.isNegated && (isDeny || !isUnresolved)
   }
-  // Without a set operator several values are read as the safe one would: one that fits, or none that fits.
-  const isForAll = quantifier === undefined ? operator.isNegated : quantifier === 'all'
+  // AWS leaves open what several values without a set operator are. Here an allow holds for all of them or not at all, and
+  // a deny for any.
+  const isForAll = quantifier === undefined ? !isDeny : quantifier === 'all'
   return isForAll ? values.every(holds) : values.some(holds)
 }
 

@@ -175,7 +175,8 @@ await test('condition operators', async (t) => {
     [{ 'ForAllValues:StringNotEquals': { 'aws:TagKeys': ['x'] } }, tags, true],
     [{ 'ForAnyValue:StringNotEquals': { 'aws:TagKeys': ['team'] } }, tags, true],
     [{ 'ForAnyValue:StringNotEquals': { 'aws:TagKeys': ['team', 'cost'] } }, tags, false],
-    [{ StringEquals: { 'aws:TagKeys': 'cost' } }, tags, true],
+    [{ StringEquals: { 'aws:TagKeys': 'cost' } }, tags, false],
+    [{ StringEquals: { 'aws:TagKeys': ['cost', 'team'] } }, tags, true],
     [{ StringNotEquals: { 'aws:TagKeys': 'cost' } }, tags, false],
     // The key's name has no case.
     [{ StringEquals: { 'AWS:USERNAME': 'ann' } }, { 'aws:username': 'ann' }, true],

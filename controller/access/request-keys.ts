@@ -90,10 +90,20 @@ function isoText(at: number): string {
 }
 
 function lowered(keys: ConditionKeys = {}): ReadonlyMap<string, string | readonly string[] | undefined> {
-  return new Map(Object.entries(keys).map(([key, value]) => [key.toLowerCase(), value]))
+  const all = new Map<string, string | readonly string[] | undefined>()
+  for (const [key, value] of Object.entries(keys)) {
+    const known = all.get(key.toLowerCase())
+    const isSecond = known !== undefined && value !== undefined
+    all.set(key.toLowerCase(), isSecond ? [known, value].flat() : value)
+  }
+  return all
 }
 
-/** In a policy the key of a tag is read without regard to case, as AWS does; the value with it. */
-function tagOf(tags: TagMap = {}, loweredKey: string): string | undefined {
-  return Object.entries(tags).find(([key]) => key.toLowerCase() === loweredKey)?.[1]
+/**
+ * In a policy the key of a tag is read without regard to case, as AWS does; the value with it. Where tags differ in the case
+ * of their keys alone, all of their values count: nobody shall pass for one by bringing the other as well.
+ */
+function tagOf(tags: TagMap = {}, loweredKey: string): string | readonly string[] | undefined {
+  const values = Object.entries(tags).flatMap(([key, value]) => (key.toLowerCase() === loweredKey ? [value] : []))
+  return values.length > 1 ? values : values[0]
 }
