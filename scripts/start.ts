@@ -89,8 +89,13 @@ function startAgent(home: Home, addresses: Addresses, engine: FoundEngine, onCha
   return supervise(program, onChange)
 }
 
-async function waitUntilReady(addresses: Addresses, controller: Supervised, home: Home): Promise<void> {
-  const giveUpAt = Date.now() + readyTimeoutMs
+async function waitUntilReady(
+  addresses: Addresses,
+  controller: Supervised,
+  home: Home,
+  startedAt: number,
+): Promise<void> {
+  const giveUpAt = startedAt + readyTimeoutMs
   while (Date.now() < giveUpAt && !ending.signal.aborted) {
     const answer = await fetch(`${addresses.endpoint}/readyz`, { signal: AbortSignal.timeout(2_000) }).catch(() => null)
     if (answer?.ok === true) return
@@ -100,7 +105,7 @@ async function waitUntilReady(addresses: Addresses, controller: Supervised, home
   }
   if (ending.signal.aborted) return
   const log = join(home.log, 'controller.log')
-  throw new ScriptError(`the controller did not become ready. The end of its log, ${log}:\n${endOfLog(log)}`)
+  throw new ScriptError(`the controller did not become ready. The end of its log, ${log}:\n${endOfLog(log, startedAt)}`)
 }
 
 function openOperatorApi(home: Home, addresses: Addresses): CallApi {
@@ -261,10 +266,11 @@ async function serve(
 ): Promise<void> {
   if (ending.signal.aborted) return
   say('starting the controller ...')
+  const startedAt = Date.now()
   const controller = startController(home, note)
   programs.push(controller)
   note()
-  await waitUntilReady(addresses, controller, home)
+  await waitUntilReady(addresses, controller, home, startedAt)
   if (ending.signal.aborted) return
   writeCurlConfig(home, addresses)
   say('starting the agent ...')
@@ -282,7 +288,7 @@ async function serve(
   } catch (error) {
     // Without the sample the controller and the agent serve all the same; why it is missing has been told by itself.
     say(`the sample does not run: ${error instanceof Error ? error.message : String(error)}`)
-    say(`the end of ${join(home.log, 'agent.log')}:\n${endOfLog(join(home.log, 'agent.log'))}`)
+    say(`the end of ${join(home.log, 'agent.log')}:\n${endOfLog(join(home.log, 'agent.log'), 0)}`)
     if (!ending.signal.aborted) tellOperator(home, addresses, engine, undefined)
   }
 }

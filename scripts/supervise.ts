@@ -52,7 +52,7 @@ export function supervise(program: Program, onChange: () => void): Supervised {
       const how = signal === null ? `with code ${code}` : `by ${signal}`
       if (code !== null && program.finalExitCodes.includes(code)) {
         gaveUp = `the ${program.name} ended ${how} and is not started again`
-        say(`${gaveUp}: it needs a person. The end of ${program.logFile}:\n${endOfLog(program.logFile)}`)
+        say(`${gaveUp}: it needs a person. The end of ${program.logFile}:\n${endOfLog(program.logFile, startedAt)}`)
         return
       }
       if (Date.now() - startedAt >= steadyAfterMs) backoffMs = firstBackoffMs
@@ -111,17 +111,23 @@ function boundLog(path: string): void {
   truncateSync(path)
 }
 
-/** The last messages of a log of JSON lines, in words where a line has some. */
-export function endOfLog(path: string): string {
+/** The last messages since then (epoch ms) of a log of JSON lines, in words where a line has some. */
+export function endOfLog(path: string, sinceMs: number): string {
   if (!existsSync(path)) return '  (empty)'
-  const lines = readFileSync(path, 'utf8').trim().split('\n').slice(-8)
-  return lastLines(lines.map(messageOf).join('\n'), 8)
+  const lines = readFileSync(path, 'utf8').trim().split('\n').map(readLine)
+  // What an earlier start met would be taken for the cause of this one.
+  const first = lines.findIndex(({ at }) => at >= sinceMs)
+  if (first === -1) return '  (nothing since it was started)'
+  const texts = lines.slice(first).map(({ text }) => text)
+  return lastLines(texts.slice(-8).join('\n'), 8)
 }
 
-function messageOf(line: string): string {
+/** A line that is no JSON, such as a crash of Node's own, goes with those around it. */
+function readLine(line: string): { readonly at: number; readonly text: string } {
   try {
-    return (JSON.parse(line) as { msg?: string }).msg ?? line
+    const { time = '', msg = line } = JSON.parse(line) as { time?: string; msg?: string }
+    return { at: Date.parse(time), text: msg }
   } catch {
-    return line
+    return { at: NaN, text: line }
   }
 }

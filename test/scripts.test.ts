@@ -10,6 +10,7 @@ import { mountPoints, removeEngine, socketOf } from '../scripts/engine.ts'
 import { keepEngine } from '../scripts/keep-engine.ts'
 import { processesUsing } from '../scripts/processes.ts'
 import { readRecord, writeRecord } from '../scripts/record.ts'
+import { endOfLog } from '../scripts/supervise.ts'
 import { type TestFileResult, countTap } from '../scripts/tap-count.ts'
 
 function countsOf(stream: string): TestFileResult[] {
@@ -161,4 +162,16 @@ await test("an engine that is removed takes its agent's networks along, whose br
   t.equal(await removeEngine(directory), 1)
   const removed = asked.filter((line) => line.startsWith('DELETE'))
   t.same(removed, ['DELETE /containers/c?force=1&v=1', 'DELETE /networks/a1', 'DELETE /networks/b2'])
+})
+
+await test('the end of a log is what this start wrote, not what an earlier one met', async (t) => {
+  const log = join(t.testdir(), 'controller.log')
+  t.match(endOfLog(log, 0), /empty/)
+  const former = JSON.stringify({ time: '2026-01-31T12:00:00.000Z', msg: 'the key is open to others' })
+  const latest = JSON.stringify({ time: '2026-01-31T13:00:00.100Z', msg: 'the key is gone' })
+  writeFileSync(log, `${former}\n`)
+  const startedAt = Date.parse('2026-01-31T13:00:00.000Z')
+  t.match(endOfLog(log, startedAt), /nothing since/)
+  writeFileSync(log, `${former}\n${latest}\nsegmentation fault\n`)
+  t.equal(endOfLog(log, startedAt).replaceAll(/^ +/gm, ''), 'the key is gone\nsegmentation fault')
 })
