@@ -62,8 +62,6 @@ export interface HostKeysAnswer {
   readonly caPem?: string | undefined
 }
 
-/** Keys older than this are changed by the agent, milliseconds. */
-export const hostKeysAgeMs = 7 * 24 * 3_600_000
 /** How long an old pair lives beside a new one that is not used. */
 export const previousKeysLifeMs = 3_600_000
 
