@@ -94,7 +94,8 @@ class Keyring implements HostKeyring {
         { hostId: this.#joined.hostId, why },
         'The controller does not take the keys of this host: it was revoked there, or the controller lost what it knew. ' +
           'Containers go on as they are. The host asks again in ten minutes, and after that. To bring it back: a new line ' +
-          'from the controller (`npx gantry join-token`), here with --replace.',
+          'from the controller (`npx gantry join-token --instance ID`, with the id that `npx gantry hosts` shows there), ' +
+          'here with --replace.',
       )
     }
     this.#isRevoked = true
