@@ -10,18 +10,20 @@ export interface Listener {
 }
 
 export function listenersOf(port: number, tls: Pick<TlsEnd, 'port' | 'ca'>): readonly Listener[] {
-  const ready = (socket: Socket, event: string): Promise<Socket> =>
-    new Promise((resolve, reject) => {
-      socket.once(event, () => resolve(socket))
-      socket.once('error', reject)
-      // Later errors are ends, and seen as such.
-      socket.on('error', () => undefined)
-    })
   const secure = { host: '127.0.0.1', port: tls.port, ca: tls.ca, servername: 'localhost' }
   return [
     { name: 'plain', open: () => ready(connectPlain(port, '127.0.0.1'), 'connect') },
     { name: 'TLS', open: () => ready(connectTls(secure), 'secureConnect') },
   ]
+}
+
+function ready(socket: Socket, event: string): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    socket.once(event, () => resolve(socket))
+    socket.once('error', reject)
+    // Later errors are ends, and seen as such.
+    socket.on('error', () => undefined)
+  })
 }
 
 /** All that is answered to these bytes until the connection ends, or nothing more comes for a while. */
