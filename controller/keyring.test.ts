@@ -1,5 +1,5 @@
 /** The keyring seals and opens, refuses what was changed or moved, and takes its keys from files that nobody else may read. */
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -68,6 +68,12 @@ await t.test('refuses a file that is open to others, broken or empty', async (te
   await test.rejects(openKeyring(path, undefined), /Key 2 in .* is not 64 lower-case hex digits/)
   writeFileSync(path, '# nothing\n')
   await test.rejects(openKeyring(path, undefined), /holds no key.*backup/)
+})
+
+await t.test('makes no new key where something is sealed already', async (test) => {
+  const gone = join(directory, 'gone')
+  await test.rejects(openKeyring(gone, undefined, false), /gone is not there.*backup.*openssl rand -hex 32/)
+  test.notOk(existsSync(gone))
 })
 
 await t.test("takes systemd's credential before its own file", async (test) => {

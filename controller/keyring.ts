@@ -33,13 +33,21 @@ interface Key {
 
 /**
  * Reads the keys, or makes the first one where there is no file yet. `credentialsDirectory` is systemd's
- * `$CREDENTIALS_DIRECTORY`. Throws CredentialsError where the file is open to others or holds no key.
+ * `$CREDENTIALS_DIRECTORY`; `isFirst` is false where rows are sealed already, and so a file that is not there was lost.
+ * Throws CredentialsError then, and where the file is open to others or holds no key.
  */
-export async function openKeyring(path: string, credentialsDirectory: string | undefined): Promise<Keyring> {
+export async function openKeyring(
+  path: string,
+  credentialsDirectory: string | undefined,
+  isFirst = true,
+): Promise<Keyring> {
   const handedIn = credentialsDirectory === undefined ? undefined : join(credentialsDirectory, credentialName)
   if (handedIn !== undefined && existsSync(handedIn))
     return keyringOf(readKeys(await readFile(handedIn, 'utf8'), handedIn))
-  if (!existsSync(path)) await createKeyFile(path)
+  if (!existsSync(path)) {
+    if (!isFirst) throw lost(path)
+    await createKeyFile(path)
+  }
   const { mode } = await stat(path)
   if ((mode & 0o077) !== 0) {
     const shown = (mode & 0o777).toString(8).padStart(4, '0')
@@ -49,6 +57,15 @@ export async function openKeyring(path: string, credentialsDirectory: string | u
     )
   }
   return keyringOf(readKeys(await readFile(path, 'utf8'), path))
+}
+
+/** A new key would open nothing of what is there, and the first that is sealed under it would make two keys to keep. */
+function lost(path: string): CredentialsError {
+  return new CredentialsError(
+    `${path} is not there, and secrets and access keys in the database are sealed under its key. Put the file back from ` +
+      'your backup, or have systemd hand it in (docs/secrets.md, "The key"). Containers go on meanwhile. To do without ' +
+      `what is sealed, make a new key: (umask 077; openssl rand -hex 32 > ${path})`,
+  )
 }
 
 /** One key a line, 64 hex digits; empty lines and lines that start with # are left out. */

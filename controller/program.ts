@@ -98,9 +98,11 @@ interface Start {
 async function start({ config, log, systemd, credentialsDirectory }: Start): Promise<{ close(): Promise<void> }> {
   const lock = lockDirectory(config.dataDir)
   const credentials = await loadCredentials(config.dataDir)
-  const keyring = await openKeyring(config.secretKeyFile ?? join(config.dataDir, 'secret-key'), credentialsDirectory)
   const world = createWorld(config)
   const turn = await openTurn(config, world, log)
+  const keyFile = config.secretKeyFile ?? join(config.dataDir, 'secret-key')
+  const isFirstKey = missingKeys(turn.reader, { keyIds: [] }).length === 0
+  const keyring = await openKeyring(keyFile, credentialsDirectory, isFirstKey)
   tellOfMissingKeys(turn.reader, keyring, log)
   const feed = startChangeFeed({ turn, clock, world, log })
   await createClusterAtFirstStart(turn)
