@@ -105,7 +105,6 @@ function tokenInWords({ line, bundleLine, cluster, expiresAt, bindAddress, token
     '',
     `It lets one host into the cluster ${cluster}${from}, once, until ${expiresAt}. It is a secret until then; to take it`,
     `back: npx gantry join-token --delete ${tokenId}`,
-    'Where the host has no sudo, run the line as root and leave that word out.',
     '',
   ].join('\n')
 }

@@ -19,7 +19,7 @@ await t.test('a line that was written is read back, from a checkout and from the
   const secured = { controllerUrl: 'https://10.0.0.5:51443', caFingerprint: `sha256:${digits}`, token }
   t.equal(
     writeJoinLine(secured),
-    `echo ${token} | sudo npx gantry join https://10.0.0.5:51443 --ca sha256:${digits}`,
+    `echo ${token} | $(command -v sudo) npx gantry join https://10.0.0.5:51443 --ca sha256:${digits}`,
     'the token is not among the arguments of a program',
   )
   t.same(parseJoinLine(writeJoinLine(secured)), secured)

@@ -114,17 +114,20 @@ export function parseControllerUrl(text: string): string | undefined {
   return `${scheme}://${host}${port === undefined ? '' : `:${port}`}`
 }
 
+/** sudo where there is one, and nothing on a machine of root's alone: the line is the same everywhere. */
+const asRoot = '$(command -v sudo)'
+
 /**
  * The line for a host with a checkout, as sh takes it. The token goes through a pipe: arguments of a program can be read
  * by every user of a machine, and `echo` is the shell's own.
  */
 export function writeJoinLine(line: JoinLine): string {
-  return `echo ${line.token} | sudo npx gantry join ${joinArguments(line)}`
+  return `echo ${line.token} | ${asRoot} npx gantry join ${joinArguments(line)}`
 }
 
 /** The line for a host that has the bundle unpacked: it installs the agent as a service and joins. */
 export function writeBundleJoinLine(line: JoinLine): string {
-  return `echo ${line.token} | sudo ./systemd/install.sh agent --join ${joinArguments(line)}`
+  return `echo ${line.token} | ${asRoot} ./systemd/install.sh agent --join ${joinArguments(line)}`
 }
 
 /** Reads either line back; undefined where something of it is missing or wrong. */

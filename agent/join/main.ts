@@ -94,7 +94,7 @@ function whatNext(directory: string): readonly string[] {
     ]
   }
   const setting = directory === agentDirectory() ? '' : `ECS_DATADIR=${directory} `
-  return ['', 'Next, start the agent here:', '', `  sudo ${setting}npx gantry agent`]
+  return ['', 'Next, start the agent here:', '', `  $(command -v sudo) ${setting}npx gantry agent`]
 }
 
 /** Settings come before what was joined; one that was made for another controller would keep the host from this one. */

@@ -5,7 +5,7 @@
  */
 import { network } from './enter.ts'
 import { DescribeTaskDefinitionCommand, PutAttributesCommand } from '@aws-sdk/client-ecs'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tap from 'tap'
 import type { JoinedIdentity } from '../../agent/joined-identity.ts'
@@ -32,13 +32,10 @@ tap.teardown(async () => {
 const second = lab.host(2)
 const canaries = { password: 'canary-db-password', mode: 'canary-file-mode' }
 
-/** Exactly the line, in a checkout on the second host. There everybody is root already, and no sudo is installed. */
+/** Exactly the line, in a checkout on the second host. */
 async function runLine(line: string): Promise<string> {
-  const commands = join(second.machine.disk, 'commands')
-  mkdirSync(commands)
-  writeFileSync(join(commands, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 })
   const program = await second.machine.run(['sh', '-c', `cd ${repository} && ${line}`], {
-    PATH: `${commands}:${systemPath()}`,
+    PATH: systemPath(),
     ECS_DATADIR: second.agentDirectory,
   })
   if ((await program.ended) !== 0) throw new Error(`The line failed:\n${program.output()}`)

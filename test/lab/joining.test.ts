@@ -26,9 +26,9 @@ const first = lab.host(1)
 const second = lab.host(2)
 const forever = await lab.define({ containers: [{ name: 'app', command: ['sleep', '3600'] }] })
 
-/** What `gantry join-token` prints for a checkout, run on the second host as it is; but here nobody needs sudo. */
+/** What `gantry join-token` prints for a checkout, run on the second host as it is. */
 async function runLine(line: string, ...more: readonly string[]): Promise<{ code: number | null; output: string }> {
-  const command = `${line.replace('sudo npx gantry', `sh ${repository}/cli/gantry`)} ${more.join(' ')}`
+  const command = `${line.replace('npx gantry', `sh ${repository}/cli/gantry`)} ${more.join(' ')}`
   const program = await second.machine.run(['sh', '-c', command], { ECS_DATADIR: second.agentDirectory })
   return { code: await program.ended, output: program.output() }
 }

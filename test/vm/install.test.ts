@@ -210,7 +210,7 @@ await step(
     await timed('install of the controller', () => machine.ok(`${install} controller`))
     await watchForTokens()
     await machine.ok(`umask 077; AWS_SHARED_CREDENTIALS_FILE=${rootKeys} gantry join-token > ${printed}
-      { grep 'install.sh agent --join' ${printed} | sed 's#sudo ./systemd/install.sh#${install}#' | tr -d '\\n'
+      { grep 'install.sh agent --join' ${printed} | sed 's#\\$(command -v sudo) ./systemd/install.sh#${install}#' | tr -d '\\n'
       cat <<'END'
  ${settings}
 END
