@@ -2,8 +2,10 @@
 import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tap from 'tap'
+import { EngineError } from './engine.ts'
 import type { CreateBody, Engine, ObservedContainer, ObservedVolume } from './engine.ts'
 import { ownPaths, withOwnFilesHidden } from './own-files.ts'
+import { realPaths } from './real-paths.ts'
 
 const root = realpathSync(tap.testdir({ data: { metadata: {} }, etc: {}, other: {} }))
 const data = join(root, 'data')
@@ -74,4 +76,34 @@ await tap.test('one of them is refused, by any name; everything else is left as 
   t.same(ownPaths(data, '/keys-that-are-not-there', ['/nor-is-this']), [data])
   t.same(ownPaths(data, undefined, [root, join(root, 'etc')]), [root], 'what lies within another is hidden with it')
   t.same(ownPaths(join(root, 'other/link'), undefined, [data]), [data], 'by whatever name')
+})
+
+await tap.test(
+  'a file system that does not answer holds up the container alone, and the others of the agent not at all',
+  async (t) => {
+    const engine = { createContainer: async () => 'id' } as unknown as Engine
+    const silent = new EngineError('deadline', 'a file system of the host does not answer')
+    const looked: string[][] = []
+    const hidden = withOwnFilesHidden({
+      engine,
+      paths: [data],
+      metadataFiles: join(data, 'metadata'),
+      async realPaths(paths) {
+        looked.push([...paths])
+        throw silent
+      },
+    })
+    const mounting = hidden.createContainer('mine', { Image: 'x', HostConfig: { Binds: ['/mnt/dead:/data'] } })
+    await t.rejects(mounting, silent)
+    t.same(looked, [['/mnt/dead']], 'the agent itself does not look')
+  },
+)
+
+await tap.test('links are followed by a program that looks for the agent', async (t) => {
+  symlinkSync(join(root, 'other/loop'), join(root, 'other/loop'))
+  const link = join(root, 'other/link')
+  t.same(await realPaths([]), [])
+  t.same(await realPaths([link, `${link}/nowhere/at/all`, '/']), [data, join(data, 'nowhere/at/all'), '/'])
+  const loop = join(root, 'other/loop')
+  t.same(await realPaths([loop, link]), [loop, data], 'one that leads nowhere hides no other')
 })

@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { dirname, join, posix, relative } from 'node:path'
 import { EngineError } from './engine.ts'
 import type { CreateBody, Engine } from './engine.ts'
+import { asWritten, realPaths as hostRealPaths, type RealPaths } from './real-paths.ts'
 
 type Members = Readonly<Record<string, unknown>>
 
@@ -17,6 +18,8 @@ export interface OwnFilesOptions<E extends Engine> {
   readonly paths: readonly string[]
   /** Where the metadata files of containers are; each container sees its own. */
   readonly metadataFiles: string
+  /** Follows links of the host's paths. */
+  readonly realPaths?: RealPaths | undefined
 }
 
 const emptyDirectory = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
@@ -73,16 +76,19 @@ interface Hidden {
 }
 
 async function hiddenIn(
-  { engine, paths, metadataFiles }: OwnFilesOptions<Engine>,
+  { engine, paths, metadataFiles, realPaths = hostRealPaths }: OwnFilesOptions<Engine>,
   name: string,
   body: CreateBody,
 ): Promise<readonly Hidden[]> {
   const own = join(metadataFiles, name)
   const mounts = (await hostMounts(engine, body)).filter(({ source }) => source !== own)
   const hidden = new Map<string, Hidden>()
-  for (const { source, target } of mounts) {
-    const from = realPath(source)
-    for (const path of paths.map(realPath)) {
+  const led = await realPaths(mounts.map(({ source }) => source))
+  // The agent's own places are on disks that it lives on itself.
+  const places = paths.map(realPath)
+  for (const [index, { source, target }] of mounts.entries()) {
+    const from = led[index] ?? source
+    for (const path of places) {
       if (isWithin(from, path)) {
         throw new EngineError(
           'refused',
@@ -159,12 +165,11 @@ function isWithin(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
 }
 
-/** What is not there yet has no links either. */
 function realPath(path: string): string {
   try {
     return realpathSync(path)
   } catch {
-    return posix.normalize(path).replace(/(.)\/$/, '$1')
+    return asWritten(path)
   }
 }
 
