@@ -63,6 +63,7 @@ await test('what is not known, or not there any more, is denied', async (t) => {
   t.equal(asked(state, ann, 'NoSuchOperation'), silence('ecs:NoSuchOperation'))
   t.equal(asked(state, aPrincipal(), 'NoSuchOperation'), 'allowed', 'root')
   t.equal(asked(state, { ...ann, userName: 'gone' }), silence('ecs:ListClusters'))
+  t.equal(asked(state, { ...ann, userId: 'ANOTHER' }), silence('ecs:ListClusters'), 'another has the name since')
   t.equal(asked(state, { ...ann, kind: 'role', roleName: 'gone' }), silence('ecs:ListClusters'))
   t.equal(
     asked(state, ann, 'ListTagsForResource', { resourceArn: 'x'.repeat(2049) }),

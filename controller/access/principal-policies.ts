@@ -42,12 +42,13 @@ interface Holder {
   readonly id: string
 }
 
+/** By name, and the same by id: one that was deleted and made anew since the caller was found is another. */
 function holderOf(principal: Principal, reader: Reader): Holder | undefined {
   if (principal.kind === 'user') {
     const row = reader.get('user', principal.userName ?? '')
-    return row === undefined ? undefined : { row, id: row.UserId }
+    return row === undefined || row.UserId !== principal.userId ? undefined : { row, id: row.UserId }
   }
   if (principal.kind !== 'role') return undefined
   const row = reader.get('role', principal.roleName ?? '')
-  return row === undefined ? undefined : { row, id: row.RoleId }
+  return row === undefined || principal.userId.split(':')[0] !== row.RoleId ? undefined : { row, id: row.RoleId }
 }
