@@ -1,7 +1,7 @@
 /** What a host can do: its cgroups in either version, systemd's slices, kills for memory, GPUs, sizes of disks. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import { fakeTime } from '../test/support/fake-time.ts'
 import { openCgroups } from './cgroups.ts'
@@ -195,7 +195,9 @@ function shownEngine(version: 1 | 2, root: string) {
     },
   } as Partial<Engine> as Engine
   const host = { root, driver: 'cgroupfs', parent: '/ecs', version } as const
-  const truthful = withMemoryTruth({ engine, host, timers: time, now: () => time.now() })
+  const kernelLogFile = join(files(`${basename(root)}-log`, { kmsg: '' }), 'kmsg')
+  const truthful = withMemoryTruth({ engine, host, timers: time, now: () => time.now(), kernelLogFile })
+  const log = (...lines: readonly string[]): void => appendFileSync(kernelLogFile, `${lines.join('\n')}\n`)
   const look = async (container: ObservedContainer): Promise<ObservedContainer | undefined> => {
     shown.set(container.id, container)
     return truthful.inspectContainer(container.id)
@@ -203,7 +205,7 @@ function shownEngine(version: 1 | 2, root: string) {
   const show = (...containers: readonly ObservedContainer[]): void => {
     for (const container of containers) shown.set(container.id, container)
   }
-  return { time, look, show, truthful, kill: (containerId: string) => tell?.({ containerId, action: 'oom' }) }
+  return { time, look, show, log, truthful, kill: (containerId: string) => tell?.({ containerId, action: 'oom' }) }
 }
 
 const events = (kills: number): string => `low 0\nhigh 0\nmax 7\noom 1\noom_kill ${kills}\n`
@@ -302,6 +304,62 @@ await t.test('a flag that comes after the end is waited for, by a look and by a 
   const second = truthful.inspectContainer('z1')
   await time.pass(300)
   test.match(await second, { oomKilled: false }, 'no flag came: somebody else killed it')
+})
+
+/** As Linux 6 writes it; the first line is left out where there were too many in a short time. */
+const logLines = (containerId: string, pid: number): readonly string[] => [
+  '4,1812,45004200371,-;busybox invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0',
+  `6,1843,45004200693,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=${containerId},mems_allowed=0,` +
+    `oom_memcg=/ecs/${taskId}/${containerId},task_memcg=/ecs/${taskId}/${containerId},task=busybox,pid=${pid},uid=0`,
+  `3,1844,45004200711,-;Memory cgroup out of memory: Killed process ${pid} (busybox) total-vm:18168kB, anon-rss:16000kB`,
+]
+
+await t.test("where Docker's word is lost the kernel's log tells whom it killed", async (test) => {
+  const id = 'c'.repeat(64)
+  const running = (pid: number, startedAt = 1000): ObservedContainer => ({
+    ...aLife,
+    id,
+    startedAt,
+    details: { pid, cgroupParent: '', networks: [], mounts: [], logDriver: '', logOptions: {} },
+  })
+  let made = 0
+  const begun = async (pid: number) => {
+    made += 1
+    const peer = shownEngine(1, files(`log-${made}`, { 'memory/placeholder': '' }))
+    await peer.look(running(pid))
+    const end = (startedAt = 1000) => ({ ...anEnd, id, startedAt, oomKilled: false, finishedAt: peer.time.now() })
+    const ending = async (startedAt?: number): Promise<ObservedContainer | undefined> => {
+      const look = peer.look(end(startedAt))
+      await peer.time.pass(300)
+      return look
+    }
+    return { ...peer, ending }
+  }
+
+  const whole = await begun(77)
+  whole.log(...logLines(id, 77))
+  test.match(await whole.ending(), { oomKilled: true })
+  const brief = await begun(77)
+  brief.log(...logLines(id, 77).slice(2))
+  test.match(await brief.ending(), { oomKilled: true }, 'by its process alone')
+  const unseen = shownEngine(1, files('log-unseen', { 'memory/placeholder': '' }))
+  unseen.log(...logLines(id, 77))
+  const unseenEnd = { ...anEnd, id, oomKilled: false, finishedAt: unseen.time.now() - 5000 }
+  test.match(await unseen.look(unseenEnd), { oomKilled: true }, 'by its cgroup, where its process was never seen')
+
+  const neighbour = await begun(77)
+  neighbour.log(...logLines('d'.repeat(64), 78))
+  test.match(await neighbour.ending(), { oomKilled: false }, 'another was killed')
+  const again = await begun(77)
+  again.log(...logLines(id, 77))
+  test.match(await again.ending(), { oomKilled: true })
+  await again.look(running(79, 2000))
+  test.match(await again.ending(2000), { oomKilled: false }, 'its next run is another')
+  const first = await begun(77)
+  first.log(...logLines('e'.repeat(64), 80))
+  await first.ending()
+  await first.look(running(80, 2000))
+  test.match(await first.ending(2000), { oomKilled: false }, 'a process id that is given out again')
 })
 
 const listByProgram = async (): Promise<string> => 'GPU 0: NVIDIA T4 (UUID: GPU-cc)\nGPU 1: NVIDIA T4 (UUID: GPU-dd)\n'

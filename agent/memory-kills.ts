@@ -3,7 +3,8 @@
  * killed the container's main process. A child's kill, which Docker's flag remembers for good, is seen by what outlives it.
  *
  * A container's own counter goes with its cgroup before Docker tells of its end. In version 2 of cgroups the task's cgroup,
- * which stays, counts for all of them; in version 1 it does not, and Docker's events have to say when something was killed.
+ * which stays, counts for all of them; in version 1 it does not, and the kernel's log or Docker's events have to say when
+ * something was killed.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,6 +16,8 @@ import type { MemoryUse } from './decide/out-of-memory.ts'
 import { cgroupParent } from './decide/task-cgroup.ts'
 import { labels } from './engine.ts'
 import type { Engine, ObservedContainer } from './engine.ts'
+import { openKernelLog } from './kernel-log.ts'
+import type { KernelLog } from './kernel-log.ts'
 import type { Timers } from './timers.ts'
 
 export interface MemoryKillsOptions {
@@ -23,6 +26,8 @@ export interface MemoryKillsOptions {
   readonly host: CgroupHost | undefined
   readonly timers: Timers
   readonly now: () => number
+  /** The kernel's log; undefined is the host's own, and read only where no cgroup counts. */
+  readonly kernelLogFile?: string | undefined
 }
 
 /** How long after an end its flag may still come, and how long a look waits for it. */
@@ -33,6 +38,8 @@ const flagLagMs = 250
 interface Life {
   startedAt: number | undefined
   readonly taskArn: string
+  /** Of its main process; 0 where it was never seen running. */
+  readonly pid: number
   eventAt: number | undefined
   outlived: number
   outlivedEvent: boolean
@@ -82,9 +89,11 @@ class MemoryKillsWatch {
   readonly #lives = new Map<string, Life>()
   /** By task: kills of containers that have ended, as far as they are known. */
   readonly #accounted = new Map<string, number>()
+  readonly #kernelLog: KernelLog | undefined
 
   constructor(options: MemoryKillsOptions) {
     this.#options = options
+    this.#kernelLog = options.host?.version === 2 ? undefined : openKernelLog(options.kernelLogFile)
   }
 
   /**
@@ -96,7 +105,9 @@ class MemoryKillsWatch {
     const { exitCode, oomKilled, finishedAt } = shown
     if (host?.version === 2 || !hasEnded(shown) || exitCode !== killedExitCode || oomKilled) return false
     const agoMs = finishedAt === undefined ? Number.POSITIVE_INFINITY : now() - finishedAt
-    return agoMs >= 0 && agoMs < freshEndMs && this.#lives.get(shown.id)?.killed === undefined
+    if (agoMs < 0 || agoMs >= freshEndMs) return false
+    const life = this.#lives.get(shown.id)
+    return life?.killed === undefined && this.#kernelLog?.killIn(shown.id, life?.pid ?? 0) !== 'main-process'
   }
 
   truthOf(shown: ObservedContainer): ObservedContainer {
@@ -129,6 +140,7 @@ class MemoryKillsWatch {
     const life = {
       startedAt: shown.startedAt,
       taskArn,
+      pid: hasEnded(shown) ? 0 : (shown.details?.pid ?? 0),
       eventAt: undefined,
       outlived: 0,
       outlivedEvent: false,
@@ -136,6 +148,7 @@ class MemoryKillsWatch {
     }
     this.#lives.set(shown.id, life)
     if (shown.status === 'running' || shown.status === 'paused') {
+      this.#kernelLog?.begins(shown.id, life.pid)
       this.#account(taskArn)
       this.#sampleLater(shown.id, life, false)
     }
@@ -155,11 +168,15 @@ class MemoryKillsWatch {
     const before = this.#accounted.get(life.taskArn)
     const ended = this.#endedOf(life.taskArn)
     const unaccounted = before === undefined || ended === undefined ? undefined : ended - before
-    const { exitCode, oomKilled: flagged, finishedAt } = shown
+    const { exitCode, finishedAt } = shown
     const { eventAt, outlived, outlivedEvent } = life
+    const logged = this.#kernelLog?.killIn(shown.id, life.pid)
+    this.#kernelLog?.ends(shown.id, life.pid)
+    const flagged = shown.oomKilled || logged !== undefined
     const isMine = exitCode === killedExitCode || flagged || outlived > 0
     if (isMine && ended !== undefined) this.#accounted.set(life.taskArn, ended)
-    return isKilledForMemory({ exitCode, flagged, finishedAt, eventAt, outlived, outlivedEvent, unaccounted })
+    const isLogged = logged === 'main-process'
+    return isKilledForMemory({ exitCode, flagged, finishedAt, eventAt, outlived, outlivedEvent, unaccounted, isLogged })
   }
 
   /** From now on what is counted for the task is news. */

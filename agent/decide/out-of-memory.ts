@@ -23,12 +23,15 @@ export interface MemoryKills {
   readonly outlivedEvent: boolean
   /** Kills in the task's cgroup that no living container and no earlier end accounts for; undefined where nothing counts them. */
   readonly unaccounted: number | undefined
+  /** The kernel's log names the main process among those that it killed. */
+  readonly isLogged: boolean
 }
 
 /** True where the container's main process was killed by the kernel for want of memory. */
 export function isKilledForMemory(kills: MemoryKills): boolean {
-  const { exitCode, flagged, finishedAt, eventAt, outlived, outlivedEvent, unaccounted } = kills
+  const { exitCode, flagged, finishedAt, eventAt, outlived, outlivedEvent, unaccounted, isLogged } = kills
   if (exitCode !== killedExitCode) return false
+  if (isLogged) return true
   if (unaccounted !== undefined) return unaccounted > outlived
   if (!flagged) return false
   const isRecent = eventAt !== undefined && finishedAt !== undefined && Math.abs(finishedAt - eventAt) <= sameEndMs
