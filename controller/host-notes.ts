@@ -30,13 +30,16 @@ export class HostNotes {
     services.metrics.counter('gantry_host_events_total', 'What happened around hosts, refusals above all.')
   }
 
-  /** `now` is epoch milliseconds. Never throws: what can't be written down was logged. */
-  note(event: HostEvent, now: number): void {
+  /**
+   * `now` is epoch milliseconds; `kind` tells apart what is no repetition though name, host and address are the same.
+   * Never throws: what can't be written down was logged.
+   */
+  note(event: HostEvent, now: number, kind = ''): void {
     const { log, metrics, turn } = this.#services
     const { name, message, hostId, sourceAddress } = event
     metrics.count('gantry_host_events_total', { name })
     const client = sourceAddress === undefined ? '' : clientNetworkOf(sourceAddress)
-    const count = this.#countDue([name, hostId, client].join(' '), now)
+    const count = this.#countDue([name, hostId, client, kind].join(' '), now)
     if (count === 0) return
     log.warn({ host: hostId, sourceAddress, name, count }, message)
     if (!this.#hasRoom(now)) return

@@ -308,9 +308,12 @@ await tap.test('events of hosts that repeat are written once a minute, with thei
   notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: '10.0.0.1' }), start + 60_000)
   t.equal(submitted.length, 2)
   t.match(metrics.write(), /gantry_host_events_total\{name="JOIN_REFUSED"\} 501/)
+  for (const kind of ['expired', 'used', 'used'])
+    notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: '10.0.0.1' }), start + 60_000, kind)
+  t.equal(submitted.length, 4, 'another kind of refusal is no repetition')
   for (let at = 0; at < 500; at += 1)
     notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: `a${at}` }), start + 120_000)
-  t.ok(submitted.length <= 62, 'many addresses fill nothing either')
+  t.ok(submitted.length <= 64, 'many addresses fill nothing either')
   const before = submitted.length
   for (let at = 0; at < 500; at += 1)
     notes.note(hostEvent('JOIN_REFUSED', 'no', { sourceAddress: `2001:db8::${at}` }), start + 240_000)

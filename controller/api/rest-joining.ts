@@ -263,7 +263,8 @@ function noteRefusal(
   }
   const shownName = JSON.stringify(name.slice(0, 80))
   const message = `a host that calls itself ${shownName} was refused to join from ${sourceAddress}: ${error.message}`
-  hostNotes.note(hostEvent('JOIN_REFUSED', message, facts), clock.now())
+  // Another token, or another reason, is no repetition: each token that is refused is told, whatever came a moment before.
+  hostNotes.note(hostEvent('JOIN_REFUSED', message, facts), clock.now(), `${facts.tokenId ?? ''} ${error.code}`)
 }
 
 function showToken(row: JoinTokenRow) {
