@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
-const archive = resolve(import.meta.dirname, '../engine/previous/gantry-0.1.0.tar.gz')
+const archive = resolve(import.meta.dirname, '../engine/previous/gantry-0.2.0.tar.gz')
 const packages = resolve(import.meta.dirname, '../../node_modules')
 
 export interface PreviousVersion {
