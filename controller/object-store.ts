@@ -8,6 +8,7 @@ import type { GetObjectCommandOutput, S3Client, S3ClientConfig } from '@aws-sdk/
 import { ApiError } from '../proto/errors.ts'
 import type { Config } from './config.ts'
 import { type AccessKey, CredentialsError, parseSharedCredentials } from './credentials.ts'
+import { explainStoreError } from './object-store-errors.ts'
 
 interface ObjectStoreSettings {
   /** Undefined: Amazon's own, which needs a credentials file. */
@@ -15,14 +16,14 @@ interface ObjectStoreSettings {
   readonly region: string
   /** True: the bucket stands in the path; false: in the host's name. */
   readonly isPathStyle: boolean
-  /** AWS's shared-credentials format, mode 0600. Undefined: requests are not signed. */
+  /** AWS's shared-credentials format, mode 0600, read anew for each fetch. Undefined: requests are not signed. */
   readonly credentialsFile: string | undefined
 }
 
 export interface ObjectStore {
   /**
    * The object's bytes. Throws ApiError: ResourceNotFoundException, InvalidParameterException (what has to be set, or the
-   * store's own refusal), ThrottlingException, ServerException where the store has trouble.
+   * store's own refusal), ThrottlingException, ServerException where the store has trouble, or its key can't be read.
    */
   fetch(arn: string): Promise<Uint8Array>
   close(): void
@@ -90,7 +91,20 @@ async function readKeyFile(path: string): Promise<AccessKey> {
       `${path} (${variable}) has mode ${shown}: others on this machine can read the key of the store. Run: chmod 600 ${path}`,
     )
   }
-  return parseSharedCredentials(text, path)
+  try {
+    return parseSharedCredentials(text, path)
+  } catch (error) {
+    const lacks = `${path} (${variable}) has no aws_access_key_id and aws_secret_access_key under [default]. Write both.`
+    throw new CredentialsError(lacks, { cause: error })
+  }
+}
+
+/**
+ * To the client they are over already, so it asks for them again with each request: a key that was replaced in the file is
+ * used at once.
+ */
+async function keyOfNow(path: string): Promise<AccessKey & { readonly expiration: Date }> {
+  return { ...(await readKeyFile(path)), expiration: new Date(0) }
 }
 
 async function connect(settings: ObjectStoreSettings): Promise<S3Client> {
@@ -113,7 +127,7 @@ async function connect(settings: ObjectStoreSettings): Promise<S3Client> {
     ...(endpoint !== undefined && { endpoint }),
     ...(credentialsFile === undefined
       ? { signer: { sign: async (request) => request }, credentials: { accessKeyId: '', secretAccessKey: '' } }
-      : { credentials: await readKeyFile(credentialsFile) }),
+      : { credentials: async () => keyOfNow(credentialsFile) }),
   }
   return new Client(config)
 }
@@ -126,7 +140,7 @@ async function getObject(client: S3Client, settings: ObjectStoreSettings, arn: s
     const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }), { abortSignal: signal })
     return await readBody(answer, arn, signal)
   } catch (error) {
-    throw explained(error, settings, { arn, bucket, key })
+    throw explainStoreError(error, { ...settings, timeoutMs: fetchTimeoutMs }, { arn, bucket, key })
   }
 }
 
@@ -160,76 +174,4 @@ function tooLarge(arn: string, size: string): ApiError {
     'InvalidParameterException',
     `The environment file ${arn} has ${size}, and ${objectBytesMax} are the most. Split it, or put large values elsewhere.`,
   )
-}
-
-interface Wanted {
-  readonly arn: string
-  readonly bucket: string
-  readonly key: string
-}
-
-/** The store's answer in words: what it said, of which object, and what to set or mend. */
-function explained(
-  error: unknown,
-  { endpoint = 'Amazon S3', credentialsFile, region }: ObjectStoreSettings,
-  wanted: Wanted,
-): ApiError {
-  if (error instanceof ApiError) return error
-  const { arn, bucket, key } = wanted
-  const { name, status } = factsOf(error)
-  const at = `the store at ${endpoint}`
-  const refused = (code: 'ResourceNotFoundException' | 'InvalidParameterException', message: string): ApiError =>
-    new ApiError(code, message, { cause: error })
-  if (name === 'NoSuchBucket') {
-    return refused(
-      'ResourceNotFoundException',
-      `${name}: there is no bucket '${bucket}' in ${at}. Correct the ARN ${arn}.`,
-    )
-  }
-  if (name === 'NoSuchKey' || status === 404) {
-    return refused(
-      'ResourceNotFoundException',
-      `NoSuchKey: bucket '${bucket}' in ${at} has no object '${key}'. Put it there, or correct the ARN ${arn}.`,
-    )
-  }
-  if (status === 401 || status === 403) {
-    const who = credentialsFile === undefined ? 'unsigned requests' : 'the key of GANTRY_S3_CREDENTIALS_FILE'
-    const remedy =
-      credentialsFile === undefined
-        ? 'Set GANTRY_S3_CREDENTIALS_FILE for the controller'
-        : 'Allow that key s3:GetObject on it in the store, or give the controller another one'
-    return refused('InvalidParameterException', `${name}: ${at} refuses ${who} for ${arn}. ${remedy}.`)
-  }
-  if (status !== undefined && status >= 300 && status < 500) {
-    return refused(
-      'InvalidParameterException',
-      `${name}: ${at} refuses the request for ${arn} (HTTP ${status}). Check GANTRY_S3_REGION (now ${region}), ` +
-        'GANTRY_S3_ENDPOINT and GANTRY_S3_PATH_STYLE.',
-    )
-  }
-  const why = status === undefined ? causeOf(error) : `it answered HTTP ${status} (${name})`
-  return new ApiError(
-    'ServerException',
-    `The environment file ${arn} could not be fetched from ${at}: ${why}. Check that it is up and GANTRY_S3_ENDPOINT is right.`,
-    { cause: error },
-  )
-}
-
-function factsOf(error: unknown): { readonly name: string; readonly status: number | undefined } {
-  if (typeof error !== 'object' || error === null) return { name: 'UnknownError', status: undefined }
-  const { name, $metadata: metadata } = error as {
-    readonly name?: unknown
-    readonly $metadata?: { readonly httpStatusCode?: unknown }
-  }
-  const status = metadata?.httpStatusCode
-  return {
-    name: typeof name === 'string' ? name : 'UnknownError',
-    status: typeof status === 'number' ? status : undefined,
-  }
-}
-
-function causeOf(error: unknown): string {
-  const { name } = factsOf(error)
-  if (name === 'AbortError' || name === 'TimeoutError') return `it did not answer within ${fetchTimeoutMs / 1000} s`
-  return error instanceof Error ? error.message : String(error)
 }

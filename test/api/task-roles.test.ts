@@ -2,9 +2,7 @@
  * The two roles of a task against the real controller process: which keys a scripted agent is sent, what they may do, and
  * for how long; and environment files out of a real server that speaks S3.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import type { AddressInfo } from 'node:net'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ECSClient, ListClustersCommand, ListTasksCommand, StopTaskCommand } from '@aws-sdk/client-ecs'
@@ -26,10 +24,12 @@ import {
   startController,
 } from '../support/controller.ts'
 import { allowed, rolesAt } from '../support/roles.ts'
+import { publicBucket, startS3Server } from '../support/s3-server.ts'
+import { s3ErrorBody, s3Refusal } from '../support/s3-signature.ts'
 
 t.setTimeout(180_000)
-const store = await startS3()
-const controller = await startController({ env: store.environment })
+const store = await startS3Server()
+const controller = await startController({ env: store.controllerEnvironment })
 const { endpoint, credentials } = controller
 const roles = rolesAt(endpoint, credentials)
 const iam = new IAMClient({ endpoint, region, credentials })
@@ -49,7 +49,7 @@ const capabilities = [
   { name: 'ecs.capability.secrets.ssm.environment-variables' },
   { name: 'ecs.capability.private-registry-authentication.secretsmanager' },
 ]
-const files = 'arn:aws:s3:::vars'
+const files = 'arn:aws:s3:::files'
 const secretArn = 'arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf'
 const app = await roles.role('app', [allowed(['ecs:ListTasks', 'ecs:ListClusters'])])
 await roles.role('executor', [allowed('s3:GetObject', `${files}/web/*`)])
@@ -251,9 +251,9 @@ await t.test('environment files come out of the store for whoever may read them'
   const taskArn = await startTask(peer.instanceArn, { taskDefinition: 'roled' })
   const payload = await eventually('the payload', () => peer.tasks.get(taskArn))
   const execution = signingKeys(payload.executionRoleCredentials)
-  store.put('web/a.env', 'GREETING=hello\n')
-  store.put('web/large.env', 'A'.repeat(1024 * 1024 + 1))
-  store.put('other.env', 'PRIVATE=yes\n')
+  await store.put('web/a.env', 'GREETING=hello\n')
+  await store.put('web/large.env', 'A'.repeat(1024 * 1024 + 1))
+  await store.put('other.env', 'PRIVATE=yes\n')
   const fetchFile = async (object: string, by: Key = execution): Promise<RawAnswer> =>
     getRest(endpoint, by, `/v1/environment-files?arn=${encodeURIComponent(object)}`)
 
@@ -266,7 +266,7 @@ await t.test('environment files come out of the store for whoever may read them'
   test.equal(forbidden.json['code'], 'AccessDeniedException')
   test.match(
     forbidden.json['message'],
-    /assumed-role\/executor\/\w+ is not authorized to perform: s3:GetObject on resource: arn:aws:s3:::vars\/other\.env/,
+    /assumed-role\/executor\/\w+ is not authorized to perform: s3:GetObject on resource: arn:aws:s3:::files\/other\.env/,
   )
   test.equal((await fetchFile(`${files}/web/a.env`, signingKeys(payload.roleCredentials))).status, 403)
   test.equal((await fetchFile(`${files}/web/a.env`, key)).json['code'], 'AccessDeniedException', 'no host by itself')
@@ -274,7 +274,7 @@ await t.test('environment files come out of the store for whoever may read them'
   const root = async (object: string): Promise<RawAnswer> => fetchFile(object, credentials)
   const missing = await root(`${files}/web/none.env`)
   test.equal(missing.status, 404)
-  test.match(missing.json['message'], /^NoSuchKey: bucket 'vars' .* has no object 'web\/none\.env'/)
+  test.match(missing.json['message'], /^NoSuchKey: bucket 'files' .* has no object 'web\/none\.env'/)
   test.match((await root('arn:aws:s3:::nowhere/a.env')).json['message'], /^NoSuchBucket: there is no bucket 'nowhere'/)
   test.match((await root(`${files}/web/large.env`)).json['message'], /has 1048577 bytes, and 1048576 are the most/)
   test.match((await root(`${files}/web/a.txt`)).json['message'], /name ends in '\.env'/)
@@ -292,15 +292,14 @@ await t.test('a store that is not there, not configured or refuses is told in wo
     closed.json['message'],
     /could not be fetched from the store at http:\/\/127\.0\.0\.1:9: .*Check that it is up/,
   )
-  const foreign = await answerWith({
-    ...store.environment,
-    GANTRY_S3_CREDENTIALS_FILE: store.keyFile('foreign', 'WRONG'),
-  })
-  test.match(foreign.json['message'], /InvalidAccessKeyId: .* refuses the key of GANTRY_S3_CREDENTIALS_FILE/)
-  const unsigned = await answerWith({ GANTRY_S3_ENDPOINT: store.environment.GANTRY_S3_ENDPOINT })
-  test.equal(unsigned.text, 'GREETING=hello\n', 'this server lets everybody read')
+  const { GANTRY_S3_ENDPOINT } = store.controllerEnvironment
+  await store.put('web/a.env', 'GREETING=everybody\n', publicBucket)
+  const unsigned = await answerWith({ GANTRY_S3_ENDPOINT }, `arn:aws:s3:::${publicBucket}/web/a.env`)
+  test.equal(unsigned.text, 'GREETING=everybody\n', 'this bucket lets everybody read')
+  const denied = await answerWith({ GANTRY_S3_ENDPOINT })
+  test.match(denied.json['message'], /^AccessDenied: .* refuses unsigned requests .* Set GANTRY_S3_CREDENTIALS_FILE/)
 
-  const open = store.keyFile('open', 'S3RVER', 0o644)
+  const open = store.keyFile('open', { mode: 0o644 })
   const dataDir = mkdtempSync(join(tmpdir(), 'gantry-controller-'))
   const { code, output } = await runController(dataDir, { env: { GANTRY_S3_CREDENTIALS_FILE: open } })
   rmSync(dataDir, { recursive: true })
@@ -308,11 +307,108 @@ await t.test('a store that is not there, not configured or refuses is told in wo
   test.match(output, /GANTRY_S3_CREDENTIALS_FILE\) has mode 0644.*chmod 600/)
 })
 
-/** What a controller with this environment says to a file's name. */
-async function answerWith(env: Record<string, string>): Promise<RawAnswer> {
+await t.test('the store judges signatures as AWS does in its own examples', (test) => {
+  // The key of AWS's documentation, in pieces, so that nobody takes it for one that leaked.
+  const id = ['AKIA', 'IOSFODNN7', 'EXAMPLE'].join('')
+  const secret = ['wJalrXUtnFEMI', 'K7MDENG', 'bPxRfiCYEXAMPLEKEY'].join('/')
+  const empty = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+  const written = '44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072'
+  const stored = { date: 'Fri, 24 May 2013 00:00:00 GMT', 'x-amz-storage-class': 'REDUCED_REDUNDANCY' }
+  const judged = (method: string, target: string, hash: string, signature: string, more = {}, body = '') => {
+    const headers: Record<string, string> = {
+      host: 'examplebucket.s3.amazonaws.com',
+      'x-amz-content-sha256': hash,
+      'x-amz-date': '20130524T000000Z',
+      ...more,
+    }
+    const signed = Object.keys(headers).toSorted().join(';')
+    const credential = `${id}/20130524/us-east-1/s3/aws4_request`
+    headers['authorization'] =
+      `AWS4-HMAC-SHA256 Credential=${credential},SignedHeaders=${signed},Signature=${signature}`
+    const secretOf = (asked: string) => (asked === id ? secret : undefined)
+    const now = Date.UTC(2013, 4, 24)
+    return s3Refusal({ method, target, headers, body: Buffer.from(body) }, { region, secretOf, now })?.code
+  }
+  const got = 'f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41'
+  const put = '98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd'
+  const lifecycle = 'fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543'
+  const list = '34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7'
+  const range = { range: 'bytes=0-9' }
+  test.equal(judged('GET', '/test.txt', empty, got, range), undefined, 'GET Object')
+  test.equal(judged('PUT', '/test$file.text', written, put, stored, 'Welcome to Amazon S3.'), undefined, 'PUT Object')
+  test.equal(judged('GET', '/?lifecycle', empty, lifecycle), undefined, 'GET Bucket Lifecycle')
+  test.equal(judged('GET', '/?max-keys=2&prefix=J', empty, list), undefined, 'GET Bucket (List Objects)')
+  test.equal(judged('GET', '/test.txt', empty, got, { range: 'bytes=0-99' }), 'SignatureDoesNotMatch')
+  test.equal(judged('GET', '/other.txt', empty, got, range), 'SignatureDoesNotMatch')
+  test.equal(judged('PUT', '/test$file.text', written, put, stored, 'Welcome.'), 'XAmzContentSHA256Mismatch')
+  const error = s3ErrorBody({ status: 403, code: 'InvalidAccessKeyId', message: 'a < b', more: {} })
+  test.match(error, /<Error><Code>InvalidAccessKeyId<\/Code><Message>a &lt; b<\/Message>/)
+  test.end()
+})
+
+await t.test("what the store says of the controller's own signature is told with what to mend", async (test) => {
+  const at = store.controllerEnvironment.GANTRY_S3_ENDPOINT.replaceAll('.', '\\.')
+  const path = store.keyFile('changing', { id: 'FOREIGN' })
+  const env = { ...store.controllerEnvironment, GANTRY_S3_CREDENTIALS_FILE: path }
+  // The key of an object is encoded once in what is signed, and not twice as elsewhere.
+  const odd = await store.put('web/a b+ü/$ö(1)~.env', 'ODD=yes\n')
   const other = await startController({ env })
   try {
-    return await getRest(other.endpoint, other.credentials, `/v1/environment-files?arn=${files}/web/a.env`)
+    const ask = async (object = `${files}/web/a.env`): Promise<RawAnswer> =>
+      getRest(other.endpoint, other.credentials, `/v1/environment-files?arn=${encodeURIComponent(object)}`)
+    test.match(
+      reason(await ask()),
+      new RegExp(
+        `^400 InvalidAccessKeyId: the store at ${at} refuses the key of ${path} \\(GANTRY_S3_CREDENTIALS_FILE`,
+      ),
+    )
+    store.keyFile('changing', { secret: 'wrong' })
+    test.match(
+      reason(await ask()),
+      new RegExp(`^400 SignatureDoesNotMatch: .*signature we calculated.* Correct aws_secret_access_key in ${path}`),
+    )
+    store.keyFile('changing')
+    test.equal((await ask()).text, 'GREETING=hello\n', 'the file is read anew for each')
+    test.equal((await ask(odd)).text, 'ODD=yes\n')
+    test.equal(store.verdicts.at(-1), 'OK')
+
+    chmodSync(path, 0o644)
+    test.match(reason(await ask()), new RegExp(`^500 .* want of the store's key: ${path} .* has mode 0644.*chmod 600`))
+    rmSync(path)
+    test.match(reason(await ask()), new RegExp(`^500 .* want of the store's key: ${path} .* can't be read: ENOENT`))
+    store.keyFile('changing', { secret: '' })
+    test.match(reason(await ask()), new RegExp(`^500 .* want of the store's key: ${path}`))
+    store.keyFile('changing')
+    test.equal((await ask()).status, 200)
+
+    store.clock.aheadMs = -3_600_000
+    store.clock.isTold = false
+    test.match(
+      reason(await ask()),
+      /^400 RequestTimeTooSkewed: .* clock and its own are too far apart .* Set the clocks of both machines\./,
+    )
+    store.clock.isTold = true
+    test.equal((await ask()).status, 200, 'a store that says what its clock shows is asked by that')
+  } finally {
+    Object.assign(store.clock, { aheadMs: 0, isTold: true })
+    await other.stop()
+  }
+  const elsewhere = await answerWith({ ...store.controllerEnvironment, GANTRY_S3_REGION: 'eu-north-1' })
+  test.match(
+    reason(elsewhere),
+    /^400 AuthorizationHeaderMalformed: .*'eu-north-1' is wrong; expecting 'us-east-1'.* Set GANTRY_S3_REGION \(now eu-north-1\)/,
+  )
+})
+
+function reason({ status, json }: RawAnswer): string {
+  return `${status} ${String(json['message'])}`
+}
+
+/** What a controller with this environment says to a file's name. */
+async function answerWith(env: Record<string, string>, arn = `${files}/web/a.env`): Promise<RawAnswer> {
+  const other = await startController({ env })
+  try {
+    return await getRest(other.endpoint, other.credentials, `/v1/environment-files?arn=${arn}`)
   } finally {
     await other.stop()
   }
@@ -362,51 +458,4 @@ function filesBelow(directory: string): readonly string[] {
   return readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
-}
-
-/** A server that speaks S3, on loopback, with the bucket `vars`. */
-async function startS3() {
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-s3-'))
-  const load = createRequire(import.meta.url)
-  const Server = load('@20minutes/s3rver') as new (
-    options: object,
-  ) => {
-    run(): Promise<AddressInfo>
-    close(): Promise<void>
-    readonly store: { putObject(object: object): Promise<unknown> }
-  }
-  const buckets = join(directory, 'buckets')
-  mkdirSync(buckets)
-  const options = {
-    address: '127.0.0.1',
-    port: 0,
-    silent: true,
-    directory: buckets,
-    configureBuckets: [{ name: 'vars' }],
-  }
-  const server = new Server(options)
-  const { port } = await server.run()
-  const keyFile = (name: string, id: string, mode = 0o600): string => {
-    const path = join(directory, name)
-    writeFileSync(path, `[default]\naws_access_key_id = ${id}\naws_secret_access_key = S3RVER\n`, { mode })
-    return path
-  }
-  return {
-    environment: {
-      GANTRY_S3_ENDPOINT: `http://127.0.0.1:${port}`,
-      GANTRY_S3_CREDENTIALS_FILE: keyFile('keys', 'S3RVER'),
-    },
-    keyFile,
-    /** As the server itself lays objects down. */
-    put(object: string, content: string): void {
-      const path = join(buckets, 'vars', `${object}._S3rver_object`)
-      mkdirSync(join(path, '..'), { recursive: true })
-      writeFileSync(path, content)
-      writeFileSync(path.replace(/object$/, 'metadata.json'), '{"content-type":"text/plain"}')
-    },
-    async end(): Promise<void> {
-      await server.close()
-      rmSync(directory, { recursive: true, force: true })
-    },
-  }
 }

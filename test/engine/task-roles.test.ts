@@ -122,6 +122,21 @@ await tap.test(
     t.notMatch(broken, /canary/)
     const missing = await endOf(await run({ environmentFiles: [{ type: 's3', value: 'arn:aws:s3:::files/no.env' }] }))
     t.match(missing, /ResourceInitializationError: failed to download env file arn:aws:s3:::files\/no\.env/)
+
+    const fetchesFirst = { environmentFiles: [{ type: 's3' as const, value: first }] }
+    const prefix = `ResourceInitializationError: failed to download env file ${first}: InvalidParameterException: `
+    const keyPath = files.keyFile('keys', { secret: 'canary-wrong-key' })
+    const wrongKey = await endOf(await run(fetchesFirst))
+    t.ok(wrongKey.includes(`${prefix}SignatureDoesNotMatch: the store at `), wrongKey)
+    t.ok(wrongKey.includes(`Correct aws_secret_access_key in ${keyPath}`))
+    files.keyFile('keys')
+    Object.assign(files.clock, { aheadMs: 3_600_000, isTold: false })
+    const skewed = await endOf(await run(fetchesFirst))
+    t.ok(skewed.includes(`${prefix}RequestTimeTooSkewed: the store at `), skewed)
+    t.match(skewed, /Set the clocks of both machines/)
+    Object.assign(files.clock, { aheadMs: 0, isTold: true })
+    await lab.reaches(await run(fetchesFirst), 'RUNNING')
+    for (const said of [wrongKey, skewed]) t.notMatch(said, /canary/)
   },
 )
 
