@@ -1,5 +1,5 @@
 /** The agent's own files stay out of containers, by whichever way the host's places are mounted. */
-import { mkdirSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, realpathSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tap from 'tap'
 import { EngineError } from './engine.ts'
@@ -15,8 +15,29 @@ symlinkSync(data, join(root, 'other/link'))
 mkdirSync(join(data, 'metadata/mine'))
 
 const hiding = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
-const deviceOf: Readonly<Record<string, string>> = { devious: root, plain: '', remote: '//server/share' }
+const volumes: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  devious: { type: 'none', o: 'bind', device: root },
+  plain: {},
+  remote: { type: 'cifs', o: 'username=bind', device: '//server/share' },
+  export: { type: 'nfs', o: 'addr=10.0.0.5,ro', device: ':/export' },
+  memory: { type: 'tmpfs', device: 'tmpfs' },
+  elsewhere: { type: 'overlay', o: `lowerdir=${root}/other:/usr`, device: 'overlay' },
+  disk: { type: 'ext4', device: '/dev/another' },
+  'own disk': { type: 'ext4', o: 'ro', device: '/dev/own' },
+  slashes: { type: 'none', o: 'bind', device: `/${root}` },
+  'as a share': { type: 'cifs', o: 'ro,rbind', device: `/${data}` },
+  relative: { type: 'none', o: 'bind', device: data.slice(1) },
+  layers: { type: 'overlay', o: `lowerdir=/usr:${root}`, device: 'overlay' },
+  layer: { type: 'overlay', o: `lowerdir=/usr:${data.replace('data', String.raw`da\ta`)},ro`, device: 'overlay' },
+  'upper layer': { type: 'overlay', o: `lowerdir=/usr,upperdir=${data}/up,workdir=/w`, device: 'overlay' },
+}
 const mounts = [{ name: '', source: root, destination: '/all' }]
+
+const ownDisk = statSync(data).dev
+const disks: Readonly<Record<string, { dev: number; rdev: number; isBlockDevice: () => boolean }>> = {
+  '/dev/own': { dev: 0, rdev: ownDisk, isBlockDevice: () => true },
+  '/dev/another': { dev: 0, rdev: ownDisk + 1, isBlockDevice: () => true },
+}
 
 /** Answers the host config with which the engine is asked for a container. */
 async function asked(hostConfig: object): Promise<unknown> {
@@ -27,9 +48,8 @@ async function asked(hostConfig: object): Promise<unknown> {
       return 'id'
     },
     async inspectVolume(name: string): Promise<ObservedVolume | undefined> {
-      const device = deviceOf[name]
-      if (device === undefined) return undefined
-      return { name, driver: 'local', options: { type: 'none', o: 'bind', device }, labels: {} }
+      const options = volumes[name]
+      return options === undefined ? undefined : { name, driver: 'local', options, labels: {} }
     },
     inspectContainer: async (name: string) =>
       (name === 'source' ? { details: { mounts } } : undefined) as ObservedContainer | undefined,
@@ -38,6 +58,7 @@ async function asked(hostConfig: object): Promise<unknown> {
     engine,
     paths: [data, keys, join(root, 'gone')],
     metadataFiles: join(data, 'metadata'),
+    look: (path) => disks[path] ?? statSync(path, { throwIfNoEntry: false }),
   })
   await hidden.createContainer('mine', { Image: 'x', HostConfig: hostConfig })
   return given['HostConfig']
@@ -51,6 +72,8 @@ await tap.test('a mount that holds them gets an empty directory, or an empty fil
   t.match(await asked({ Binds: ['/:/host'] }), { Tmpfs: { [`/host${data}`]: hiding } })
   t.match(await asked({ Mounts: [{ Type: 'bind', Source: root, Target: '/m' }] }), { Tmpfs: { '/m/data': hiding } })
   t.match(await asked({ Binds: ['devious:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'a volume that is a directory')
+  t.match(await asked({ Binds: ['slashes:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'however it is written')
+  t.match(await asked({ Binds: ['layers:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'a volume that is laid over another')
   t.match(await asked({ VolumesFrom: ['source:ro'] }), { Tmpfs: { '/all/data': hiding } }, 'as another has it')
   t.match(await asked({ Binds: [`${root}:/host`], Tmpfs: { '/run': '' } }), {
     Tmpfs: { '/run': '', '/host/data': hiding },
@@ -68,7 +91,15 @@ await tap.test('one of them is refused, by any name; everything else is left as 
   ]) {
     await t.rejects(asked({ Binds: [`${path}:/x`] }), { message: /one of the agent's own places/ }, path)
   }
-  for (const bind of ['plain:/v', 'remote:/v', 'unknown:/v', `${root}/other:/x`, `${data}/metadata/mine:/m:ro`]) {
+  for (const volume of ['as a share', 'layer', 'upper layer']) {
+    await t.rejects(asked({ Binds: [`${volume}:/x`] }), { message: /one of the agent's own places/ }, volume)
+  }
+  await t.rejects(asked({ Binds: ['own disk:/x'] }), { kind: 'refused', message: /is the disk of the host on which/ })
+  await t.rejects(asked({ Binds: ['relative:/x'] }), { kind: 'refused', message: /is no whole path/ })
+  for (const volume of ['plain', 'remote', 'export', 'memory', 'elsewhere', 'disk', 'unknown']) {
+    t.same(await asked({ Binds: [`${volume}:/v`] }), { Binds: [`${volume}:/v`] }, volume)
+  }
+  for (const bind of [`${root}/other:/x`, `${data}/metadata/mine:/m:ro`]) {
     t.same(await asked({ Binds: [bind] }), { Binds: [bind] }, bind)
   }
   t.same(await asked({}), {})

@@ -4,6 +4,7 @@
  * a privileged container or one with the engine's socket can do no mount prevents (docs/task-roles.md).
  */
 import { existsSync, realpathSync, statSync } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, posix, relative } from 'node:path'
 import { EngineError } from './engine.ts'
@@ -20,7 +21,13 @@ export interface OwnFilesOptions<E extends Engine> {
   readonly metadataFiles: string
   /** Follows links of the host's paths. */
   readonly realPaths?: RealPaths | undefined
+  /** Tells what lies at a path of the host; undefined where nothing does. */
+  readonly look?: Look | undefined
 }
+
+type Look = (path: string) => Pick<Stats, 'dev' | 'rdev' | 'isBlockDevice'> | undefined
+
+const hostLook: Look = (path) => statSync(path, { throwIfNoEntry: false })
 
 const emptyDirectory = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
 
@@ -28,6 +35,8 @@ const emptyDirectory = 'ro,noexec,nosuid,nodev,size=4k,mode=0555'
 interface HostMount {
   readonly source: string
   readonly target: string
+  /** The source may be a device, whose file system is mounted and not itself. */
+  readonly isDisk?: boolean | undefined
 }
 
 export function withOwnFilesHidden<E extends Engine>(options: OwnFilesOptions<E>): E {
@@ -76,7 +85,7 @@ interface Hidden {
 }
 
 async function hiddenIn(
-  { engine, paths, metadataFiles, realPaths = hostRealPaths }: OwnFilesOptions<Engine>,
+  { engine, paths, metadataFiles, realPaths = hostRealPaths, look = hostLook }: OwnFilesOptions<Engine>,
   name: string,
   body: CreateBody,
 ): Promise<readonly Hidden[]> {
@@ -86,9 +95,16 @@ async function hiddenIn(
   const led = await realPaths(mounts.map(({ source }) => source))
   // The agent's own places are on disks that it lives on itself.
   const places = paths.map(realPath)
-  for (const [index, { source, target }] of mounts.entries()) {
+  for (const [index, { source, target, isDisk }] of mounts.entries()) {
     const from = led[index] ?? source
     for (const path of places) {
+      if (isDisk === true && isDiskOf(look, from, path)) {
+        throw new EngineError(
+          'refused',
+          `${source} is the disk of the host on which the agent has its own place ${path}, and no container may have it ` +
+            'as a volume. Mount another.',
+        )
+      }
       if (isWithin(from, path)) {
         throw new EngineError(
           'refused',
@@ -123,8 +139,40 @@ async function hostMounts(engine: Engine, body: CreateBody): Promise<readonly Ho
 async function ofHost(engine: Engine, { source, target }: HostMount): Promise<readonly HostMount[]> {
   if (source.startsWith('/')) return [{ source, target }]
   const volume = source === '' ? undefined : await engine.inspectVolume(source)
-  const device = volume?.driver === 'local' ? (volume.options['device'] ?? '') : ''
-  return device.startsWith('/') && !device.startsWith('//') ? [{ source: device, target }] : []
+  if (volume?.driver !== 'local') return []
+  const sources = sourcesOf(volume.options)
+  const partial = sources.find(({ source: one }) => !one.startsWith('/'))
+  if (partial === undefined) return sources.map((one) => ({ ...one, target }))
+  throw new EngineError(
+    'refused',
+    `volume ${source} is of ${partial.source}, which is no whole path, so nobody can tell what of the host it is. Give ` +
+      'its driverOpts paths that begin with a slash.',
+  )
+}
+
+/**
+ * What of the host a volume of the driver `local` shows, which hands its options to the kernel as they are. Source:
+ * moby, volume/local; mount(2); the kernel's documentation of overlayfs.
+ */
+function sourcesOf({
+  type = '',
+  o = '',
+  device = '',
+}: Readonly<Record<string, string>>): readonly Omit<HostMount, 'target'>[] {
+  const options = o.split(',')
+  // Whatever the type says: the kernel does not look at it.
+  if (options.includes('bind') || options.includes('rbind')) return [{ source: device }]
+  if (type === 'overlay') return options.flatMap(layersIn)
+  // `//server/share` is no path of this host.
+  return device.startsWith('/') && !device.startsWith('//') ? [{ source: device, isDisk: true }] : []
+}
+
+/** The directories that an option of an overlay names; what has a colon in its name comes in two, neither of which is ours. */
+function layersIn(option: string): readonly Omit<HostMount, 'target'>[] {
+  const [name = '', value = ''] = option.split(/=(.*)/s)
+  if (!/^(?:lowerdir|upperdir|workdir|datadir)\+?$/.test(name)) return []
+  const directories = value.replaceAll(/\\(.)/gs, '$1').split(':')
+  return directories.filter((directory) => directory !== '').map((source) => ({ source }))
 }
 
 /** What another container has mounted this one gets as well, and without what hides a part of it there. */
@@ -154,6 +202,12 @@ function withMasks(body: CreateBody, hidden: readonly Hidden[]): CreateBody {
       Tmpfs: { ...membersOf(hostConfig['Tmpfs']), ...Object.fromEntries(directories) },
     },
   }
+}
+
+/** True where the device holds the file system in which the path lies. */
+function isDiskOf(look: Look, device: string, path: string): boolean {
+  const shown = look(device)
+  return shown?.isBlockDevice() === true && shown.rdev === look(path)?.dev
 }
 
 function isFile(path: string): boolean {
