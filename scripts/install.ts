@@ -3,8 +3,9 @@
  * release that it belongs to; docs/install.md is for operators.
  */
 import { spawn } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { text as textOf } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { joinedFile } from '../agent/joined-identity.ts'
 import { type JoinTarget, type Role, type Wish, readWish, roles, usage } from './install/arguments.ts'
@@ -31,6 +32,8 @@ const registrationTimeoutMs = 240_000
 const directory = resolve(import.meta.dirname, '..')
 
 async function main(): Promise<number> {
+  // Programs and directories are for the services' users too, however private root's own files are on this machine.
+  process.umask(0o022)
   const wish = readWish(process.argv.slice(2))
   if (wish === undefined) {
     process.stdout.write(usage)
@@ -128,27 +131,51 @@ async function install(machine: Machine, found: Found, wish: Wish): Promise<numb
     joins: wish.join !== undefined,
   })
   if (wish.isDry) return showDry(actions.map(describe))
+  if (wish.join !== undefined) await joinController(wish.join, wish.settings['ECS_CLUSTER'])
   if (actions.length === 0) say(`nothing to do: ${source.id} is installed, and all is as it should be`)
   await perform(actions)
-  if (wish.join !== undefined) await joinController(wish.join, wish.settings['ECS_CLUSTER'])
   for (const intent of intents) await tellOutcome(intent)
   return 0
 }
 
-/** The agent runs already, and waits for this; the token stands on this program's own standard input. */
-async function joinController(
-  { controllerUrl, caFingerprint }: JoinTarget,
-  cluster: string | undefined,
-): Promise<void> {
-  const program = join(layout.current, 'agent', 'join', 'main.ts')
-  const target = [controllerUrl, '--ca', caFingerprint, '--directory', dataOf('agent')]
-  const args = [program, ...target, ...(cluster === undefined ? [] : ['--cluster', cluster])]
-  const child = spawn(process.execPath, args, { stdio: 'inherit' })
-  const code = await new Promise<number | null>((done) => child.once('close', done))
-  if (code === 0) return
-  throw new ScriptError(
-    'this host has not joined, as said above. The agent is installed and waits for it: mend that, then run the line again.',
-  )
+/**
+ * Before all else: where it fails, the host keeps the settings and keys that it has. The token stands on this program's own
+ * standard input. With `--json` it is told here what comes next.
+ */
+async function joinController(target: JoinTarget, cluster: string | undefined): Promise<void> {
+  makeDataDirectory()
+  const program = join(directory, 'agent', 'join', 'main.ts')
+  const { controllerUrl, caFingerprint, replaces } = target
+  const args = [program, controllerUrl, '--ca', caFingerprint, '--directory', dataOf('agent'), '--json']
+  if (replaces) args.push('--replace')
+  if (cluster !== undefined) args.push('--cluster', cluster)
+  const child = spawn(process.execPath, args, { stdio: ['inherit', 'pipe', 'inherit'] })
+  const ended = new Promise<number | null>((done) => child.once('close', done))
+  const answer = await textOf(child.stdout)
+  if ((await ended) !== 0) {
+    throw new ScriptError(
+      'this host has not joined, as said above: no service and no setting was touched. Mend that, then run the line again.',
+    )
+  }
+  const { state, hostId, name, warnings } = JSON.parse(answer) as JoinOutcome
+  const already = ' already, and the token was not used; --replace at the end of the line joins anew'
+  say(`this host has joined ${controllerUrl} as ${name} (${hostId})${state === 'already' ? already : ''}`)
+  for (const warning of warnings) say(`note: ${warning}`)
+}
+
+/** What `gantry join --json` tells. */
+interface JoinOutcome {
+  readonly state: 'joined' | 'already'
+  readonly hostId: string
+  readonly name: string
+  readonly warnings: readonly string[]
+}
+
+/** As systemd makes it: the controller's user passes through it to a directory of its own. */
+function makeDataDirectory(): void {
+  if (existsSync(layout.data)) return
+  mkdirSync(layout.data, { recursive: true })
+  chmodSync(layout.data, 0o755)
 }
 
 function showDry(sentences: readonly string[]): number {

@@ -164,7 +164,9 @@ await test('what the operator asks for is understood, or refused with a sentence
   })
   const ca = `sha256:${'ab'.repeat(32)}`
   const joining = ['agent', '--join', 'https://10.0.0.5:51443']
-  t.match(readWish([...joining, '--ca', ca]), { join: { controllerUrl: 'https://10.0.0.5:51443', caFingerprint: ca } })
+  const target = { controllerUrl: 'https://10.0.0.5:51443', caFingerprint: ca }
+  t.same(readWish([...joining, '--ca', ca])?.join, { ...target, replaces: false })
+  t.same(readWish([...joining, '--ca', ca, '--replace'])?.join, { ...target, replaces: true })
   const lineOfController = writeBundleJoinLine({ controllerUrl: 'https://a:1', caFingerprint: ca, token: 'x' })
   const [, wordsOfLine = ''] = lineOfController.split('install.sh ')
   t.ok(readWish(wordsOfLine.split(' '))?.join, 'the line that the controller prints')
@@ -178,6 +180,7 @@ await test('what the operator asks for is understood, or refused with a sentence
     'are for `install.sh controller`': ['agent', '--tls-listen', '0.0.0.0:1'],
     '--ca takes': joining,
     '--ca goes with --join': ['agent', '--ca', ca],
+    '--replace goes with --join': ['agent', '--replace'],
     'takes an address such as https': ['agent', '--join', 'http://10.0.0.5:51700', '--ca', ca],
     'brings address and keys': [...joining, '--ca', ca, '--credentials', 'f'],
     '--purge is for': ['agent', '--purge'],
@@ -320,6 +323,9 @@ await test('the units keep their promises', async (t) => {
   t.equal(agent.get('Requires') ?? agent.get('BindsTo'), undefined, 'an engine that restarts must not end the agent')
   t.match(agent.get('After')?.join(' '), /docker\.service/)
   t.equal(agent.get('ProtectControlGroups'), undefined, 'tasks get control groups')
+  for (const name of ['PrivateTmp', 'RootDirectory', 'TemporaryFileSystem', 'InaccessiblePaths', 'BindPaths']) {
+    t.equal(agent.get(name), undefined, `without ${name}= links of the host lead the agent where they lead Docker`)
+  }
   t.match(agent.get('ReadWritePaths'), [/\/sys\/fs\/cgroup/])
   const controller = linesOf(read('gantry-controller.service'))
   t.same(controller.get('User'), ['User=gantry'])

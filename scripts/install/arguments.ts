@@ -9,6 +9,8 @@ export const roles: readonly Role[] = ['controller', 'agent']
 export interface JoinTarget {
   readonly controllerUrl: string
   readonly caFingerprint: string
+  /** Also where the host has joined before: to move it, or to bring back one that was revoked. */
+  readonly replaces: boolean
 }
 
 export interface Wish {
@@ -33,7 +35,7 @@ export const usage = `Gantry's installer.
       Installs or brings up to date the controller on this host. Other hosts reach it by TLS, on port 51443.
   echo TOKEN | install.sh agent --join https://HOST:51443 --ca sha256:FINGERPRINT [--cluster NAME] [--set NAME=VALUE]...
       Installs the agent on this host and lets it join a controller. \`gantry join-token\` on the controller's host prints
-      the whole line.
+      the whole line. --replace at its end: also where this host has joined before.
   install.sh agent [--set NAME=VALUE]...
       Installs or brings up to date the agent: on the controller's own host it uses that one, elsewhere it goes on with
       what it was joined to, or waits for \`gantry join\`. --controller URL and --credentials FILE are for keys of your own.
@@ -89,6 +91,7 @@ function parse(args: readonly string[]) {
         credentials: { type: 'string' },
         join: { type: 'string' },
         ca: { type: 'string' },
+        replace: { type: 'boolean' },
         listen: { type: 'string' },
         'tls-listen': { type: 'string' },
         region: { type: 'string' },
@@ -127,7 +130,8 @@ function settingsOf(role: Role | undefined, values: Values): Record<string, stri
   return Object.fromEntries([...options, ...pairs])
 }
 
-function joinTarget({ join, ca }: Values): JoinTarget | undefined {
+function joinTarget({ join, ca, replace = false }: Values): JoinTarget | undefined {
+  if (join === undefined && replace) throw new ScriptError('--replace goes with --join: it is for joining anew.')
   if (join === undefined && ca === undefined) return undefined
   if (join === undefined) throw new ScriptError('--ca goes with --join: the line of the controller has both.')
   const url = parseControllerUrl(join)
@@ -135,7 +139,7 @@ function joinTarget({ join, ca }: Values): JoinTarget | undefined {
     throw new ScriptError(`--join takes an address such as https://10.0.0.5:51443, not ${JSON.stringify(join)}.`)
   }
   const caFingerprint = parseCaFingerprint(ca ?? '')
-  if (caFingerprint !== undefined) return { controllerUrl: url, caFingerprint }
+  if (caFingerprint !== undefined) return { controllerUrl: url, caFingerprint, replaces: replace }
   throw new ScriptError('--ca takes sha256: and 64 hex digits: copy the whole line that `gantry join-token` prints.')
 }
 
