@@ -160,6 +160,11 @@ await tap.test('of a no it is told whether it may pass, and what to do', async (
     kind: 'refused',
     message: /marked for deletion\. Restore it \(RestoreSecret\), or correct the task definition\.$/,
   })
+  say = { status: 200, body: { SecretString: 'can\0ary' } }
+  await t.rejects(fetched.fetch(requestOf([secretOf('A', 'db')])), {
+    kind: 'refused',
+    message: /^(?!.*ary).*the value of A \(db\) holds a NUL character, which no variable can\.$/,
+  })
   say = { status: 200, body: { Parameters: [], InvalidParameters: ['/app/a'] } }
   await t.rejects(fetched.fetch(requestOf([secretOf('A', '/app/a')])), {
     kind: 'refused',

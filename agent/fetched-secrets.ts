@@ -112,6 +112,10 @@ async function fetchAll(options: FetchedSecretsOptions, request: Request): Promi
   const logOptions = new Map<string, string>()
   for (const secret of secrets) {
     const value = valueFor(secret, parameters, secretTexts)
+    if (value.includes('\0')) {
+      // A runtime that refuses it says all of it.
+      throw refusal(`the value of ${secret.name} (${secret.valueFrom}) holds a NUL character, which no variable can`)
+    }
     const target = secret.target === 'LOG_DRIVER' ? logOptions : environment
     target.set(secret.name, value)
   }

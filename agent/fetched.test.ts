@@ -157,6 +157,13 @@ await tap.test(
       registryLogin: { username: 'u', password: 'canary-too' },
     })
     t.equal(shown, 'bad option ***, and ***')
+    const hides = (value: string, text: string): string =>
+      withoutValues(text, values({ environment: new Map([['S', value]]) }))
+    const odd = 'ca"na\\ry\n\0\x7fü&'
+    const said = [`got ${odd}`, String.raw`bad "S=ca\"na\\ry\n\x00\x7fü&"`, `at /${encodeURIComponent(odd)}?`]
+    t.equal(hides(odd, said.join('; ')), 'got ***; bad "S=***"; at /***?', 'in whatever form it is repeated')
+    t.equal(hides('canary\n', 'no host canary'), 'no host ***')
+    t.equal(hides('ca\ud800nary', 'got ca\ud800nary'), 'got ***')
   },
 )
 

@@ -45,15 +45,43 @@ export function withFetchedValues(body: CreateBody, values: FetchedValues, ownNa
   return logOptions.size === 0 ? merged : withLogOptions(merged, logOptions)
 }
 
-/** The container's own words with every value in them replaced: an engine repeats what it refuses. */
+/**
+ * The engine's words with every value in them replaced: it repeats what it refuses, as it is, quoted as Go does it, or as a
+ * part of a URL.
+ */
 export function withoutValues(text: string, values: FetchedValues | undefined): string {
   if (values === undefined) return text
   const { environment, logOptions, fileVariables, registryLogin } = values
   const all = [...environment.values(), ...logOptions.values(), ...fileVariables.values()]
   const hidden = [...all, ...(registryLogin === undefined ? [] : [registryLogin.password])]
   // The longest first: one may be a part of another. What is shorter could be any word of the engine's.
-  const longest = hidden.filter((value) => value.length > 3).toSorted((a, b) => b.length - a.length)
-  return longest.reduce((shown, value) => shown.replaceAll(value, '***'), text)
+  const shown = [...new Set(hidden.flatMap(formsOf))].filter((value) => value.length > 3)
+  const longest = shown.toSorted((a, b) => b.length - a.length)
+  return longest.reduce((words, value) => words.replaceAll(value, '***'), text)
+}
+
+function formsOf(value: string): readonly string[] {
+  const quoted = Array.from(value, quotedByGo).join('')
+  return [value, value.trim(), quoted, ...(value.isWellFormed() ? [encodeURIComponent(value)] : [])]
+}
+
+/** Source: Go, strconv.Quote. */
+const quotes: Readonly<Record<string, string>> = {
+  '"': '\\"',
+  '\\': '\\\\',
+  '\x07': '\\a',
+  '\b': '\\b',
+  '\f': '\\f',
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\v': '\\v',
+}
+
+function quotedByGo(character: string): string {
+  const code = character.codePointAt(0) ?? 0
+  const isControl = code < 0x20 || code === 0x7f
+  return quotes[character] ?? (isControl ? `\\x${code.toString(16).padStart(2, '0')}` : character)
 }
 
 /** Options of the container's log driver that hold a secret, by name. */
