@@ -252,6 +252,10 @@ await tap.test('a host registers once, is told what is in the way, and comes bac
   })
   await register()
   t.equal(calls.at(-1)?.['containerInstanceArn'], undefined, 'a deregistered host comes back as a new instance')
+  const forgotten = 'The container instance 01 was not found here: it was deregistered long ago, or'
+  script.push({ status: 400, body: { __type: 'ClientException', message: forgotten } })
+  await register()
+  t.equal(calls.at(-1)?.['containerInstanceArn'], undefined, 'and so does one that was away until it was forgotten')
 
   writeFileSync(join(directory, 'identity.json'), '{"cl')
   t.throws(() => readIdentity(directory), /damaged/)

@@ -132,13 +132,13 @@ async function register(options: RegisterOptions, identity: Identity): Promise<s
   return containerInstanceArn
 }
 
-/** The ARN that was sent was deregistered: it stays so, and the host comes back as a new instance. */
+/** The ARN that was sent was deregistered, or forgotten since: it stays so, and the host comes back as a new instance. */
 function isGone(error: ApiCallError): boolean {
   return /container instance .*(?:INACTIVE|not found)/i.test(error.message)
 }
 
 function explained(error: ApiCallError, cluster: string, containerInstanceArn: string | undefined): string {
-  if (containerInstanceArn !== undefined && /belongs to host/.test(error.message)) {
+  if (containerInstanceArn !== undefined && /belongs to (?:host|the user or role) /.test(error.message)) {
     const id = containerInstanceArn.slice(containerInstanceArn.lastIndexOf('/') + 1)
     return (
       `${error.message} This host was that instance before it joined with the keys that it has now. To stay it, and to keep ` +

@@ -1,17 +1,32 @@
 /** Where and when the keys of hosts are good: at the guard that every signed call and handshake passes. */
 import tap from 'tap'
 import { hostKeysPath } from '../proto/joining.ts'
-import { aCluster, aPrincipal, aState, aVault, aWorld, inTransaction, testNow } from '../test/support/builders.ts'
+import {
+  aCluster,
+  anInstance,
+  aPrincipal,
+  aState,
+  aVault,
+  aWorld,
+  inTransaction,
+  testNow,
+} from '../test/support/builders.ts'
 import { changeHostKeys, joinHost } from './access/hosts.ts'
 import { createJoinToken } from './access/join-tokens.ts'
+import type { Principal } from './access/principal.ts'
 import type { SignedRequest } from './api/auth.ts'
 import { guardHosts } from './host-guard.ts'
 import { HostNotes } from './host-notes.ts'
 import type { Log } from './log.ts'
 import { createMetrics } from './metrics.ts'
+import type { InstanceRow } from './state/tables.ts'
 import type { Turn, TurnInput } from './turn.ts'
 
 const hour = 3_600_000
+
+const byUser = (userId: string) => aPrincipal({ kind: 'user', userId, arn: 'arn:aws:iam::1:user/ann' })
+const byRole = (userId: string) => aPrincipal({ kind: 'role', userId, arn: 'arn:aws:sts::1:assumed-role/agents/s' })
+const byHost = (hostId: string) => aPrincipal({ kind: 'host', hostId, userId: `gantry-host:${hostId}` })
 
 /** A guard over a state, behind an authenticator that believes every key. */
 function aGuard() {
@@ -49,6 +64,33 @@ await tap.test("the first start's key is good on the controller's own machine al
     t.throws(() => call('local', 'K', from), { code: 'AccessDeniedException', message: /Let other hosts join/ }, from)
   }
   t.ok(names().includes('KEY_REFUSED'))
+})
+
+await tap.test('channels of an instance are opened by whom it belongs to', async (t) => {
+  const { guard, names } = aGuard()
+  const local = anInstance()
+  const ofHost = anInstance({ hostId: 'host-1' })
+  const ofUser = anInstance({ registeredBy: 'GUSRANN' })
+  const opens = (principal: Principal, instance: InstanceRow): boolean => {
+    try {
+      guard.requireOwnInstance(principal, instance)
+      return true
+    } catch (error) {
+      t.match(error, { code: 'AccessDeniedException', message: /belongs to/ })
+      return false
+    }
+  }
+  const all = [local, ofHost, ofUser]
+  const openedBy = (principal: Principal) => all.map((instance) => opens(principal, instance))
+  t.same(openedBy(byHost('local')), [true, false, false])
+  t.same(openedBy(byHost('host-1')), [false, true, false])
+  t.same(openedBy(byHost('host-2')), [false, false, false])
+  t.same(openedBy(byUser('GUSRANN')), [false, false, true])
+  t.same(openedBy(byUser('GUSRBEN')), [false, false, false])
+  t.same(openedBy(byRole('GROLXX:GUSRANN')), [false, false, false], 'a session has no say in whose it is')
+  t.ok(opens(byRole('GROLXX:b'), anInstance({ registeredBy: 'GROLXX' })), 'each session of a role is that role')
+  t.same(openedBy(aPrincipal()), [true, false, true], 'root does not speak for a host that joined either')
+  t.ok(names().includes('FOREIGN_RESOURCE_REFUSED'))
 })
 
 await tap.test('a pair that was changed is good for an hour, then for asking for new keys alone', async (t) => {

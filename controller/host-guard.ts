@@ -6,9 +6,9 @@ import { hostKeysPath } from '../proto/joining.ts'
 import { ApiError } from '../proto/errors.ts'
 import { previousKeyError } from './access/host-caller.ts'
 import { hostEvent } from './access/host-events.ts'
-import { OwnershipError, requireInstanceOf, requireNoHost, requireOwn } from './access/host-ownership.ts'
+import { OwnershipError, requireChannelOf, requireOwn } from './access/host-ownership.ts'
 import { isSameAddress } from './access/ip-range.ts'
-import { localHostId } from './access/host-lookup.ts'
+import { localHostId, ownerOf, shownOwner } from './access/host-lookup.ts'
 import { hostKeyUsed, hostSeen } from './access/hosts.ts'
 import type { Principal } from './access/principal.ts'
 import type { Authenticator, SignedRequest } from './api/auth.ts'
@@ -24,7 +24,7 @@ export interface HostGuard {
   readonly authenticator: Authenticator
   /** Throws OwnershipError for a call of a host that names what is another's; nothing for other callers. */
   requireOwn(principal: Principal, operation: string, input: unknown): void
-  /** The same for an instance whose channel a host wants to open. */
+  /** The same for an instance whose channel somebody wants to open: its owner alone may, whatever rights others have. */
   requireOwnInstance(principal: Principal, instance: InstanceRow): void
   /** An agent spoke of what is not its own on its channel, and was refused. */
   refusedOnChannel(instanceId: string, channel: string, foreign: string): void
@@ -75,17 +75,16 @@ class Guard implements HostGuard {
     this.#noting(hostId, operation, () => requireOwn(reader, hostId, operation, input))
   }
 
-  requireOwnInstance({ kind, arn, hostId = '' }: Principal, instance: InstanceRow): void {
-    if (kind === 'host') return this.#noting(hostId, 'a channel', () => requireInstanceOf(instance, hostId))
-    if (instance.hostId !== undefined) this.#noting(arn, 'a channel', () => requireNoHost(instance, arn))
+  requireOwnInstance(principal: Principal, instance: InstanceRow): void {
+    this.#noting(principal.hostId ?? principal.arn, 'a channel', () => requireChannelOf(instance, principal))
   }
 
   refusedOnChannel(instanceId: string, channel: string, foreign: string): void {
     const { turn, notes, clock } = this.#services
     const instance = turn.reader.get('instance', instanceId)
-    const hostId = instance?.hostId ?? localHostId
+    const hostId = instance === undefined ? localHostId : ownerOf(instance)
     const message =
-      `the agent of container instance ${instanceId} (host ${hostId}) spoke on its ${channel} channel of ` +
+      `the agent of container instance ${instanceId} (${shownOwner(hostId)}) spoke on its ${channel} channel of ` +
       `${foreign.slice(0, 300)}, which is not its own: refused`
     const facts = { hostId, clusterName: instance?.clusterName }
     notes.note(hostEvent('FOREIGN_RESOURCE_REFUSED', message, facts), clock.now())
@@ -155,12 +154,14 @@ class Guard implements HostGuard {
       .finally(() => this.#writing.delete(key))
   }
 
+  /** `hostId`: or the ARN of a caller that is no host. */
   #noting(hostId: string, what: string, check: () => void): void {
     try {
       check()
     } catch (error) {
       if (error instanceof OwnershipError) {
-        const message = `host ${hostId} was refused ${what}: ${error.message}`
+        const who = hostId.startsWith('arn:') ? hostId : `host ${hostId}`
+        const message = `${who} was refused ${what}: ${error.message}`
         this.#services.notes.note(
           hostEvent('FOREIGN_RESOURCE_REFUSED', message, { hostId }),
           this.#services.clock.now(),

@@ -3,6 +3,7 @@
  * took the instance over. From then on nothing that comes on them is heard.
  */
 import type { WebSocket } from 'ws'
+import { ownerOf } from './access/host-lookup.ts'
 import { closeCodes } from './decide/session.ts'
 import type { Log } from './log.ts'
 import type { HostRow } from './state/host-tables.ts'
@@ -38,7 +39,8 @@ export class InstanceSockets {
       if (table === 'host') this.#hostChanged(before as HostRow | undefined, row as HostRow | undefined)
       if (table === 'instance' && before !== undefined && row !== undefined) {
         const [was, is] = [before as InstanceRow, row as InstanceRow]
-        if (was.hostId !== is.hostId) this.#end(is.instanceId, 'Another host has taken this container instance over')
+        if (ownerOf(was) !== ownerOf(is))
+          this.#end(is.instanceId, 'Another host has taken this container instance over')
       }
     }
   }

@@ -3,6 +3,7 @@ import { ApiError } from '../../proto/errors.ts'
 import type { HostRow } from '../state/host-tables.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
+import type { Principal } from './principal.ts'
 
 /** The name that hosts go by in ARNs: as if each had assumed this role. */
 export const hostRoleName = 'gantry-host'
@@ -14,6 +15,29 @@ export function hostArn(account: string, hostId: string): string {
 
 export function liveInstancesOf(reader: Reader, hostId: string): readonly InstanceRow[] {
   return reader.find('instance', 'byHost', hostId).filter(({ status }) => status !== 'INACTIVE')
+}
+
+/**
+ * Who speaks for an instance: the joined host, or the user or role that registered it, by IAM's unique id; `local` where the
+ * key of the first start or root did.
+ */
+export function ownerOf({ hostId, registeredBy }: Pick<InstanceRow, 'hostId' | 'registeredBy'>): string {
+  return hostId ?? registeredBy ?? localHostId
+}
+
+/** As what a caller owns instances; undefined for root, who is asked for nothing. */
+export function ownerIdOf({ kind, hostId, userId }: Principal): string | undefined {
+  if (kind === 'root') return undefined
+  return kind === 'host' ? hostId : userId.split(':')[0]
+}
+
+export function isJoinedHost(ownerId: string): boolean {
+  return ownerId.startsWith('host-')
+}
+
+/** For sentences. */
+export function shownOwner(ownerId: string): string {
+  return ownerId === localHostId || isJoinedHost(ownerId) ? `host ${ownerId}` : `the user or role ${ownerId}`
 }
 
 /** Throws ResourceNotFoundException. */

@@ -1,12 +1,24 @@
 /**
  * A host acts for its own instance and for what was placed there, and for nothing else: for each call that its keys allow,
- * what the call names has to be its own. Instances without a host are those of the first start's key (`local`).
+ * what the call names has to be its own. Instances that neither a joined host nor a user or role registered are those of
+ * the first start's key (`local`).
  */
 import { clusterNameOf, idOf } from '../../proto/arn.ts'
-import { ApiError } from '../../proto/errors.ts'
+import { ApiError, clientError } from '../../proto/errors.ts'
 import type { InstanceRow } from '../state/tables.ts'
 import type { Reader } from '../state/transaction.ts'
-import { liveInstancesOf, localHostId, requireHost, revokedError } from './host-lookup.ts'
+import type { HostRow } from '../state/host-tables.ts'
+import {
+  isJoinedHost,
+  liveInstancesOf,
+  localHostId,
+  ownerIdOf,
+  ownerOf,
+  requireHost,
+  revokedError,
+  shownOwner,
+} from './host-lookup.ts'
+import type { Principal } from './principal.ts'
 
 type Refusal = 'AccessDeniedException' | 'InvalidParameterException'
 
@@ -62,53 +74,65 @@ export function requireOwn(reader: Reader, hostId: string, operation: string, in
   check({ reader, hostId, operation, input: (input ?? {}) as Members })
 }
 
-/** Throws OwnershipError unless the instance is the host's. */
-export function requireInstanceOf(instance: InstanceRow, hostId: string): void {
-  if (isInstanceOf(instance, hostId)) return
+/** Throws OwnershipError unless the instance is the caller's: a host's id, or that of a user or role. */
+function requireInstanceOf(instance: InstanceRow, ownerId: string): void {
+  if (isInstanceOf(instance, ownerId)) return
   throw new OwnershipError(
     'AccessDeniedException',
-    `The container instance ${instance.instanceId} belongs to host ${instance.hostId ?? localHostId}, and host ${hostId} can ` +
-      'act for its own alone.',
+    `The container instance ${instance.instanceId} belongs to ${shownOwner(ownerOf(instance))}, and ${shownOwner(ownerId)} ` +
+      'can act for its own alone.',
     instance.containerInstanceArn,
   )
 }
 
 /**
- * Throws OwnershipError for a caller that is no host, at the channel of an instance that belongs to one: on it come the keys
- * of every task there, and a right such as `ecs:*` is not meant to hand out those.
+ * Throws OwnershipError unless the instance is the caller's own: on its channels come the keys of every task there, and a
+ * right such as `ecs:*` or `ecs:Poll` is not meant to hand out those. Root may speak for what is on no host that joined.
  */
-export function requireNoHost({ instanceId, hostId, containerInstanceArn }: InstanceRow, callerArn: string): void {
-  if (hostId === undefined) return
+export function requireChannelOf(instance: InstanceRow, principal: Principal): void {
+  const ownerId = ownerIdOf(principal)
+  if (ownerId === undefined && instance.hostId === undefined) return
+  if (principal.kind === 'host') return requireInstanceOf(instance, ownerId ?? '')
+  const owner = ownerOf(instance)
+  if (owner === ownerId) return
   throw new OwnershipError(
     'AccessDeniedException',
-    `The container instance ${instanceId} belongs to host ${hostId}, and its channels are opened with that host's keys ` +
-      `alone, not by ${callerArn}.`,
-    containerInstanceArn,
+    `The container instance ${instance.instanceId} belongs to ${shownOwner(owner)}, and its channels are opened with ` +
+      `${instance.registeredBy === undefined ? "that host's" : 'its'} keys alone, not by ${principal.arn}.`,
+    instance.containerInstanceArn,
   )
 }
 
+export interface Registering {
+  readonly clusterName: string
+  /** The instance that it is already, by its ARN or its token. */
+  readonly existing: InstanceRow | undefined
+  /** Of the ARN that it says it has. */
+  readonly claimedId: string | undefined
+}
+
 /**
- * Throws OwnershipError for a registration that a host's keys do not allow, and UnrecognizedClientException for one of a
- * host that was revoked while the call waited; inside of the turn, where it counts.
+ * Throws OwnershipError for a registration that is not the caller's to make, ClientException under an ARN that nobody has
+ * any more, and UnrecognizedClientException for a host that was revoked while the call waited; inside of the turn, where
+ * it counts. `ownerId` is undefined for root.
  */
 export function requireRegistrationBy(
   reader: Reader,
-  hostId: string | undefined,
-  clusterName: string,
-  existing: InstanceRow | undefined,
+  ownerId: string | undefined,
+  { clusterName, existing, claimedId }: Registering,
 ): void {
-  if (hostId === undefined) return
-  const isAdopted = existing !== undefined && reader.get('host', hostId)?.adoptsInstanceId === existing.instanceId
-  if (existing !== undefined && !isAdopted) requireInstanceOf(existing, hostId)
-  if (hostId === localHostId) return
-  const host = requireHost(reader, hostId)
+  if (ownerId === undefined) return
+  const host = isJoinedHost(ownerId) ? requireHost(reader, ownerId) : undefined
+  if (existing !== undefined && !mayTakeOver(host, existing)) requireInstanceOf(existing, ownerId)
+  if (existing === undefined && claimedId !== undefined && ownerId !== localHostId) throw unknownInstance(claimedId)
+  if (host === undefined) return
   if (host.revokedAt !== undefined) throw revokedError(host)
-  if (host.clusterName !== clusterName) throw otherCluster(hostId, host.clusterName, clusterName)
-  const [held] = liveInstancesOf(reader, hostId).filter(({ instanceId }) => instanceId !== existing?.instanceId)
+  if (host.clusterName !== clusterName) throw otherCluster(ownerId, host.clusterName, clusterName)
+  const [held] = liveInstancesOf(reader, ownerId).filter(({ instanceId }) => instanceId !== existing?.instanceId)
   if (held === undefined) return
   throw new OwnershipError(
     'AccessDeniedException',
-    `Host ${hostId} holds the container instance ${held.instanceId} already, and a host has one. Did it lose its data ` +
+    `Host ${ownerId} holds the container instance ${held.instanceId} already, and a host has one. Did it lose its data ` +
       `directory, deregister that one first (aws ecs deregister-container-instance --cluster ${held.clusterName} ` +
       `--container-instance ${held.instanceId} --force).`,
     held.containerInstanceArn,
@@ -122,12 +146,18 @@ export function requireRegistrationBy(
 export function areOfOneHost(reader: Reader, formerId: string, instanceId: string): boolean {
   if (formerId === instanceId) return true
   const former = reader.get('instance', formerId)
-  const hostId = reader.get('instance', instanceId)?.hostId
-  return former === undefined ? hostId === undefined : former.hostId === hostId
+  const instance = reader.get('instance', instanceId)
+  const owner = instance === undefined ? localHostId : ownerOf(instance)
+  return owner === (former === undefined ? localHostId : ownerOf(former))
 }
 
-function isInstanceOf({ hostId }: InstanceRow, caller: string): boolean {
-  return (hostId ?? localHostId) === caller
+/** Once: whoever has the keys of a host that was replaced since can't take it back. */
+function mayTakeOver(host: HostRow | undefined, { instanceId }: InstanceRow): boolean {
+  return host !== undefined && host.adoptsInstanceId === instanceId && host.adoptedAt === undefined
+}
+
+function isInstanceOf(instance: InstanceRow, ownerId: string): boolean {
+  return ownerOf(instance) === ownerId
 }
 
 function requireOwnCluster({ reader, hostId }: Asked, named: unknown): void {
@@ -173,11 +203,11 @@ function requireOwnTask({ reader, hostId }: Asked, named: unknown, code: Refusal
   for (const instanceId of instancesOfTask(reader, taskId)) {
     const instance = reader.get('instance', instanceId)
     // Of an instance that is forgotten nobody but the host of the first start is believed to be the follower.
-    const owner = instance === undefined ? undefined : (instance.hostId ?? localHostId)
+    const owner = instance === undefined ? undefined : ownerOf(instance)
     if ((owner ?? localHostId) === hostId) continue
     throw new OwnershipError(
       code,
-      `Task ${taskId} runs on container instance ${instanceId} of ${owner === undefined ? 'another host' : `host ${owner}`}, ` +
+      `Task ${taskId} runs on container instance ${instanceId} of ${owner === undefined ? 'another host' : shownOwner(owner)}, ` +
         `so host ${hostId} can't act for it.`,
       named,
     )
@@ -201,12 +231,23 @@ function requireOwnAttachments({ reader, hostId, input }: Asked): void {
       if (instance === undefined || isInstanceOf(instance, hostId)) continue
       throw new OwnershipError(
         'InvalidParameterException',
-        `The attachment ${attachmentId} belongs to host ${instance.hostId ?? localHostId}, so host ${hostId} can't report ` +
-          'on it.',
+        `The attachment ${attachmentId} belongs to ${shownOwner(ownerOf(instance))}, so host ${hostId} can't report on it.`,
         attachmentId,
       )
     }
   }
+}
+
+/**
+ * Whose it was can't be known any more, so it is nobody's; its host comes back as a new instance. The words "not found" tell
+ * that to an agent.
+ */
+function unknownInstance(instanceId: string): ApiError {
+  return clientError(
+    `The container instance ${instanceId} was not found here: it was deregistered long ago, or this controller never had it. ` +
+      "Remove identity.json from the agent's data directory to register the host as a new instance; Gantry's own agent does " +
+      'so by itself.',
+  )
 }
 
 function otherCluster(hostId: string, own: string, asked: string): OwnershipError {

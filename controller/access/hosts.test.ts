@@ -18,9 +18,9 @@ import type { State } from '../state/state.ts'
 import type { AddressRow } from '../state/subnet-tables.ts'
 import { findHostCaller } from './host-caller.ts'
 import { addHostEvent, hostEvent, hostEventsMax, isShowable } from './host-events.ts'
-import { ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } from './host-ownership.ts'
+import { areOfOneHost, ownedOperations, OwnershipError, requireOwn, requireRegistrationBy } from './host-ownership.ts'
 import { hostPolicy } from './host-policy.ts'
-import { changeHostKeys, forgetHost, hostKeyUsed, hostSeen, joinHost, revokeHost } from './hosts.ts'
+import { changeHostKeys, forgetHost, hostKeyUsed, hostSeen, instanceTakenOver, joinHost, revokeHost } from './hosts.ts'
 import { createJoinToken, deleteJoinToken } from './join-tokens.ts'
 import { endOfTaskSession } from './task-session.ts'
 
@@ -37,6 +37,10 @@ function isForeign(run: () => unknown): boolean {
 }
 
 const vault = aVault()
+const totalResources = [
+  { name: 'CPU', type: 'INTEGER', integerValue: 1024 },
+  { name: 'MEMORY', type: 'INTEGER', integerValue: 1024 },
+]
 
 /** A state with a cluster, and what may be done to it as hosts and operators do. */
 function aLab(rows: Rows = {}) {
@@ -52,8 +56,18 @@ function aLab(rows: Rows = {}) {
         { now, world, vault },
       ),
     )
+  const register = (by: string | undefined, containerInstanceArn?: string) =>
+    inTransaction(state, (tx) =>
+      registerInstance(
+        tx,
+        { totalResources, ...(containerInstanceArn !== undefined && { containerInstanceArn }) },
+        testNow,
+        world,
+        by,
+      ),
+    )
   const names = (): readonly string[] => state.all('hostEvent').map(({ name }) => name)
-  return { world, state, token, join, names }
+  return { world, state, token, join, register, names }
 }
 
 await tap.test('a token lets one host in, within its time, its cluster and its address', async (t) => {
@@ -164,6 +178,9 @@ await tap.test('keys of tasks die with the host that they were sent to, however 
   put({ ...instance, hostId: adopter })
   t.match(end(testNow), /took over the instance of its task since/, 'what the revoked one was sent stays dead')
   t.equal(end(later), undefined)
+  inTransaction(state, (tx) => instanceTakenOver(tx, { ...instance, hostId: adopter }, later + 5))
+  t.match(end(later), /took over/, 'and so does what was sent before it came')
+  t.equal(end(later + 5), undefined)
   const { hostId: _, ...local } = instance
   put(local)
   t.equal(end(), undefined, 'nor is anything asked of the first host')
@@ -309,25 +326,11 @@ await tap.test('each call that hosts may make is checked for whose things it nam
 })
 
 await tap.test('a host has one live instance, and takes over another one where its token says so', async (t) => {
-  const { world, state, token, join } = aLab()
+  const { state, token, join, register } = aLab()
   const before = anInstance()
   inTransaction(state, (tx) => tx.put('instance', before.instanceId, before))
   const { hostId } = join(token()).host
   const adopter = join(token({ adoptsInstanceId: before.instanceId })).host.hostId
-  const resources = [
-    { name: 'CPU', type: 'INTEGER', integerValue: 1024 },
-    { name: 'MEMORY', type: 'INTEGER', integerValue: 1024 },
-  ]
-  const register = (by: string, containerInstanceArn?: string) =>
-    inTransaction(state, (tx) =>
-      registerInstance(
-        tx,
-        { totalResources: resources, ...(containerInstanceArn && { containerInstanceArn }) },
-        testNow,
-        world,
-        by,
-      ),
-    )
   t.ok(
     isForeign(() => register(hostId, before.containerInstanceArn)),
     'the ARN alone is no proof',
@@ -345,9 +348,20 @@ await tap.test('a host has one live instance, and takes over another one where i
     isForeign(() => register('local', before.containerInstanceArn)),
     'from then on it is its own',
   )
+  const again = join(token({ adoptsInstanceId: before.instanceId })).host.hostId
+  t.equal(register(again, before.containerInstanceArn).hostId, again)
+  t.ok(
+    isForeign(() => register(adopter, before.containerInstanceArn)),
+    'and with the keys of the machine that it replaced it is not taken back',
+  )
+  t.match(
+    register(again, before.containerInstanceArn),
+    { hostId: again },
+    'while its own comes back as often as it likes',
+  )
   t.doesNotThrow(
-    () => requireRegistrationBy(state, undefined, 'default', own),
-    'operators are judged by their policies',
+    () => requireRegistrationBy(state, undefined, { clusterName: 'default', existing: own, claimedId: own.instanceId }),
+    'root may',
   )
   inTransaction(state, (tx) => revokeHost(tx, hostId, root, testNow))
   t.throws(
@@ -355,4 +369,51 @@ await tap.test('a host has one live instance, and takes over another one where i
     { message: /was revoked at/ },
     'also while its call waited',
   )
+})
+
+await tap.test("an instance that is forgotten is nobody's, and its ARN proves nothing", async (t) => {
+  const { state, token, join, register } = aLab()
+  const { hostId } = join(token()).host
+  const gone = anInstance({ hostId: 'host-of-before' })
+  inTransaction(state, (tx) => tx.put('instance', gone.instanceId, gone))
+  const adopter = join(token({ adoptsInstanceId: gone.instanceId })).host.hostId
+  inTransaction(state, (tx) => tx.delete('instance', gone.instanceId))
+  const user = 'GUSRAAAAAAAAAAAAAAAAA'
+  for (const by of [hostId, adopter, user]) {
+    // By these words agents know that they are to come as a new instance.
+    const words = { code: 'ClientException', message: /^The container instance \w+ was not found here/ }
+    t.throws(() => register(by, gone.containerInstanceArn), words, by)
+    const { instanceId } = register(by)
+    t.not(instanceId, gone.instanceId, `${by} comes as a new one`)
+  }
+  t.equal(register('local', gone.containerInstanceArn).instanceId, gone.instanceId, 'the controller lost its data')
+})
+
+await tap.test("an instance that a user or role registered is its own, as a host's is", async (t) => {
+  const { state, token, join, register } = aLab()
+  const { hostId } = join(token()).host
+  const user = 'GUSRAAAAAAAAAAAAAAAAA'
+  const own = register(user)
+  t.match([own.registeredBy, own.hostId], [user, undefined])
+  t.match(register(undefined, own.containerInstanceArn), { registeredBy: user }, 'root takes nothing over')
+  for (const by of ['local', hostId, 'GUSRBBBBBBBBBBBBBBBBB']) {
+    const refused = { code: 'AccessDeniedException', message: /belongs to the user or role GUSRA/ }
+    t.throws(() => register(by, own.containerInstanceArn), refused, by)
+  }
+  const others = [register('local'), register(hostId)]
+  for (const { containerInstanceArn } of others) {
+    t.ok(
+      isForeign(() => register(user, containerInstanceArn)),
+      "nor is another's its own, whatever its policies say",
+    )
+  }
+  const task = aTask({ instanceId: own.instanceId })
+  inTransaction(state, (tx) => tx.put('task', task.taskId, task))
+  t.ok(
+    isForeign(() => requireOwn(state, 'local', 'SubmitTaskStateChange', { task: task.taskArn, status: 'STOPPED' })),
+    'the first host does not speak for it',
+  )
+  t.notOk(areOfOneHost(state, own.instanceId, others[0]?.instanceId ?? ''))
+  const adopter = join(token({ adoptsInstanceId: own.instanceId })).host.hostId
+  t.match(register(adopter, own.containerInstanceArn), { hostId: adopter, registeredBy: undefined }, 'it may join')
 })

@@ -4,6 +4,7 @@ import { previousKeysLifeMs } from '../../proto/joining.ts'
 import type { World } from '../../proto/world.ts'
 import { agentDisconnected } from '../ecs/submit.ts'
 import { type HostKeyRow, hostKeyContext, type HostRow } from '../state/host-tables.ts'
+import type { InstanceRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
 import type { Vault } from '../state/vault.ts'
 import { addHostEvent, hostEvent } from './host-events.ts'
@@ -110,6 +111,12 @@ export function hostSeen(tx: Transaction, hostId: string, from: string, now: num
     `the keys of host ${hostId} (${host.name}) are used from ${from}, before from ${host.addresses.join(', ')}. If the ` +
     `host has not moved, someone else has its keys: npx gantry hosts revoke ${hostId}`
   addHostEvent(tx, hostEvent('ADDRESS_CHANGED', message, factsOf(host, from)), now)
+}
+
+/** The host that has the instance from now on has used what its token allowed. */
+export function instanceTakenOver(tx: Transaction, { instanceId, hostId }: InstanceRow, now: number): void {
+  const host = hostId === undefined ? undefined : tx.get('host', hostId)
+  if (host?.adoptsInstanceId === instanceId) tx.put('host', host.hostId, { ...host, adoptedAt: now })
 }
 
 /** Ends a host's keys for good; a repeat changes nothing. Throws ResourceNotFoundException. */

@@ -14,6 +14,6 @@ export function endOfTaskSession(reader: Reader, taskArn: string, issuedAt: numb
   const host = hostId === undefined ? undefined : reader.get('host', hostId)
   if (host === undefined) return undefined
   if (host.revokedAt !== undefined) return `host ${host.hostId}, which its task is on, was revoked`
-  const isOfTheOneBefore = host.adoptsInstanceId === task.instanceId && issuedAt < host.joinedAt
+  const isOfTheOneBefore = host.adoptsInstanceId === task.instanceId && issuedAt < (host.adoptedAt ?? host.joinedAt)
   return isOfTheOneBefore ? `host ${host.hostId} took over the instance of its task since` : undefined
 }

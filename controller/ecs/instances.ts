@@ -7,6 +7,7 @@ import type { ContainerInstance, Failure, Input, Output, Resource } from '../../
 import { type InstanceStatus, isLaterTaskStatus } from '../../proto/status.ts'
 import type { World } from '../../proto/world.ts'
 import { hostAttachments } from '../decide/address-allocation.ts'
+import { ownerIdOf } from '../access/host-lookup.ts'
 import { attributesOf, tagsOf } from '../decide/operator-changes.ts'
 import { compileQuery } from '../decide/query/evaluate.ts'
 import { instanceResources } from '../decide/resources.ts'
@@ -26,7 +27,7 @@ type InstanceField = NonNullable<Input<'DescribeContainerInstances'>['include']>
 
 export const instanceHandlers = {
   RegisterContainerInstance: write<'RegisterContainerInstance'>((tx, input, call, world) => {
-    const row = registerInstance(tx, input, call.now, world, call.principal.hostId)
+    const row = registerInstance(tx, input, call.now, world, ownerIdOf(call.principal))
     // An agent that misses one of its attributes in the answer, or finds it changed, ends.
     return { containerInstance: { ...describeInstance(tx, row, ['TAGS']), attributes: row.attributes } }
   }),

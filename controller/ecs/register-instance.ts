@@ -10,8 +10,9 @@ import type { World } from '../../proto/world.ts'
 import { sameRow } from '../state/equal.ts'
 import type { ClusterRow, InstanceRow } from '../state/tables.ts'
 import type { Transaction } from '../state/transaction.ts'
+import { isJoinedHost, localHostId, ownerOf } from '../access/host-lookup.ts'
 import { requireRegistrationBy } from '../access/host-ownership.ts'
-import { localHostId } from '../access/host-lookup.ts'
+import { instanceTakenOver } from '../access/hosts.ts'
 import { requireCluster } from './clusters.ts'
 import {
   checkResources,
@@ -33,15 +34,15 @@ const clientTokenLengthMax = 64
 /**
  * The instance after its registration, ACTIVE if new. A repeat with the same clientToken or the same ARN is the same
  * instance. Throws ClusterNotFoundException, ClientException for an ARN that can't be taken, InvalidParameterException
- * for resources and attributes that break ECS's rules, AccessDeniedException for what is another host's. `hostId` is that
- * of the host whose keys signed; undefined for any other caller.
+ * for resources and attributes that break ECS's rules, AccessDeniedException for what is another's. `ownerId` is what
+ * `ownerIdOf` says of the caller: undefined for root.
  */
 export function registerInstance(
   tx: Transaction,
   input: Registration,
   now: number,
   world: World,
-  hostId?: string,
+  ownerId?: string,
 ): InstanceRow {
   const cluster = requireCluster(tx, input.cluster)
   const { clientToken } = input
@@ -49,17 +50,25 @@ export function registerInstance(
     throw invalidParameter(`clientToken takes at most ${clientTokenLengthMax} characters.`)
   }
   const existing = findRegistered(tx, cluster, input, world)
-  requireRegistrationBy(tx, hostId, cluster.clusterName, existing)
+  const claimedId = isGiven(input.containerInstanceArn) ? idOf(input.containerInstanceArn) : undefined
+  requireRegistrationBy(tx, ownerId, { clusterName: cluster.clusterName, existing, claimedId })
   const registered = existing === undefined ? newInstance(cluster, input, now, world) : updated(existing, input, world)
-  const row = hostId === undefined ? registered : withHost(registered, hostId)
+  const row = ownerId === undefined ? registered : withOwner(registered, ownerId)
+  if (existing !== undefined && ownerOf(existing) !== ownerOf(row)) instanceTakenOver(tx, row, now)
   if (existing === undefined || !sameRow(existing, row)) tx.put('instance', row.instanceId, row)
   return row
 }
 
 /** A host that takes an instance over ends what was said of the one before, such as that it was revoked. */
-function withHost(row: InstanceRow, registeredBy: string): InstanceRow {
-  const hostId = registeredBy === localHostId ? undefined : registeredBy
-  return row.hostId === hostId ? row : { ...row, hostId, statusReason: undefined }
+function withOwner(row: InstanceRow, ownerId: string): InstanceRow {
+  if (ownerOf(row) === ownerId) return row
+  const hostId = isJoinedHost(ownerId) ? ownerId : undefined
+  const registeredBy = hostId === undefined && ownerId !== localHostId ? ownerId : undefined
+  return { ...row, hostId, registeredBy, statusReason: undefined }
+}
+
+function isGiven(text: string | undefined): text is string {
+  return text !== undefined && text !== ''
 }
 
 function findRegistered(
@@ -68,16 +77,19 @@ function findRegistered(
   input: Registration,
   world: World,
 ): InstanceRow | undefined {
-  if (input.containerInstanceArn !== undefined && input.containerInstanceArn !== '') {
+  if (isGiven(input.containerInstanceArn)) {
     return findByArn(tx, cluster, input.containerInstanceArn, world)
   }
-  if (input.clientToken === undefined || input.clientToken === '') return undefined
+  if (!isGiven(input.clientToken)) return undefined
   return tx
     .find('instance', 'byClientToken', input.clientToken)
     .find((row) => row.clusterName === cluster.clusterName && row.status !== 'INACTIVE')
 }
 
-/** Undefined for a well-formed ARN of this cluster that is unknown: the controller lost its data, the agent did not. */
+/**
+ * Undefined for a well-formed ARN of this cluster that is unknown: the controller lost its data, the agent did not. Only
+ * the host of the first start, which is on the controller's own machine, is believed that it was this instance.
+ */
 function findByArn(tx: Transaction, cluster: ClusterRow, arn: string, world: World): InstanceRow | undefined {
   const instanceId = idOf(arn)
   if (!instanceIdPattern.test(instanceId) || containerInstanceArn(world, clusterIn(arn, cluster), instanceId) !== arn) {
@@ -112,8 +124,7 @@ function clusterIn(arn: string, cluster: ClusterRow): string {
 function newInstance(cluster: ClusterRow, input: Registration, now: number, world: World): InstanceRow {
   const identity = readIdentityDocument(input.instanceIdentityDocument)
   const attributes = mergeAttributes(withIdentity(input.attributes ?? [], identity), [], world.region)
-  const takenBack = input.containerInstanceArn !== undefined && input.containerInstanceArn !== ''
-  const instanceId = takenBack ? idOf(input.containerInstanceArn) : world.hex(32)
+  const instanceId = isGiven(input.containerInstanceArn) ? idOf(input.containerInstanceArn) : world.hex(32)
   return {
     instanceId,
     clusterName: cluster.clusterName,

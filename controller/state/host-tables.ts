@@ -25,6 +25,8 @@ export interface HostRow {
   readonly lastAddress: string
   /** An instance of before that it may take over. */
   readonly adoptsInstanceId?: string | undefined
+  /** When it did: from then on it can't once more. */
+  readonly adoptedAt?: number | undefined
   readonly revokedAt?: number | undefined
   /** The ARN of whoever revoked it. */
   readonly revokedBy?: string | undefined

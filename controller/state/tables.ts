@@ -135,8 +135,10 @@ export interface InstanceRow
   readonly addressedSubnetIds?: readonly string[] | undefined
   /** RegisterContainerInstance's clientToken, so that a repeat answers the same instance. */
   readonly clientToken?: string | undefined
-  /** The joined host that registered it, whose keys alone speak for it; absent: the host with the key of the first start. */
+  /** The joined host that registered it, whose keys alone speak for it. */
   readonly hostId?: string | undefined
+  /** The user or role that did, by IAM's unique id; with neither it is that of the key of the first start. */
+  readonly registeredBy?: string | undefined
 }
 
 /** Key: the task's id (32 hex digits). */

@@ -609,13 +609,15 @@ await t.test('an agent speaks for its own tasks alone, on every channel that it 
 })
 
 await t.test('a channel is judged on the very instance that it then speaks for', async (test) => {
+  const poller = await aUser('poller', allow(['ecs:Poll', 'ecs:RegisterContainerInstance', 'ecs:DiscoverPollEndpoint']))
   const [own, other] = [
-    await startAgentPeer({ endpoint, key: agentKey }),
-    await startAgentPeer({ endpoint, key: agentKey }),
+    await startAgentPeer({ endpoint, key: poller }),
+    await startAgentPeer({ endpoint, key: poller }),
   ]
-  const poller = await aUser('poller', allow(['ecs:Poll', 'ecs:StartTelemetrySession'], own.instanceArn))
-  const open = async (path: string, telemetry: AgentPeer, control: AgentPeer): Promise<string> =>
-    dial(`${endpoint}${path}${twoInstances(telemetry.instanceArn, control.instanceArn)}`, poller, () => undefined).then(
+  const PolicyDocument = document(allow(['ecs:Poll', 'ecs:StartTelemetrySession'], own.instanceArn))
+  await query(root, 'iam', { Action: 'PutUserPolicy', UserName: 'poller', PolicyName: 'its', PolicyDocument })
+  const open = async (path: string, telemetry: AgentPeer, control: AgentPeer, key = poller): Promise<string> =>
+    dial(`${endpoint}${path}${twoInstances(telemetry.instanceArn, control.instanceArn)}`, key, () => undefined).then(
       (socket) => {
         socket.terminate()
         return 'open'
@@ -634,7 +636,22 @@ await t.test('a channel is judged on the very instance that it then speaks for',
   await joined.peer.disconnect('cut')
   test.match(await open('/tcs/ws', other, own), /403 .*StartTelemetrySession/)
   test.match(await open('/acs/ws', own, other), /403 .*ecs:Poll/)
-  await Promise.all([own.disconnect('cut').catch(() => undefined), other.disconnect('cut')])
+
+  // Of the first start's host, of another user, and of a host that joined: rights alone open nothing.
+  const local = await startAgentPeer({ endpoint, key: agentKey })
+  for (const path of ['/acs/ws', '/tcs/ws', logChannelPath, streamChannelPath]) {
+    test.match(await open(path, local, local, everything), /403 .*belongs to host local.*with that host's keys/, path)
+    test.match(await open(path, own, own, everything), /403 .*belongs to the user or role GUSR/, path)
+    test.match(await open(path, own, own, agentKey), /403 .*can act for its own alone/, path)
+  }
+  test.equal(await open('/tcs/ws', local, local, agentKey), 'open')
+  test.equal(await open('/tcs/ws', local, local, root), 'open', 'root has the file of its key anyway')
+  const taken = { containerInstanceArn: local.instanceArn, totalResources: [{ name: 'CPU', integerValue: 1 }] }
+  const registered = await callEcs(endpoint, everything, 'RegisterContainerInstance', taken)
+  test.match(registered, { status: 403, text: /belongs to host local/ }, 'nor is it registered away first')
+  const { text: told } = await getRest(endpoint, root, '/v1/hosts/events?maxResults=1000')
+  test.match(told, /:user\/poller-of-all was refused a channel/)
+  await Promise.all([own, other, local].map(async (peer) => peer.disconnect('cut').catch(() => undefined)))
 })
 
 await t.test('who has some rights comes to no others', async (test) => {
