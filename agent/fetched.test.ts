@@ -169,6 +169,7 @@ await tap.test(
 
 interface Fetch {
   readonly agent: Agent
+  readonly held: ReadonlySet<string>
   readonly asked: string[]
   fail: EngineError | undefined
 }
@@ -193,6 +194,7 @@ function fetching(): Fetch {
   const held = new Set<string>()
   const given = values({ environment: new Map([['PASSWORD', 'canary-password']]) })
   const fetch: Fetch = {
+    held,
     asked: [],
     fail: undefined,
     agent: anAgent({}, [], {
@@ -257,6 +259,18 @@ await tap.test('a container is made with what was fetched, and nothing of it is 
   await agent.time.pass(1000)
   t.equal(issued().length, 16)
   t.equal(issued().at(-1), 'GSESSN20')
+})
+
+await tap.test('the login of a registry is let go with the pull that it was for', async (t) => {
+  const { agent, asked, held } = fetching()
+  const registryAuthentication = {
+    type: 'asm',
+    asmAuthData: { credentialsParameter: asm, region: 'us-east-1' },
+  } as const
+  agent.payload([{ ...task, containers: [aPayloadContainer({ registryAuthentication })] }])
+  await agent.time.until('it runs', () => statusOf(agent) === 'RUNNING')
+  t.same(asked, ['web'])
+  t.equal(held.size, 0)
 })
 
 await tap.test('trouble of the world is tried again for a while, silence for as long as it takes', async (t) => {

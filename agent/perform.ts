@@ -106,8 +106,13 @@ function fetchingExecutors(
     },
 
     async createContainer({ container, dockerName, body, fetched: from }) {
-      if (from === undefined) return createOnce(engine, dockerName, body)
       const { [labels.taskArn]: taskArn = '' } = body['Labels'] as Readonly<Record<string, string>>
+      if (from === undefined) {
+        const made = await createOnce(engine, dockerName, body)
+        // The login of its registry has done its work; who pulls again fetches what is then right.
+        fetched.given(taskArn, container, made)
+        return made
+      }
       const values = fetched.valuesOf(taskArn, container)
       if (values === undefined) throw new EngineError('conflict', `What container ${container} needs was let go.`)
       const taken = from.takesLogOptions ? values : { ...values, logOptions: new Map<string, string>() }
