@@ -138,6 +138,11 @@ await tap.test('of a no it is told whether it may pass, and what to do', async (
   await t.rejects(asked(400, 'ThrottlingException', 'too many'), passing)
   await t.rejects(asked(403, 'ExpiredTokenException', 'over'), passing)
   await t.rejects(
+    asked(403, 'UnrecognizedClientException', 'the sessions of role exec were revoked'),
+    passing,
+    'the next keys of the role are on their way',
+  )
+  await t.rejects(
     asked(403, 'InvalidSignatureException', "Signature expired: ... The caller's clock is 2 hours behind"),
     { ...passing, message: /2 hours behind/ },
     'a clock can be set right',

@@ -256,8 +256,10 @@ function explained(error: unknown, doing: string, secret: string | undefined, ke
   const said = `${secret === undefined ? 'ResourceInitializationError: ' : secretsPrefix}${doing}: ${message}`
   if (code === undefined) return new EngineError('unreachable', said, { cause: error })
   const isClock = /Signature (?:expired|not yet current)/.test(message)
+  // Keys that ended early, as with a role that was made anew or whose sessions were revoked: others are on their way.
+  const isOfKeys = /ExpiredToken|UnrecognizedClient|InvalidClientToken/.test(code)
   const isPassing =
-    status >= 500 || status === 429 || isClock || /Throttl|TooManyRequests|ExpiredToken|InternalS/.test(code)
+    status >= 500 || status === 429 || isClock || isOfKeys || /Throttl|TooManyRequests|InternalS/.test(code)
   if (isPassing) return new EngineError('deadline', said, { cause: error })
   return new EngineError('refused', `${ended(said)}${remedyFor(error, secret, keys)}`, { cause: error })
 }
