@@ -46,7 +46,7 @@ export class RoleKeys {
 
 export interface RoleCredentials {
   put(taskArn: string, roleType: RoleType, credentials: PayloadCredentials, now: number): void
-  /** Undefined where they have not come (again), or have ended. */
+  /** Undefined where they have not come (again), or have ended by this clock. */
   keysOf(credentialsId: string, now: number): RoleKeys | undefined
   /** The ids of which there are keys; it changes as time goes on. */
   readonly ids: ReadonlySet<string>
@@ -82,9 +82,8 @@ export function createRoleCredentials(): RoleCredentials {
 
     keysOf(credentialsId, now) {
       const keys = byId.get(credentialsId)
-      if (keys?.isExpired(now) !== true) return keys
-      drop(credentialsId)
-      return undefined
+      // They stay until others come: a clock that ran ahead for a moment must not cost a task its keys for hours.
+      return keys?.isExpired(now) === true ? undefined : keys
     },
 
     forgetTaskRole: (taskArn) => forget(({ roleType }) => roleType === 'TaskApplication', taskArn),
@@ -92,8 +91,11 @@ export function createRoleCredentials(): RoleCredentials {
   }
 }
 
-/** Far more than come in the time that keys are good for, also where an agent starts again and again. */
-const issuedMax = 16
+/**
+ * More than come in the time that keys are good for, also where an agent or a controller starts again and again: each start
+ * brings new ones, and a program goes on with those that it asked for first.
+ */
+const issuedMax = 128
 
 /** The roles of a task, with keys of one of them that have come. */
 export function rolesWith(

@@ -6,6 +6,7 @@ import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { createRateLimit } from './rate-limit.ts'
 import type { Rate } from './rate-limit.ts'
+import { taskEndpointAddress } from './task-endpoint-socket.ts'
 
 /** A connection as the kernel lists it on the asker's side. */
 export interface AskersSocket {
@@ -19,6 +20,8 @@ export type IsHeldBy = (socket: AskersSocket, dockerIds: readonly string[]) => b
 /** To look at every process of a busy host takes a tenth of a second, in which the agent does nothing else. */
 const looksAtAll: Rate = { perSecond: 5, burst: 40 }
 const askersMax = 1000
+/** 80, as the kernel lists it. */
+const httpPort = '0050'
 
 /**
  * Who asked before is looked at first; at all processes only so often for each task. The table of connections is that of
@@ -54,17 +57,23 @@ export function createSocketOwners(now: () => number, procRoot = '/proc'): IsHel
 /** Source: proc(5), /proc/net/tcp: `sl local_address rem_address st ... uid timeout inode`. */
 function inodeOf({ address, port }: AskersSocket, procRoot: string): string | undefined {
   const local = `${hexOf(address)}:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  // Another connection may have the same local end, such as one that a server of the task took.
+  const remote = `${hexOf(taskEndpointAddress)}:${httpPort}`
   for (const table of ['tcp', 'tcp6']) {
     for (const line of textOf(join(procRoot, 'net', table))
       .split('\n')
       .slice(1)) {
       const fields = line.trim().split(/\s+/)
-      const [, localAddress = ''] = fields
-      // An IPv4 address in the table of IPv6 has twelve bytes before it.
-      if (localAddress === local || localAddress.endsWith(`FFFF0000${local}`)) return fields[9]
+      const [, localAddress = '', remoteAddress = ''] = fields
+      if (isEnd(localAddress, local) && isEnd(remoteAddress, remote)) return fields[9]
     }
   }
   return undefined
+}
+
+/** An IPv4 address in the table of IPv6 has twelve bytes before it. */
+function isEnd(listed: string, wanted: string): boolean {
+  return listed === wanted || listed.endsWith(`FFFF0000${wanted}`)
 }
 
 /** The kernel writes an IPv4 address as one number of the machine's own byte order, which is little-endian here. */

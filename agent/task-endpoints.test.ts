@@ -358,6 +358,8 @@ await tap.test(
     t.match(await ask(sources, `/v2/credentials/${credentialsId}`), { status: 503 }, 'they have ended')
     t.match(await answerTaskApi(sources, usual, call), { status: 403 })
     now = 0
+    const back = await ask(sources, `/v2/credentials/${credentialsId}`)
+    t.match(back, { status: 200 }, 'a clock that ran ahead for a moment costs it nothing')
     const again = someKeys()
     again.forgetTaskRole(taskArnOf(1))
     t.match(await ask({ ...sources, roleCredentials: again }, `/v2/credentials/${credentialsId}`), { status: 503 })
@@ -425,8 +427,14 @@ await tap.test(
     )
     const procRoot = t.testdir({
       net: {
-        tcp: 'head\n   0: 0100007F:9C40 02AAFEA9:0050 01 0:0 00:0 0 0 0 4242 1\n',
-        tcp6: 'head\n   0: 0000000000000000FFFF00000100007F:9C41 0:0050 01 0:0 00:0 0 0 0 4343 1\n',
+        tcp: [
+          'head',
+          // A connection that a server of the task took, and one to another port there, from the same local end.
+          '   0: 0100007F:9C44 0900A8C0:D431 01 0:0 00:0 0 0 0 4242 1',
+          '   1: 0100007F:9C44 02AAFEA9:0051 01 0:0 00:0 0 0 0 4242 1',
+          '   2: 0100007F:9C40 02AAFEA9:0050 01 0:0 00:0 0 0 0 4242 1\n',
+        ].join('\n'),
+        tcp6: 'head\n   0: 0000000000000000FFFF00000100007F:9C41 0000000000000000FFFF000002AAFEA9:0050 01 0:0 00:0 0 0 0 4343 1\n',
       },
       '71': { cgroup: '0::/docker/web-docker-id\n', fd: { '3': t.fixture('symlink', 'socket:[4242]') } },
       '72': { cgroup: '0::/docker/other\n', fd: { '3': t.fixture('symlink', 'socket:[4343]') } },
@@ -437,6 +445,7 @@ await tap.test(
     t.equal(isHeldBy(socket, ['other']), false, "another container's")
     t.equal(isHeldBy({ ...socket, port: 40_001 }, ['other']), true, 'as an IPv6 socket has it')
     t.equal(isHeldBy({ ...socket, port: 40_002 }, ['other']), false, 'nobody has it')
+    t.equal(isHeldBy({ ...socket, port: 40_004 }, ['web-docker-id']), false, 'it has the port, and not this connection')
     t.equal(isHeldBy(socket, []), false)
 
     // To look through all processes takes long: a program that goes on asking is known, and others ask only so often.
