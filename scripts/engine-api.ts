@@ -58,10 +58,13 @@ async function callOk(dockerHost: string, method: string, path: string, body?: B
   throw new ScriptError(`the Docker Engine at ${dockerHost} answered ${status} to ${method} ${path}: ${text.trim()}`)
 }
 
-/** Undefined where nothing answers as an engine does, within two seconds. */
+/** An engine asks containerd and runc for their versions first, which takes seconds on a host that is busy. */
+const versionTimeoutMs = 15_000
+
+/** Undefined where nothing answers as an engine does within fifteen seconds; at once where nothing listens. */
 export async function askVersion(dockerHost: string): Promise<EngineVersion | undefined> {
   try {
-    const { status, text } = await call(dockerHost, 'GET', '/version', undefined, 2_000)
+    const { status, text } = await call(dockerHost, 'GET', '/version', undefined, versionTimeoutMs)
     if (status !== 200) return undefined
     const answer = JSON.parse(text) as { Version?: string; ApiVersion?: string }
     if (answer.Version === undefined || answer.ApiVersion === undefined) return undefined
