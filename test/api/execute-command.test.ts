@@ -287,7 +287,12 @@ await tap.test('a controller that ends does not wait for those who follow', asyn
     root.key,
     `/v1/tasks/${run.tasks?.[0]?.taskArn?.split('/').at(-1)}/logs?follow=true`,
   )
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  // Who follows is written down as soon as there is something to read.
+  await eventually('the log is followed', async () => {
+    const path = '/v1/audit?action=gantry:GetTaskLogs&code=OK'
+    const { json } = await getRest(root.endpoint, root.key, path)
+    return (json['records'] as readonly object[]).length > 0 ? true : undefined
+  })
   await agent.disconnect('close')
   ecs.destroy()
   t.equal(await mine.terminate(), 0)

@@ -11,9 +11,10 @@ import t from 'tap'
 import { makeCertificate } from '../../controller/certificates.ts'
 import { awsCommand } from '../support/aws-command.ts'
 import { eventually, runController, startController } from '../support/controller.ts'
+import { closeOf } from '../support/raw-connection.ts'
 import { ask, askEcs, shakeHands, tlsOf, withTls } from '../support/tls-client.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(240_000)
 const controller = await startController({ env: withTls })
 t.teardown(() => controller.stop())
 const end = tlsOf(controller)
@@ -108,7 +109,7 @@ await t.test('garbage, silence and half a handshake end, and harm nobody', async
     ...Array.from({ length: 20 }, () => speak(half)),
     ...Array.from({ length: 20 }, () => speak(Buffer.alloc(0))),
   ])
-  const closed = Promise.all(sockets.map((socket) => new Promise((done) => socket.on('close', done))))
+  const closed = Promise.all(sockets.map((socket) => closeOf(socket)))
   test.match(await askEcs(end, controller.credentials, 'ListClusters', {}), { status: 200 }, 'while they hang')
   await closed
   const inside = await shakeHands(end.port, { ca: end.ca })
@@ -138,12 +139,14 @@ await t.test('the certificate is renewed under open connections, without a resta
   const renewed = await eventually(
     'another certificate',
     async () => {
+      // An idle connection would be closed by and by.
+      await healthOn(open)
       const socket = await shakeHands(end.port, { ca: end.ca })
       const found = serial(socket)
       socket.destroy()
       return found === before ? undefined : found
     },
-    90_000,
+    150_000,
   )
   test.not(renewed, before)
   test.match(await healthOn(open), /^HTTP\/1.1 200 /, 'what was open goes on')

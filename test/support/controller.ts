@@ -44,7 +44,10 @@ export interface RunningController {
   stop(): Promise<void>
 }
 
-const startTimeoutMs = 60_000
+/** Generous: the machine may be busy with something else. What is fast is so by itself. */
+const startTimeoutMs = 120_000
+/** How long a port that was a controller's may be somebody's connection before that is called a failure. */
+const portTimeoutMs = 60_000
 /** One for all controllers of all tests, outside of their data directories: starts are many, and some disks are small. */
 const compileCache = resolve(import.meta.dirname, '../../node_modules/.cache/gantry-tests')
 const mainFile = resolve(import.meta.dirname, '../../controller/main.ts')
@@ -52,8 +55,7 @@ const mainFile = resolve(import.meta.dirname, '../../controller/main.ts')
 /** Rejects with the program's own output where it does not get ready. */
 export async function startController(options: ControllerOptions = {}): Promise<RunningController> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'gantry-controller-'))
-  const started = launchController(dataDir, options)
-  const endpoint = await started.ready
+  const { started, endpoint } = await launchUntilReady(dataDir, options)
   const { child } = started
   const keyIn = (file: string): Key => parseSharedCredentials(readFileSync(join(dataDir, file), 'utf8'), file)
   const end = async (signal: NodeJS.Signals): Promise<number | null> => {
@@ -89,10 +91,35 @@ export async function runController(
   return { code, output: started.output() }
 }
 
-function launchController(
+/**
+ * A port that was given to an earlier controller may be some connection's of this machine by now, since the kernel took it
+ * from those that are for connections too. That is over soon.
+ */
+async function launchUntilReady(
   dataDir: string,
   options: ControllerOptions,
-): { child: ChildProcess; ready: Promise<string>; exited: Promise<number | null>; output: () => string } {
+): Promise<{ started: LaunchedController; endpoint: string }> {
+  const giveUpAt = Date.now() + portTimeoutMs
+  for (;;) {
+    const started = launchController(dataDir, options)
+    try {
+      return { started, endpoint: await started.ready }
+    } catch (error) {
+      const isPortTaken = options.port !== undefined && started.output().includes('EADDRINUSE')
+      if (!isPortTaken || Date.now() > giveUpAt) throw error
+      await started.exited
+    }
+  }
+}
+
+interface LaunchedController {
+  readonly child: ChildProcess
+  readonly ready: Promise<string>
+  readonly exited: Promise<number | null>
+  output(): string
+}
+
+function launchController(dataDir: string, options: ControllerOptions): LaunchedController {
   const child = spawn(process.execPath, [options.program ?? mainFile], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -202,7 +229,7 @@ export async function send(url: string, init: RequestInit): Promise<RawAnswer> {
 export async function eventually<T>(
   what: string,
   look: () => T | undefined | Promise<T | undefined>,
-  timeoutMs = 45_000,
+  timeoutMs = 120_000,
 ): Promise<T> {
   const until = Date.now() + timeoutMs
   for (;;) {

@@ -26,6 +26,9 @@ function ready(socket: Socket, event: string): Promise<Socket> {
   })
 }
 
+/** Generous: the machine may be busy with something else. */
+const firstMs = 60_000
+
 /** All that is answered to these bytes until the connection ends, or nothing more comes for a while. */
 export async function answerTo(listener: Listener, bytes: string | Buffer, quietMs = 400): Promise<string> {
   const socket = await listener.open()
@@ -35,7 +38,7 @@ export async function answerTo(listener: Listener, bytes: string | Buffer, quiet
       socket.destroy()
       resolve(text)
     }
-    let timer = setTimeout(end, 5000)
+    let timer = setTimeout(end, firstMs)
     socket.on('data', (chunk: Buffer) => {
       text += chunk.toString('latin1')
       clearTimeout(timer)
