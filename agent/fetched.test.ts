@@ -372,10 +372,13 @@ await tap.test('what the engine says of a container holds none of what it was gi
 
   const secrets = [secret('token', asm, { target: 'LOG_DRIVER' }), secret('A', asm)]
   const payload = aPayloadTask({ containers: [aPayloadContainer({ secrets })] })
-  const optionsOf = secretOptionsIn(() => [{ payload } as unknown as TurnTask])
+  let adopted = false
+  const optionsOf = secretOptionsIn(() => [{ payload, facts: { adopted } } as unknown as TurnTask])
   const of = { [labels.taskArn]: payload.arn, [labels.containerName]: 'web' }
   t.same([...optionsOf({ ...shown, labels: of })], ['token'])
   t.equal(optionsOf({ ...shown, labels: {} }).size, 0)
+  adopted = true
+  t.same([...optionsOf({ ...shown, labels: of })], ['token', 'tag'], 'without a definition any may be one')
 })
 
 await tap.test('so many at once and no more, in all and for each', (t) => {

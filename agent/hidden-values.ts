@@ -45,10 +45,11 @@ export function withValuesHidden<E extends Engine>(options: HiddenValuesOptions<
   }
 }
 
-/** By the definitions of the tasks that the agent knows. */
+/** By the definitions of the tasks that the agent knows; where it has none, each may be one. */
 export function secretOptionsIn(tasks: () => readonly TurnTask[]): (shown: ObservedContainer) => ReadonlySet<string> {
-  return ({ labels: of }) => {
+  return ({ labels: of, details }) => {
     const task = tasks().find(({ payload }) => payload.arn === of[labels.taskArn])
+    if (task?.facts.adopted === true) return new Set(Object.keys(details?.logOptions ?? {}))
     return secretLogOptions(task?.payload.containers.find(({ name }) => name === of[labels.containerName])?.secrets)
   }
 }

@@ -463,14 +463,23 @@ await tap.test(
   },
 )
 
-await tap.test('an agent that lost its journal knows the ids by the labels', async (t) => {
-  t.equal(foldObservation(freshContainer, shown()).endpointId, endpointId)
-  t.equal(foldObservation({ ...freshContainer, endpointId: siblingId }, shown()).endpointId, siblingId)
-  const health = { status: 'HEALTHY', output: '' } as const
-  const healthy = foldObservation(runs, shown({ health }, { healthCheckedAt: 5 }))
-  t.equal(healthy.healthSince, 5)
-  t.equal(foldObservation(healthy, shown({ health }, { healthCheckedAt: 9 })).healthSince, 5, 'since it became so')
-})
+await tap.test(
+  'an agent that lost its journal knows the ids by the labels, and shows no options of a log driver',
+  async (t) => {
+    const observed = new Map([['web', shown({}, { logDriver: 'splunk', logOptions: { 'splunk-token': 'x' } })]])
+    const known = aTask({ observed })
+    const lost: TurnTask = { ...known, facts: { ...known.facts, adopted: true } }
+    t.match(await ask(sourcesOf([known]), `/v4/${endpointId}`), { body: { LogOptions: { 'splunk-token': 'x' } } })
+    const answer = await ask(sourcesOf([lost]), `/v4/${endpointId}`)
+    t.same((answer.body as { LogOptions: unknown }).LogOptions, {}, 'one may be a secret')
+    t.equal(foldObservation(freshContainer, shown()).endpointId, endpointId)
+    t.equal(foldObservation({ ...freshContainer, endpointId: siblingId }, shown()).endpointId, siblingId)
+    const health = { status: 'HEALTHY', output: '' } as const
+    const healthy = foldObservation(runs, shown({ health }, { healthCheckedAt: 5 }))
+    t.equal(healthy.healthSince, 5)
+    t.equal(foldObservation(healthy, shown({ health }, { healthCheckedAt: 9 })).healthSince, 5, 'since it became so')
+  },
+)
 
 await tap.test('networks: who has what, and what is said of a bridge that keeps its containers apart', async (t) => {
   const made: NetworkSpec[] = []

@@ -84,7 +84,7 @@ export function containerMetadata(task: MetadataTask, container: PayloadContaine
     Volumes: filled(volumesOf(observed)),
     ...(version === 'v4'
       ? {
-          ...logOf(container, observed),
+          ...logOf(task, container, observed),
           ContainerARN: container.containerArn === '' ? undefined : container.containerArn,
           RestartCount: restartCountOf(container, facts),
         }
@@ -206,12 +206,14 @@ function healthOf(facts: ContainerFacts | undefined, observed: ObservedContainer
 }
 
 /** As its definition says; the agent itself may stand behind a driver of another name. */
-function logOf(container: PayloadContainer, observed: ObservedContainer | undefined): Members {
+function logOf({ facts }: MetadataTask, container: PayloadContainer, observed: ObservedContainer | undefined): Members {
   const given = mergedConfigs(container).hostConfig?.['LogConfig']
   const { Type: type, Config: options } = (given ?? {}) as { Type?: unknown; Config?: unknown }
   if (typeof type === 'string' && type !== '') return { LogDriver: type, LogOptions: options ?? {} }
   const details = observed?.details
-  return details === undefined ? {} : { LogDriver: details.logDriver, LogOptions: details.logOptions }
+  if (details === undefined) return {}
+  // Docker's own hold secrets too, and without the definition nobody knows which.
+  return { LogDriver: details.logDriver, LogOptions: facts.adopted ? {} : details.logOptions }
 }
 
 function defined(members: Members): Members {
