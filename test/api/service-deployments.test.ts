@@ -223,8 +223,8 @@ async function create(input: Omit<CreateServiceCommandInput, 'serviceName'> & { 
 
 /** Begins a deployment, and gives its ARN as the call's own answer has it: a moment later it may be over. */
 async function deploy(service: string, taskDefinition: string): Promise<string> {
-  const answer = await ecs.send(new UpdateServiceCommand({ service, taskDefinition }))
-  return answer.service?.currentServiceDeployment ?? ''
+  const updated = await ecs.send(new UpdateServiceCommand({ service, taskDefinition }))
+  return updated.service?.currentServiceDeployment ?? ''
 }
 
 /** How many tasks of an image the agent was ever given. */

@@ -116,7 +116,7 @@ interface LaunchedController {
   readonly child: ChildProcess
   readonly ready: Promise<string>
   readonly exited: Promise<number | null>
-  output(): string
+  readonly output: () => string
 }
 
 function launchController(dataDir: string, options: ControllerOptions): LaunchedController {
