@@ -103,6 +103,15 @@ await tap.test('references become calls, ten parameters at a time, each secret a
   t.same(secretValue(text, secret('B', `${asm}:port::`)), { value: '5432' })
   t.same(secretValue(text, secret('B', `${asm}:more::`)), { value: '{"a":1}' })
   t.same(secretValue(text, secret('A', asm)), { value: text })
+  const long = '{"id":12345678901234567890,"price":1.50,"all":[{"id":12345678901234567890}],"none":null}'
+  for (const [key, value] of [
+    ['id', '12345678901234567890'],
+    ['price', '1.50'],
+    ['all', '[{"id":12345678901234567890}]'],
+    ['none', 'null'],
+  ] as const) {
+    t.same(secretValue(long, secret('B', `${asm}:${key}::`)), { value }, 'as it is written')
+  }
   t.match(secretValue(text, secret('B', `${asm}:nope::`)), { problem: /did not contain json key nope/ })
   t.match(secretValue('canary', secret('B', `${asm}:nope::`)), { problem: /^(?!.*canary).*is no JSON object/ })
   t.match(secretValue('{}', secret('B', `${asm}:toString::`)), { problem: /did not contain json key toString/ })
@@ -116,7 +125,13 @@ await tap.test('references become calls, ten parameters at a time, each secret a
   t.equal(parameterFor(answers, '/app/a:4'), undefined, 'no version stands for another')
   t.equal(parameterFor(answers, '/app/b'), undefined)
   t.same(registryLogin('{"username":"u","password":"p"}', asm), { username: 'u', password: 'p' })
-  t.match(registryLogin('{"user":"canary"}', asm), { problem: /^(?!.*canary).*is not of the form/ })
+  for (const unfit of [
+    '{"user":"canary"}',
+    '{"username":"canary","password":""}',
+    '{"username":"canary","password":1}',
+  ]) {
+    t.match(registryLogin(unfit, asm), { problem: /^(?!.*canary).*is not of the form/ })
+  }
 })
 
 const values = (over: Partial<FetchedValues> = {}): FetchedValues => ({

@@ -106,13 +106,27 @@ export function registryLogin(
   secretId: string,
 ): { readonly username: string; readonly password: string } | { readonly problem: string } {
   const { username, password } = membersOf(text) ?? {}
-  if (typeof username === 'string' && typeof password === 'string' && username !== '') return { username, password }
+  const isWhole = typeof username === 'string' && typeof password === 'string' && username !== '' && password !== ''
+  if (isWhole) return { username, password }
   return { problem: `secret ${secretId} is not of the form {"username": "...", "password": "..."}` }
+}
+
+interface ExactJson {
+  parse(text: string, revive: (name: string, value: unknown, context: { readonly source?: string }) => unknown): unknown
+  rawJSON(text: string): object
+}
+
+/** What the types of TypeScript do not say (yet) of it. */
+const exactJson = JSON as unknown as ExactJson
+
+/** A number stays as it is written: one of twenty digits would come out as another. */
+function exactNumber(_name: string, value: unknown, { source }: { readonly source?: string }): unknown {
+  return typeof value === 'number' && source !== undefined ? exactJson.rawJSON(source) : value
 }
 
 function membersOf(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const value: unknown = JSON.parse(text)
+    const value = exactJson.parse(text, exactNumber)
     const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
     return isObject ? (value as Readonly<Record<string, unknown>>) : undefined
   } catch {
