@@ -130,6 +130,28 @@ await t.test('a SecureString stands in its row sealed, and opens on its own row 
   )
 })
 
+await t.test('a key belongs to a SecureString alone, and stays where none is named', async (test) => {
+  const state = aState()
+  const keyOf = (): string | undefined => call(state, 'DescribeParameters', {}).Parameters?.[0]?.KeyId
+  test.match(
+    refused(state, 'PutParameter', { Name: '/a', Value: 'x', Type: 'String', KeyId: 'alias/mine' }),
+    /^ValidationException: KeyId is required for SecureString type parameter only\.$/,
+  )
+  const steps: readonly (readonly [Partial<InputOf<'ssm', 'PutParameter'>>, string | undefined])[] = [
+    [{ Type: 'String' }, undefined],
+    [{ Type: 'SecureString' }, 'alias/aws/ssm'],
+    [{ Type: 'SecureString', KeyId: 'alias/mine' }, 'alias/mine'],
+    [{ Type: 'SecureString' }, 'alias/mine'],
+    [{ Type: undefined }, 'alias/mine'],
+    [{ Type: undefined, KeyId: 'alias/aws/ssm' }, 'alias/aws/ssm'],
+    [{ Type: 'String' }, undefined],
+  ]
+  for (const [index, [given, expected]] of steps.entries()) {
+    put(state, '/a', `value ${index}`, { Overwrite: true, ...given })
+    test.equal(keyOf(), expected, `${index}: ${JSON.stringify(given)}`)
+  }
+})
+
 await t.test('names are those of Parameter Store', async (test) => {
   const state = aState()
   const refusedName = (Name: string): string => refused(state, 'PutParameter', { Name, Value: 'x', Type: 'String' })

@@ -78,7 +78,7 @@ function newVersion(
   // An empty pattern or description takes away the one that was there; none leaves it.
   const AllowedPattern = (input.AllowedPattern ?? latest?.AllowedPattern) || undefined
   const Description = (input.Description ?? latest?.Description) || undefined
-  const KeyId = input.KeyId ?? (Type === 'SecureString' ? defaultKeyId : undefined)
+  const KeyId = chooseKeyId(Type, input.KeyId, latest)
   if (AllowedPattern !== undefined) checkAllowedPattern(AllowedPattern, input.Value)
   return {
     Name: name,
@@ -96,6 +96,20 @@ function newVersion(
       ? { sealedValue: vault.seal(input.Value, parameterContext(name, Version)) }
       : { Value: input.Value }),
   }
+}
+
+/**
+ * A SecureString that is written over without a key keeps the one that it has, as its description does: Terraform names a
+ * key only where it changes, and would find another one in each plan.
+ */
+function chooseKeyId(
+  type: ParameterVersionRow['Type'],
+  given: string | undefined,
+  latest: ParameterVersionRow | undefined,
+): string | undefined {
+  if (type === 'SecureString') return given ?? latest?.KeyId ?? defaultKeyId
+  if (given === undefined) return undefined
+  throw validationError('KeyId is required for SecureString type parameter only.')
 }
 
 function checkMembers(input: Input): void {
