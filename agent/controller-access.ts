@@ -8,7 +8,7 @@ import { type ControllerTrust, certificatesOf, isLoopback, systemTrust, trustIn 
 import { type CredentialsSource, credentialsSource } from './credentials.ts'
 import { removeHalfWritten } from './durable-file.ts'
 import { type HostKeyring, openHostKeyring } from './host-keyring.ts'
-import { type JoinedIdentity, readJoined } from './joined-identity.ts'
+import { type JoinedIdentity, mendCaFile, readJoined } from './joined-identity.ts'
 import type { Log } from './log.ts'
 import type { Timers } from './timers.ts'
 
@@ -43,6 +43,7 @@ export async function openControllerAccess(options: AccessOptions): Promise<Cont
   removeHalfWritten(config.dataDirectory)
   const hasOwnKeys = (config.accessKeyId ?? config.credentialsFile) !== undefined
   const joined = hasOwnKeys ? readJoined(config.dataDirectory) : await joinedOnce(options)
+  if (joined !== undefined) keepCaFile(options, joined)
   const all = joined === undefined ? config : options.withJoined(settingsOf(joined))
   requireTls(all)
   if (hasOwnKeys && joined !== undefined) {
@@ -59,6 +60,15 @@ export async function openControllerAccess(options: AccessOptions): Promise<Cont
     trust: trustOf(all, joined, keyring),
     credentials: keyring === undefined ? credentialsSource(config) : async () => keyring.current(),
     keyring,
+  }
+}
+
+/** A join that was killed at its end, or that found the disk full, leaves `ca.pem` to the agent, which does without it. */
+function keepCaFile({ config, log }: AccessOptions, joined: JoinedIdentity): void {
+  try {
+    mendCaFile(config.dataDirectory, joined)
+  } catch (error) {
+    log.warn({ err: error }, `ca.pem in ${config.dataDirectory}, for other programs, could not be written.`)
   }
 }
 

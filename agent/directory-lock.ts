@@ -1,4 +1,4 @@
-/** One agent for each directory: two would take each other's tasks for their own. */
+/** One process at a time, with a directory or with a file in it. */
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -7,15 +7,29 @@ export interface DirectoryLock {
 }
 
 /**
- * Takes the directory, which is made if missing, for this process. Throws an Error that names the holder's pid where
- * another live process has it. A holder that died leaves its file behind; a pid that was given to another program
- * since then does not count, as its start time differs.
+ * Takes the directory, which is made if missing, for this agent: two would take each other's tasks for their own. Throws an
+ * Error that names the holder's pid where another one has it.
  */
 export function lockDirectory(directory: string): DirectoryLock {
+  return takeLock(
+    directory,
+    'lock',
+    (holder) =>
+      `The directory ${directory} is in use by another agent, process ${holder}. ` +
+      'Stop that one first, or give this one a directory of its own with ECS_DATADIR.',
+  )
+}
+
+/**
+ * Takes what the file `name` in the directory stands for. Throws an Error, in the words of `inUse`, where another live
+ * process has it. A holder that died leaves its file behind; a pid that was given to another program
+ * since then does not count, as its start time differs.
+ */
+export function takeLock(directory: string, name: string, inUse: (holder: number) => string): DirectoryLock {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
-  const path = join(directory, 'lock')
+  const path = join(directory, name)
   const mine = `${process.pid} ${startTimeOf(process.pid) ?? ''}\n`
-  const fresh = `${path}.${process.pid}`
+  const fresh = `${path}.${process.pid}.new`
   try {
     writeFileSync(fresh, mine, { mode: 0o600 })
     for (let tries = 0; tries < 10; tries++) {
@@ -23,12 +37,7 @@ export function lockDirectory(directory: string): DirectoryLock {
       const theirs = readOr(path)
       if (theirs === undefined) continue
       const holder = liveHolder(theirs)
-      if (holder !== undefined) {
-        throw new Error(
-          `The directory ${directory} is in use by another agent, process ${holder}. ` +
-            'Stop that one first, or give this one a directory of its own with ECS_DATADIR.',
-        )
-      }
+      if (holder !== undefined) throw new Error(inUse(holder))
       takeAway(path, theirs)
     }
   } catch (error) {
@@ -37,7 +46,7 @@ export function lockDirectory(directory: string): DirectoryLock {
   } finally {
     rmSync(fresh, { force: true })
   }
-  throw new Error(`The lock ${path} changes hands all the time. Stop the agents that fight for it.`)
+  throw new Error(`The lock ${path} changes hands all the time. Stop the processes that fight for it.`)
 }
 
 /** True where the link could be made, which only one process can do. */
@@ -53,7 +62,7 @@ function linked(from: string, to: string): boolean {
 
 /** Removes a dead holder's file, unless another starter was faster: then what was moved away goes back. */
 function takeAway(path: string, stale: string): void {
-  const aside = `${path}.stale.${process.pid}`
+  const aside = `${path}.stale.${process.pid}.new`
   try {
     renameSync(path, aside)
   } catch (error) {

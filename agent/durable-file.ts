@@ -1,5 +1,5 @@
 /** Small files that must be whole at every instant, whatever ends the process: written beside their place, synced, renamed. */
-import { closeSync, existsSync, fchmodSync, fsyncSync, linkSync, openSync } from 'node:fs'
+import { closeSync, existsSync, fchmodSync, fsyncSync, ftruncateSync, linkSync, openSync } from 'node:fs'
 import { readdirSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
@@ -8,27 +8,67 @@ export interface DurableWrite {
   readonly existing?: 'replace' | 'keep' | undefined
 }
 
-/** Durable when it returns, readable by its owner alone, and never half-written. */
-export function writeDurably(path: string, text: string, { existing = 'replace' }: DurableWrite = {}): void {
+/** A file that is made beside its place, where nobody sees it before it is put there. */
+export interface DraftFile {
+  /** Durable when it returns; the draft is gone then, also where it throws. */
+  put(text: string, how?: DurableWrite): void
+  /** Of one that was not put. */
+  discard(): void
+}
+
+/**
+ * Takes room for that many bytes on the disk, so that what is told once, and is to be kept whatever happens, finds it.
+ * Readable by its owner alone.
+ */
+export function draftFile(path: string, roomBytes = 0): DraftFile {
   // Of this process alone: an agent and a command may be at the same file.
   const fresh = `${path}.${process.pid}.new`
-  rmSync(fresh, { force: true })
+  const discard = (): void => rmSync(fresh, { force: true })
+  discard()
   try {
-    const file = openSync(fresh, 'wx', 0o600)
-    try {
+    inFile(openSync(fresh, 'wx', 0o600), (file) => {
       // The umask can only take away; a mode that is narrower than the owner's own would be refused when it is read.
       fchmodSync(file, 0o600)
-      writeSync(file, text)
-      fsyncSync(file)
-    } finally {
-      closeSync(file)
-    }
-    if (existing === 'keep') linkSync(fresh, path)
-    else renameSync(fresh, path)
-    syncDirectory(dirname(path))
-  } finally {
-    rmSync(fresh, { force: true })
+      if (roomBytes > 0) overwrite(file, ' '.repeat(roomBytes))
+    })
+  } catch (error) {
+    discard()
+    throw error
   }
+  return {
+    put(text, { existing = 'replace' } = {}) {
+      try {
+        inFile(openSync(fresh, 'r+'), (file) => overwrite(file, text))
+        if (existing === 'keep') linkSync(fresh, path)
+        else renameSync(fresh, path)
+        syncDirectory(dirname(path))
+      } finally {
+        discard()
+      }
+    },
+    discard,
+  }
+}
+
+/** Durable when it returns, readable by its owner alone, and never half-written. */
+export function writeDurably(path: string, text: string, how?: DurableWrite): void {
+  draftFile(path).put(text, how)
+}
+
+function inFile(file: number, work: (file: number) => void): void {
+  try {
+    work(file)
+  } finally {
+    closeSync(file)
+  }
+}
+
+function overwrite(file: number, text: string): void {
+  const bytes = Buffer.from(text)
+  // A disk that fills up takes a part, and says so only at the next write.
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, at)
+  ftruncateSync(file, bytes.length)
+  fsyncSync(file)
 }
 
 /** Removes what processes left here that were killed while they wrote: it may hold secrets. */

@@ -4,7 +4,7 @@
  */
 import type { HostKeysAnswer } from '../proto/joining.ts'
 import type { Credentials } from '../proto/sigv4.ts'
-import { type JoinedIdentity, readJoined, writeCaFile, writeJoined } from './joined-identity.ts'
+import { type JoinedIdentity, lockJoined, mendCaFile, readJoined, writeJoined } from './joined-identity.ts'
 import type { Log } from './log.ts'
 
 export interface HostKeyring {
@@ -113,7 +113,6 @@ class Keyring implements HostKeyring {
         `The controller answered with keys of the host ${answer.hostId}, and this one is ${before.hostId}.`,
       )
     }
-    if (!this.isCurrent()) throw new Error('This host has joined anew meanwhile; its new keys are left as they are.')
     const { accessKeyId, secretAccessKey } = answer
     const joined: JoinedIdentity = {
       ...before,
@@ -121,11 +120,27 @@ class Keyring implements HostKeyring {
       formerKeys: this.#usesFormer ? before.formerKeys : before.keys,
       caPem: withChangedCa(before.caPem, answer.caPem),
     }
-    write(directory, joined)
-    if (joined.caPem !== undefined && joined.caPem !== before.caPem) writeCaFile(directory, joined.caPem)
+    const lock = lockJoined(directory)
+    try {
+      if (!this.isCurrent()) throw new Error('This host has joined anew meanwhile; its new keys are left as they are.')
+      write(directory, joined)
+    } finally {
+      lock.release()
+    }
     this.#joined = joined
     this.#usesFormer = false
     this.#isRefused = false
+    if (joined.caPem !== before.caPem) this.#mendCaFile()
+  }
+
+  /** Other programs read that file; the keys are whole without it. */
+  #mendCaFile(): void {
+    const { directory, log } = this.#options
+    try {
+      mendCaFile(directory, this.#joined)
+    } catch (error) {
+      log.warn({ err: error }, `The controller's CA has changed, and ca.pem in ${directory} could not be written.`)
+    }
   }
 
   isCurrent(): boolean {

@@ -4,7 +4,8 @@
  */
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeDurably } from './durable-file.ts'
+import { type DirectoryLock, takeLock } from './directory-lock.ts'
+import { draftFile, writeDurably } from './durable-file.ts'
 
 export interface HostKeyPair {
   readonly accessKeyId: string
@@ -80,11 +81,70 @@ function requirePrivate(path: string): void {
 
 /** Durable when it returns. `keep` throws an error with code EEXIST where the host has joined already. */
 export function writeJoined(directory: string, joined: JoinedIdentity, existing: 'replace' | 'keep' = 'replace'): void {
-  writeDurably(joinedFile(directory), `${JSON.stringify(joined, undefined, 2)}\n`, { existing })
+  writeDurably(joinedFile(directory), textOf(joined), { existing })
 }
 
-export function writeCaFile(directory: string, caPem: string): void {
-  writeDurably(join(directory, caFileName), caPem)
+/**
+ * Writes `ca.pem` anew where it is not what the host was given: a kill between the two files leaves the former one. Throws
+ * what the file system says.
+ */
+export function mendCaFile(directory: string, { caPem }: JoinedIdentity): void {
+  const path = join(directory, caFileName)
+  if (caPem !== undefined && readOr(path) !== caPem) writeDurably(path, caPem)
+}
+
+/** What a join is about to be given, with its place on the disk. */
+export interface JoinedDraft {
+  /** As `writeJoined`. Answers false where only `ca.pem` could not be written. */
+  put(joined: JoinedIdentity, existing: 'replace' | 'keep'): boolean
+  /** Of one that was not put: the directory is as it was. */
+  discard(): void
+}
+
+/** What an identity takes beside its CA. */
+const identityBytesMax = 8192
+
+/** Finds out whether the disk takes it, and keeps room for it. Nothing that is there is touched. */
+export function draftJoined(directory: string, caPem: string | undefined): JoinedDraft {
+  // JSON writes an end of line as two characters.
+  const identity = draftFile(joinedFile(directory), identityBytesMax + 2 * (caPem?.length ?? 0))
+  const discard = (): void => identity.discard()
+  return {
+    put(joined, existing) {
+      identity.put(textOf(joined), { existing })
+      try {
+        mendCaFile(directory, joined)
+        return true
+      } catch {
+        return false
+      }
+    },
+    discard,
+  }
+}
+
+/**
+ * Held while `joined.json` is changed, by a join and by the agent that changes keys: neither undoes what the other was
+ * given. Throws an Error that names the holder.
+ */
+export function lockJoined(directory: string): DirectoryLock {
+  return takeLock(
+    directory,
+    `${fileName}.lock`,
+    (holder) => `Process ${holder} is changing ${joinedFile(directory)}: another \`gantry join\`, or the agent.`,
+  )
+}
+
+function textOf(joined: JoinedIdentity): string {
+  return `${JSON.stringify(joined, undefined, 2)}\n`
+}
+
+function readOr(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return undefined
+  }
 }
 
 function parsed(text: string): JoinedIdentity | undefined {

@@ -58,7 +58,15 @@ await t.test('hosts join by TLS, or by plain HTTP on loopback alone', async () =
   t.equal(parseControllerUrl('https://lab.local:51443/'), 'https://lab.local:51443')
   t.equal(parseControllerUrl('https://[fd00::5]:51443'), 'https://[fd00::5]:51443')
   t.equal(parseControllerUrl('http://localhost:51700'), 'http://localhost:51700')
-  for (const text of ['http://10.0.0.5:51700', 'https://a:99999', 'https://u:p@a:1', 'ftp://a', 'https://a?b', 'a:1']) {
+  for (const text of [
+    'http://10.0.0.5:51700',
+    'https://a:99999',
+    'https://u:p@a:1',
+    'ftp://a',
+    'https://a?b',
+    'a:1',
+    'https://[:::5]:1',
+  ]) {
     t.equal(parseControllerUrl(text), undefined, text)
   }
 })

@@ -108,7 +108,7 @@ export function fingerprintOf(certificate: Uint8Array): string {
 export function parseControllerUrl(text: string): string | undefined {
   const match = /^(https?):\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?\/?$/.exec(text)
   const [, scheme = '', host = '', port] = match ?? []
-  if (match === null || Number(port ?? 1) > 65_535) return undefined
+  if (match === null || Number(port ?? 1) > 65_535 || !URL.canParse(text)) return undefined
   const isLoopback = host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
   if (scheme === 'http' && !isLoopback) return undefined
   return `${scheme}://${host}${port === undefined ? '' : `:${port}`}`

@@ -19,14 +19,14 @@ import type { ApiOptions } from '../ecs-api.ts'
 import { openHostKeyring } from '../host-keyring.ts'
 import type { HostKeyring } from '../host-keyring.ts'
 import { readIdentity, writeIdentity } from '../identity.ts'
-import { type JoinedIdentity, joinedFile, readJoined, writeJoined } from '../joined-identity.ts'
+import { type JoinedIdentity, joinedFile, lockJoined, readJoined, writeJoined } from '../joined-identity.ts'
 import { changeKeys, hostKeysAnswer, startKeyRotation } from '../key-rotation.ts'
 import { type LinkOptions, startLink } from '../link.ts'
 import { openLog } from '../log.ts'
 import { endpointDiscovery } from '../register.ts'
 import { realTimers } from '../timers.ts'
 import { readJoinWish } from './arguments.ts'
-import { fetchCa, sendJoin } from './controller-call.ts'
+import { JoinError, fetchCa, sendJoin } from './controller-call.ts'
 import type { JoinOutcome } from './join.ts'
 import { joinController } from './join.ts'
 
@@ -36,6 +36,7 @@ const authority = await makeAuthority('Lab CA')
 const stranger = await makeAuthority('Another CA')
 const clock = { now: () => Date.now() }
 const hourMs = 3_600_000
+const program = new URL('./main.ts', import.meta.url).pathname
 
 async function peerOf(t: Test, options: Partial<JoinPeerOptions> = {}): Promise<JoinPeer> {
   const peer = await startJoinPeer({ authority, ...options })
@@ -147,6 +148,122 @@ await tap.test('what stands in the way is told in a sentence, before the token i
   t.match(warnings, [/clock is 20 minutes ahead of the controller's; calls are refused/])
 })
 
+await tap.test('a join that fails leaves the host what it was', async (t) => {
+  const directory = t.testdir()
+  const former = await peerOf(t)
+  await joinBy(directory, words(former), former.token())
+  writeIdentity(directory, { cluster: 'default', containerInstanceArn: 'arn:of-before', clientToken: 'c' })
+  const files = (): readonly string[] =>
+    readdirSync(directory)
+      .toSorted()
+      .map((name) => `${name}: ${readFileSync(join(directory, name), 'utf8')}`)
+  const before = files()
+  const other = await peerOf(t, { authority: stranger })
+  const to = (peer: JoinPeer, ...more: readonly string[]) => [
+    peer.url,
+    '--ca',
+    stranger.fingerprint,
+    '--replace',
+    ...more,
+  ]
+  const failed = async (given: readonly string[], token: string, message: RegExp): Promise<void> => {
+    await t.rejects(joinBy(directory, given, token), message)
+    t.same(files(), before, `${message.source}: nothing is touched`)
+    const at = await accessOf(directory)
+    t.match(await openApi(apiOf(at))('DiscoverPollEndpoint', {}), { endpoint: former.url }, 'and its keys are good')
+  }
+  await failed(to(other), 'gantry-join-used', /did not let this host join \(403\)/)
+  await failed(words(other, '--replace'), other.token(), /is not the one that --ca names/)
+  const misnamed = await peerOf(t, { authority: stranger, addresses: ['127.0.0.9'] })
+  await failed(to(misnamed), misnamed.token(), /is not for 127\.0\.0\.1/)
+  const late = await peerOf(t, { authority: stranger, endsInDays: -0.5 })
+  await failed(to(late), late.token(), /is over by this host's clock/)
+  await failed(['https://127.0.0.1:1', '--ca', stranger.fingerprint, '--replace'], 'x', /nothing listens there/)
+
+  await t.test('nor does one that is killed while it waits for its keys', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    other.gate = promise
+    const asked = other.requests.length
+    const child = spawn(process.execPath, [program, ...to(other), '--directory', directory])
+    child.stdin.end(other.token())
+    while (other.requests.length === asked) await new Promise((done) => setTimeout(done, 10))
+    child.kill('SIGKILL')
+    await new Promise((done) => child.once('close', done))
+    resolve()
+    const left = await accessOf(directory)
+    t.match(await openApi(apiOf(left))('DiscoverPollEndpoint', {}), { endpoint: former.url })
+    t.same(
+      files().filter((file) => !file.startsWith('joined.json.lock')),
+      before,
+      'an agent that starts clears away what it wrote',
+    )
+  })
+
+  await joinBy(directory, to(other), other.token())
+  t.equal(readJoined(directory)?.controllerUrl, other.url, 'the next one joins')
+  t.equal(readFileSync(join(directory, 'ca.pem'), 'utf8').trim(), stranger.certificatePem.trim())
+  writeFileSync(join(directory, 'ca.pem'), 'of before')
+  await accessOf(directory)
+  t.equal(
+    readFileSync(join(directory, 'ca.pem'), 'utf8').trim(),
+    stranger.certificatePem.trim(),
+    'a kill before its last file leaves that to the agent',
+  )
+  writeFileSync(join(directory, 'identity.json'), '{"cl')
+  const unused = other.token()
+  await t.rejects(joinBy(directory, to(other), unused), { constructor: JoinError, message: /identity.json is damaged/ })
+  t.ok(other.tokens.has(unused), 'what the agent could not read costs no token')
+})
+
+await tap.test('a disk that takes nothing more costs neither the token nor the identity', async (t) => {
+  const directory = t.testdir()
+  const peer = await peerOf(t)
+  await joinBy(directory, words(peer), peer.token())
+  const before = readFileSync(joinedFile(directory), 'utf8')
+  const token = peer.token()
+  // No file may grow beyond two blocks: as a full disk is, without one.
+  const limited = ['-c', 'ulimit -f 2; exec "$0" "$@"', process.execPath, program]
+  const child = spawn('sh', [...limited, ...words(peer, '--replace'), '--directory', directory])
+  child.stdin.end(token)
+  let err = ''
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
+  const code = await new Promise((done) => child.once('close', done))
+  t.equal(code, 1, err)
+  t.match(err, /^gantry: The agent's directory .* can't be used \(EFBIG\)/)
+  t.ok(peer.tokens.has(token))
+  t.equal(readFileSync(joinedFile(directory), 'utf8'), before)
+  t.same(readdirSync(directory).toSorted(), ['ca.pem', 'joined.json'])
+})
+
+await tap.test('two joins at once, and one under an agent that changes its keys, are told of each other', async (t) => {
+  const directory = t.testdir()
+  const peer = await peerOf(t)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  peer.gate = promise
+  const first = joinBy(directory, words(peer), peer.token())
+  while (peer.requests.length === 0) await new Promise((done) => setTimeout(done, 10))
+  const unused = peer.token()
+  for (const more of [[], ['--replace']]) {
+    await t.rejects(joinBy(directory, words(peer, ...more), unused), {
+      constructor: JoinError,
+      message: /Process \d+ is changing .*joined\.json.*Nothing was done/,
+    })
+  }
+  resolve()
+  t.match(await first, { state: 'joined' })
+  t.match(await joinBy(directory, words(peer), unused), { state: 'already' })
+  t.ok(peer.tokens.has(unused))
+
+  const at = await accessOf(directory)
+  const keyring = at.access.keyring as HostKeyring
+  const { keys, hostId } = keyring.joined()
+  const lock = lockJoined(directory)
+  const answer = { hostId, accessKeyId: 'GANTRYX', secretAccessKey: 'x', previousEndsAt: '' }
+  t.throws(() => keyring.replace(answer, 0), /is changing .*joined\.json/, 'the agent waits for the join')
+  t.same(readJoined(directory)?.keys, keys)
+  lock.release()
+})
+
 await tap.test('a host that was registered by other keys joins for its own cluster', async (t) => {
   const peer = await peerOf(t)
   const directory = t.testdir()
@@ -171,8 +288,6 @@ await tap.test('words of the command', async (t) => {
   for (const [given, message] of wrong) t.throws(() => readJoinWish(given), message)
   t.match(readJoinWish(['http://127.0.0.1:51700']), { caFingerprint: undefined })
 })
-
-const program = new URL('./main.ts', import.meta.url).pathname
 
 async function command(args: readonly string[], input: string) {
   const child = spawn(process.execPath, [program, ...args], { env: { PATH: process.env['PATH'] } })
@@ -273,7 +388,7 @@ function linkOptions({ access }: Awaited<ReturnType<typeof accessOf>>, log: Link
   }
 }
 
-const apiOf = ({ access }: Awaited<ReturnType<typeof accessOf>>): ApiOptions => {
+function apiOf({ access }: Awaited<ReturnType<typeof accessOf>>): ApiOptions {
   const { config, credentials, trust, keyring } = access
   return { origin: config.backendOrigin, region: config.region, credentials, clock, trust, keyring }
 }
@@ -487,7 +602,9 @@ await tap.test('a process that changes keys all the time is killed at any instan
     await new Promise((resolve) => child.once('close', resolve))
     const at = await accessOf(directory)
     t.match(await openApi(apiOf(at))('DiscoverPollEndpoint', {}), { endpoint: peer.url }, `kill ${kill}`)
-    t.same(readdirSync(directory).toSorted(), ['ca.pem', 'joined.json'], 'and no half-written file with keys is left')
+    // What was killed with the lock leaves it behind, and nobody minds.
+    const left = readdirSync(directory).filter((name) => name !== 'joined.json.lock')
+    t.same(left.toSorted(), ['ca.pem', 'joined.json'], 'and no half-written file with keys is left')
   }
   t.ok(Number(peer.keys?.accessKeyId.replace(/\D+/, '')) > 8, 'keys were changed meanwhile')
 })

@@ -57,6 +57,8 @@ export class JoinPeer {
   /** As a revocation does: no pair is known. */
   isRevoked = false
   clockSkewMs = 0
+  /** What each join waits for before it is answered; what came to the peer is in `requests` by then. */
+  gate: Promise<void> = Promise.resolve()
   #made = 0
   readonly #server: ReturnType<typeof createServer>
   readonly #caPem: string
@@ -70,7 +72,11 @@ export class JoinPeer {
       request.on('data', (chunk: Buffer) => (body += chunk.toString()))
       request.on('end', () => {
         const { status, value } = this.#answer(request, body)
-        response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
+        const answer = (): void => {
+          response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
+        }
+        if (request.url === joinPath) void this.gate.then(answer)
+        else answer()
       })
     })
   }
