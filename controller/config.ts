@@ -188,7 +188,7 @@ export const settings: { readonly [Name in keyof Config]: Setting<Config[Name]> 
     defaultText: '500000',
     unit: 'records',
     parse: wholeNumber(1000, 100_000_000),
-    doc: 'How many records of the audit trail are kept at most, some 500 bytes of disk each; the oldest go first.',
+    doc: 'How many records of the audit trail are kept at most, some 600 bytes of disk each; the loudest callers make room.',
   },
   secretKeyFile: {
     variable: 'GANTRY_SECRET_KEY_FILE',

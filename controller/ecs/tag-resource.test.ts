@@ -170,7 +170,7 @@ await t.test('a task that has left memory is as stopped as one that has not', as
   const state = createState({
     task: (taskId) => (taskId === past.taskId ? past : undefined),
     tasksOfCluster: () => [past],
-    audited: () => [],
+    audited: () => ({ records: [] }),
   })
   test.match(
     refusal(() => list(state, past.taskArn)),

@@ -462,7 +462,7 @@ await t.test('DescribeTasks tells MISSING apart, reads the history, and leaks no
   const state = createState({
     task: (taskId) => (taskId === past.taskId ? past : undefined),
     tasksOfCluster: () => [past],
-    audited: () => [],
+    audited: () => ({ records: [] }),
   })
   inTransaction(state, (tx) => {
     tx.put('cluster', 'default', aCluster())

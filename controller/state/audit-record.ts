@@ -33,13 +33,27 @@ export interface AuditQuery {
   /** Epoch milliseconds, inclusive. */
   readonly since?: number | undefined
   readonly until?: number | undefined
-  /** Go on behind this record: an answer's `id`. */
-  readonly before?: number | undefined
+  /** Go on behind this place: an answer's `next`. */
+  readonly before?: AuditPlace | undefined
   readonly limit: number
 }
 
+/** Records stand in the order of their time, and those of one millisecond in the order in which they were written. */
+export interface AuditPlace {
+  /** Epoch milliseconds. */
+  readonly at: number
+  readonly id: number
+}
+
+export interface AuditPage {
+  /** Newest first. Fewer than asked for, or none, where the look ended at its bound. */
+  readonly records: readonly FoundAuditRecord[]
+  /** Older records may follow behind this place; undefined: none do. */
+  readonly next?: AuditPlace | undefined
+}
+
 export interface FoundAuditRecord extends AuditRecord {
-  /** Greater is later. */
+  /** Greater was written later. */
   readonly id: number
   /** Of a record that was changed on disk: what is wrong. Nothing else that it says may be believed. */
   readonly damage?: string | undefined

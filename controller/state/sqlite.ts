@@ -6,7 +6,8 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { Worker } from 'node:worker_threads'
-import { auditDefaults, type AuditLimits, AuditTable } from './sqlite-audit.ts'
+import { auditDefaults, AuditTable } from './sqlite-audit.ts'
+import type { AuditLimits } from './sqlite-audit-trim.ts'
 import { afterWrite, isPatch, type LoggedWrite, readPatches, writePatches } from './store-patches.ts'
 import { checksum, metaValue, openDatabase, prepareSchema, readChecked } from './sqlite-schema.ts'
 import {
@@ -151,6 +152,7 @@ class SqliteStore implements Store {
       throw this.#failedWhole(error)
     }
     this.#commit()
+    this.#audit.settle(true)
     this.#revision = revision
     this.#unfoldedRecords += 1
     this.#unfoldedBytes += text.length
@@ -180,6 +182,7 @@ class SqliteStore implements Store {
 
   /** The error for a turn of which nothing is on disk; leaves no transaction open. */
   #failedWhole(error: unknown): Error {
+    this.#audit.settle(false)
     try {
       if (this.#database.isTransaction) this.#database.exec('rollback')
     } catch (rollbackError) {

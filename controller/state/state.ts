@@ -33,7 +33,7 @@ export function createState(history: History = noHistory, changesKept: number = 
 const noHistory: History = {
   task: () => undefined,
   tasksOfCluster: () => [],
-  audited: () => [],
+  audited: () => ({ records: [] }),
 }
 
 interface Table {

@@ -2,7 +2,7 @@
  * How handlers and deciders see the state. A transaction is an overlay over the committed tables: it reads its own
  * writes, and nothing of it shows to anyone else before its turn is committed.
  */
-import type { AuditQuery, AuditRecord, FoundAuditRecord } from './audit-record.ts'
+import type { AuditPage, AuditQuery, AuditRecord } from './audit-record.ts'
 import type { ChangeLog } from './change-logs.ts'
 import type { IndexName, TableName, Tables } from './tables.ts'
 
@@ -36,8 +36,8 @@ export interface History {
   task(taskId: string): Tables['task'] | undefined
   /** Newest first, at most `limit`. */
   tasksOfCluster(clusterName: string, limit: number): readonly Tables['task'][]
-  /** The audit trail, newest first. */
-  audited(query: AuditQuery): readonly FoundAuditRecord[]
+  /** A bounded look at the audit trail, newest first. */
+  audited(query: AuditQuery): AuditPage
 }
 
 /** One row's change in a turn: `row` undefined is a deletion. */

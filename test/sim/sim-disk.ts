@@ -66,7 +66,7 @@ export class ControllerDisk {
         task: (taskId) => this.#history.get(taskId),
         tasksOfCluster: (clusterName, limit) =>
           [...this.#history.values()].filter((task) => task.clusterName === clusterName).slice(-limit),
-        audited: () => [],
+        audited: () => ({ records: [] }),
       },
       close: async () => undefined,
     }

@@ -16,7 +16,7 @@ export function aMemoryStore(checkpoint: readonly RowWrite[] = []): MemoryStore 
     failure: undefined,
     gate: undefined,
     closed: false,
-    history: { task: () => undefined, tasksOfCluster: () => [], audited: () => [] },
+    history: { task: () => undefined, tasksOfCluster: () => [], audited: () => ({ records: [] }) },
     async load() {
       return { revision: store.log.length, writes: [...checkpoint, ...store.log.flatMap((record) => record.writes)] }
     },
