@@ -10,6 +10,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { PayloadContainer } from '../proto/acs.ts'
 import { definedContainers } from './decide/internal-containers.ts'
 import { instant, networksOf, restartCountOf, shownPorts, volumesOf } from './decide/task-metadata.ts'
+import { createPipelineBound } from './pipeline-bound.ts'
 import type { TurnTask } from './turn.ts'
 
 const timeoutMs = 5_000
@@ -37,7 +38,10 @@ type Answer = { readonly status: number } & ({ readonly body: object } | { reado
 
 /** Listens; fails with an Error that names the port where it is taken. Port 0 takes any free one. */
 export async function startIntrospection(options: IntrospectionOptions): Promise<Introspection> {
-  const server = createServer((request, response) => reply(request, response, options))
+  const mayGoOn = createPipelineBound()
+  const server = createServer((request, response) => {
+    if (mayGoOn(request, response)) reply(request, response, options)
+  })
   server.requestTimeout = timeoutMs
   server.headersTimeout = timeoutMs
   await listening(server, options)

@@ -11,6 +11,44 @@ const answered = async (socket: Socket): Promise<string> =>
     socket.write('GET /v4/x HTTP/1.1\r\nhost: x\r\n\r\n')
   })
 
+await tap.test('a connection that asks a lot and reads nothing is ended', async (t) => {
+  const asked: string[] = []
+  const answers = Promise.withResolvers<{ status: number; body: object }>()
+  const server = createEndpointServer({
+    rate: { perSecond: 10_000, burst: 10_000 },
+    answer: async ({ path }) => {
+      asked.push(path)
+      return answers.promise
+    },
+    now: () => 0,
+    onError: (error) => t.error(error),
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const ask = (times: number): { readonly socket: Socket; readonly end: Promise<string> } => {
+    const socket = connect({ port, host: '127.0.0.1' })
+    t.teardown(() => socket.destroy())
+    let text = ''
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()))
+    socket.on('error', () => undefined)
+    socket.write('GET /v4/x HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(times))
+    return { socket, end: new Promise((resolve) => socket.on('close', () => resolve(text))) }
+  }
+  t.teardown(() => server.close())
+  t.equal(await ask(1000).end, '', 'it gets no answer')
+  t.ok(asked.length <= 4, 'and few of its requests were looked at')
+  const some = ask(4)
+  answers.resolve({ status: 200, body: {} })
+  let text = ''
+  await new Promise<void>((resolve) => {
+    some.socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      if (text.split('HTTP/1.1 200').length === 5) resolve()
+    })
+  })
+  t.pass('a few, as programs send them, are answered')
+})
+
 await tap.test('no container takes all connections of the task endpoint', async (t) => {
   const server = createEndpointServer({
     rate: { perSecond: 100, burst: 100 },

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { createConcurrencyLimit } from './concurrency-limit.ts'
+import { createPipelineBound } from './pipeline-bound.ts'
 import { createRateLimit } from './rate-limit.ts'
 import type { Rate } from './rate-limit.ts'
 import { cleanPath, notFound, tooMany } from './task-endpoint-answers.ts'
@@ -45,7 +46,9 @@ export function createEndpointServer(options: ServerOptions): Server {
   const isAllowed = createRateLimit(options.rate)
   const isFaultAllowed = createRateLimit(faultRate)
   const takePlace = createConcurrencyLimit(apiCallsMax)
+  const mayGoOn = createPipelineBound()
   const server = createServer({ connectionsCheckingInterval: timeoutCheckMs }, (request, response) => {
+    if (!mayGoOn(request, response)) return
     const limits: Limits = {
       isAllowed: (key, isFault) => (isFault ? isFaultAllowed : isAllowed)(key, options.now()),
       takePlace,
