@@ -125,14 +125,18 @@ await t.test(
 )
 
 await t.test('who fails too often waits, and who holds a good token goes on', async (test) => {
+  const began = Date.now()
   const tries = await Promise.all(
     Array.from({ length: 30 }, () =>
       ask(end, 'POST', joinPath, { body: '{"token":"x","name":"x"}', localAddress: '127.0.0.4' }),
     ),
   )
   const codes = tries.map(({ status }) => status)
-  test.equal(codes.filter((code) => code === 403).length, 10)
-  test.equal(codes.filter((code) => code === 429).length, 20)
+  const judged = codes.filter((code) => code === 403).length
+  // Ten, and one more for each six seconds that a busy machine takes.
+  const most = 10 + Math.floor((Date.now() - began) / 6000)
+  test.ok(judged >= 10 && judged <= most, `${judged} were judged, of ${most} at most`)
+  test.equal(codes.filter((code) => code === 429).length, 30 - judged)
   const bound = await makeToken({ bindAddress: '127.0.0.5' })
   test.match(await join(bound, { localAddress: '127.0.0.4' }), { status: 429 }, 'a token is not good from everywhere')
   const racks = await Promise.all(Array.from({ length: 20 }, () => makeToken()))
