@@ -16,9 +16,10 @@ import { fakeEngine } from '../support/fake-engine.ts'
 import { fakeTime } from '../support/fake-time.ts'
 import type { FakeTime } from '../support/fake-time.ts'
 import { busyboxImage, engineHost, removeBusyboxImage, removeContainersWithLabel } from '../support/engine.ts'
+import { eventually } from '../support/lab.ts'
 
 const mark = `contract-${process.pid}`
-tap.setTimeout(120_000)
+tap.setTimeout(400_000)
 tap.teardown(async () => removeBusyboxImage())
 /** The fake on the clock on the wall. */
 const realTime: FakeTime = { ...fakeTime(), ...realTimers, now: Date.now }
@@ -141,7 +142,7 @@ await tap.test('an engine that is not there, or that misbehaves', async (suite) 
       const State = { Status: Id === 'strange' ? 'levitating' : 'running', ExitCode: 0, OOMKilled: false }
       return answer(response, { Id, Name: `/${Id}`, State, Config: { Image: 'any:1' }, HostConfig: {} })
     })
-    const list = await openDocker(host, { ...defaultEngineLimits, listedInspectMs: 50 }).listContainers()
+    const list = await openDocker(host, { ...defaultEngineLimits, listedInspectMs: 2_000 }).listContainers()
     t.same(
       list.shown.map(({ name }) => name),
       ['well'],
@@ -369,11 +370,7 @@ async function failure(call: Promise<unknown>): Promise<EngineError> {
 }
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 300; tries++) {
-    if (await holds()) return
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  throw new Error(`It did not come true within 15 s: ${holds.toString()}`)
+  await eventually(async () => ((await holds()) ? true : undefined), holds.toString())
 }
 
 /** A server on a socket of its own that answers as the test says. */

@@ -83,15 +83,11 @@ await tap.test(
     const { port, dataDir } = lab.controller
     await lab.controller.kill9()
     lab.controller = await startController({ port, dataDir })
-    await lab.reaches(arn, 'STOPPED', 120_000)
-    const last = await eventually(
-      async () => {
-        const { events } = await logsOf(arn, '?tail=1')
-        return events[0]?.text === String(lines) ? true : undefined
-      },
-      'the last line is stored',
-      60_000,
-    )
+    await lab.reaches(arn, 'STOPPED')
+    const last = await eventually(async () => {
+      const { events } = await logsOf(arn, '?tail=1')
+      return events[0]?.text === String(lines) ? true : undefined
+    }, 'the last line is stored')
     t.ok(last)
     const all = await follow(arn, 'since=0', (got) => got.at(-1) === String(lines))
     t.equal(all.length, lines, 'none is missing, none is there twice')
@@ -134,7 +130,6 @@ await tap.test('Docker Engine stopped and started again: what it has of the outp
     await eventually(
       async () => ((await docker()).at(-1) === '12000' && (await stored()).at(-1) === '12000' ? true : undefined),
       'the last line, on both sides',
-      90_000,
     )
     t.same(await stored(), await docker())
   } finally {
@@ -177,7 +172,8 @@ await tap.test('a flood: memory stays bounded, and what Docker dropped is told i
     steps.every((number) => number > 0) && numbers.every((n, i) => i === 0 || n > (numbers[i - 1] ?? 0)),
     'in order, none twice',
   )
-  t.ok(numbers.length > 300_000, `${numbers.length} lines came`)
+  // Four of Docker's five files of 10 MB are always there, with some 190 bytes for each line.
+  t.ok(numbers.length > 200_000, `${numbers.length} lines came`)
   t.ok(steps.length <= told.length, 'each gap is told')
   t.ok(most - before < 120, `the agent took ${most - before} MiB more at most`)
   t.ok(
@@ -234,10 +230,15 @@ await tap.test(
       return events.length >= 2 ? events : undefined
     }, 'the long line, and the one on stderr')
     t.same(both.map(({ text }) => text).toSorted(), ['err', 'y'.repeat(40_000)], 'whole, also with the other between')
+    const tty = await eventually(async () => {
+      const { events } = await logsOf(arn, '?container=tty')
+      return events.length > 0 ? events : undefined
+    }, 'what was said in a terminal')
     t.same(
-      (await logsOf(arn, '?container=tty')).events.map(({ text }) => text),
+      tty.map(({ text }) => text),
       ['in a terminal'],
     )
+    await lab.says(arn, 'plain', '30\n')
     const plain = await logsOf(arn, '?container=plain&tail=2')
     t.match(plain, { source: 'host', events: [{ text: '29' }, { text: '30' }] })
     t.match(await lab.rest(`/v1/tasks/${idOf(arn)}/logs`), {
@@ -247,13 +248,26 @@ await tap.test(
     const described = JSON.stringify(await lab.describe(arn))
     t.notMatch(described, /in a terminal/, 'output does not show in a Describe answer')
 
-    const more = follow(arn, 'container=plain&tail=0', (got) => got.length >= 2)
+    // When the host begins to follow is not told: lines are written until some have come.
+    const heard = { lines: 0 }
+    const more = follow(arn, 'container=plain&tail=0', (got) => (heard.lines = got.length) >= 3)
     const id = (await lab.inspect(arn, 'plain')).Id
-    await sleep(500)
-    await execIn(id, 'echo later > /proc/1/fd/1; echo last > /proc/1/fd/1')
-    t.same(await more, ['later', 'last'], 'a log is followed on its host')
+    let written = 0
+    while (heard.lines < 3) {
+      await execIn(id, `echo later ${++written} > /proc/1/fd/1`)
+      await sleep(100)
+    }
+    const lines = await more
+    const numbers = lines.map((line) => Number(/^later (\d+)$/.exec(line)?.[1]))
+    const [first = 0] = numbers
+    t.same(
+      numbers,
+      numbers.map((_, index) => first + index),
+      'a log is followed on its host',
+    )
+    await execIn(id, 'echo last > /proc/1/fd/1')
     await lab.client.send(new StopTaskCommand({ task: arn }))
-    await lab.reaches(arn, 'STOPPED', 120_000)
+    await lab.reaches(arn, 'STOPPED')
     t.match(
       await logsOf(arn, '?container=plain&tail=1'),
       { source: 'host', events: [{ text: 'last' }] },
@@ -293,18 +307,21 @@ await tap.test('commands', async (suite) => {
   })
 
   await suite.test('a terminal: its size, a new size, and ctrl-c', async (t) => {
-    const command =
-      'sh -c \'busybox stty size; read line; busybox stty size; trap "echo caught; exit 3" INT; echo ready; sleep 60\''
+    const sizes = 'while read line && [ $line != go ]; do busybox stty size; done'
+    const command = `sh -c '${sizes}; trap "echo caught; exit 3" INT; echo ready; sleep 60'`
     const channel = await openDataChannel(client, { task: arn, command, tty: true, columns: 91, rows: 33 })
     await channel.started
-    const shows = async (text: RegExp): Promise<true> =>
-      eventually(async () => (text.test(channel.output().toString()) ? (true as const) : undefined), `${text}`)
-    channel.control('Resize', { columns: 91, rows: 33 })
-    await sleep(300)
+    const shows = async (text: RegExp, asking: string): Promise<true> =>
+      eventually(async () => {
+        channel.send(Buffer.from(asking))
+        await sleep(200)
+        return text.test(channel.output().toString()) ? (true as const) : undefined
+      }, `${text}`)
+    t.ok(await shows(/33 91/, 'x\r'))
     channel.control('Resize', { columns: 120, rows: 50 })
-    await sleep(300)
-    channel.send(Buffer.from('x\r'))
-    t.ok(await shows(/50 120[^]*ready/))
+    t.ok(await shows(/50 120/, 'x\r'))
+    channel.send(Buffer.from('go\r'))
+    t.ok(await shows(/ready/, ''))
     channel.send(Buffer.from([3]))
     t.match(await channel.ended, { exitCode: 3 })
     t.match(channel.output().toString(), /caught/)
@@ -315,9 +332,13 @@ await tap.test('commands', async (suite) => {
     const asked = { task: arn, command: 'busybox yes ' + 'z'.repeat(200), takes: false }
     const channel = await openDataChannel(client, asked)
     await channel.started
+    await eventually(
+      async () => (channel.output().length >= 200_000 ? true : undefined),
+      'what the credit allows comes',
+    )
     await sleep(2500)
     const received = channel.output().length
-    t.ok(received >= 200_000 && received < 1_000_000, `${received} bytes came, and no more`)
+    t.ok(received < 1_000_000, `${received} bytes came, and no more`)
     const after = residentMiB(lab.agent.pid) + residentMiB(lab.controller.pid)
     t.ok(after - before < 60, `agent and controller took ${after - before} MiB more`)
     channel.control('Credit', { bytes: received })
@@ -348,14 +369,16 @@ await tap.test('commands', async (suite) => {
   })
 
   await suite.test("the client in a terminal: raw mode, the terminal's size, the command's exit code", async (t) => {
-    const inTerminal = await gantry(['exec', arn, '--', 'sh', '-c', 'sleep 1; busybox stty size; exit 9'], 'terminal')
-    t.match(inTerminal, { code: 9, output: /33 91/ })
+    const untilSized = 'until busybox stty size | busybox grep -q "33 91"; do sleep 0.1; done; echo sized; exit 9'
+    const inTerminal = await gantry(['exec', arn, '--', 'sh', '-c', untilSized], 'terminal')
+    t.match(inTerminal, { code: 9, output: /sized/ })
     const piped = await gantry(['exec', idOf(arn), '--container', 'app', '--', 'cat'], 'pipe', 'through the pipe')
     t.match(piped, { code: 0, output: 'through the pipe' })
     t.match(await gantry(['exec', closed, '--', 'ls'], 'pipe'), { code: 125, output: /was not enabled/ })
     t.match(await gantry(['logs', arn, '--tail', '5', '--nope'], 'pipe'), { code: 2, output: /no option --nope/ })
     const shown = await lab.run({ containers: [{ name: 'app', image, command: sh('seq 1 20; sleep 600') }] })
     await lab.reaches(shown, 'RUNNING')
+    await lab.says(shown, 'app', '20\n')
     t.match(await gantry(['logs', shown, '--tail', '2'], 'pipe'), { code: 0, output: '19\n20\n' })
     t.match(
       (await gantry(['logs', shown, '-n', '1', '--json'], 'pipe')).output,
@@ -403,7 +426,7 @@ async function gantry(
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
   }
   return new Promise((resolve) => {
-    const child = execFile(program, given, { env, timeout: 30_000 }, (error, stdout, stderr) => {
+    const child = execFile(program, given, { env, timeout: 120_000 }, (error, stdout, stderr) => {
       const { code } = (error ?? {}) as { code?: number | null }
       resolve({ code: code ?? (error === null ? 0 : -1), output: `${stdout}${stderr}` })
     })

@@ -80,12 +80,10 @@ await tap.test('kill -9 of the agent', async (suite) => {
     t.match(await lab.reaches(arn, 'STOPPED'), { containers: [{ exitCode: 137 }] })
   })
 
-  await suite.test('SIGTERM ends the agent within seconds and leaves the containers', async (t) => {
+  await suite.test('SIGTERM ends the agent and leaves the containers', async (t) => {
     const arn = await lab.run({ containers: [{ name: 'app', image, command: forever }] })
     await lab.reaches(arn, 'RUNNING')
-    const asked = Date.now()
     t.equal(await lab.agent.stop(), 0)
-    t.ok(Date.now() - asked < 5_000)
     t.equal((await lab.inspect(arn, 'app')).State.Status, 'running')
     await lab.restartAgent(keep)
     await stop(lab, arn)
@@ -109,7 +107,7 @@ await tap.test('the controller goes away and comes back', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 1_500))
   lab.controller = await startController({ port, dataDir })
   await restarted
-  t.match(await lab.reaches(ends, 'STOPPED', 60_000), { containers: [{ exitCode: 5 }] })
+  t.match(await lab.reaches(ends, 'STOPPED'), { containers: [{ exitCode: 5 }] })
   t.match(await lab.describe(stays), { lastStatus: 'RUNNING', connectivity: 'CONNECTED' })
   const { taskArns } = await lab.client.send(new ListTasksCommand({}))
   t.same(taskArns, [stays])
@@ -139,11 +137,11 @@ await tap.test('the engine goes away and comes back', async (suite) => {
       if (liveRestore) {
         await eventually(async () => (await runtimeStatus(lab)) === 'OK' || undefined, 'the instance is OK again')
         const next = await lab.run({ networkMode: 'none', containers: [{ name: 'app', image, command: forever }] })
-        await lab.reaches(next, 'RUNNING', 60_000)
+        await lab.reaches(next, 'RUNNING')
         t.equal((await lab.inspect(arn, 'app')).State.Pid, before.State.Pid)
         t.equal((await lab.describe(arn)).lastStatus, 'RUNNING')
       } else {
-        const task = await lab.reaches(arn, 'STOPPED', 90_000)
+        const task = await lab.reaches(arn, 'STOPPED')
         t.match(task, { stopCode: 'EssentialContainerExited', containers: [{ exitCode: 137 }] })
       }
     })
@@ -167,7 +165,7 @@ await tap.test('the engine goes away and comes back', async (suite) => {
     )
     t.equal(containerInstances?.[0]?.agentConnected, true, 'the agent itself does not hang')
     dockerd.resume()
-    await lab.reaches(waits, 'RUNNING', 60_000)
+    await lab.reaches(waits, 'RUNNING')
     t.equal((await lab.containersOf(waits)).length, 1)
   })
 })

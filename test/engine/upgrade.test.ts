@@ -12,7 +12,7 @@ import { agentOptions, eventually, Lab } from '../support/lab.ts'
 import type { RawContainer } from '../support/lab.ts'
 import { unpackPreviousVersion } from '../support/previous-version.ts'
 
-tap.setTimeout(180_000)
+tap.setTimeout(400_000)
 const image = await busyboxImage()
 tap.teardown(async () => removeBusyboxImage())
 const previous = unpackPreviousVersion()

@@ -14,7 +14,7 @@ import { askEngine, busyboxImage, removeBusyboxImage } from '../support/engine.t
 import { agentOptions, eventually, startLab } from '../support/lab.ts'
 import type { Lab } from '../support/lab.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(400_000)
 const image = await busyboxImage()
 tap.teardown(async () => removeBusyboxImage())
 const forever = ['sleep', '3600']

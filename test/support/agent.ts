@@ -9,7 +9,8 @@ import { engineHost } from './engine.ts'
 import { cgroupOfTests } from './task-cgroups.ts'
 
 const program = fileURLToPath(new URL('../../agent/main.ts', import.meta.url))
-const readyTimeoutMs = 30_000
+/** Generous: the machine may be busy with something else. */
+const readyTimeoutMs = 120_000
 
 export interface AgentOptions {
   /** The controller's origin. */
@@ -54,8 +55,8 @@ export function launchAgent(options: AgentOptions): Start {
       ECS_BACKEND_HOST: options.endpoint,
       ECS_DATADIR: dataDirectory,
       ECS_LOGLEVEL: 'debug',
-      // Tests of several files may be on one machine: this one's ports are its own.
-      ECS_DYNAMIC_HOST_PORT_RANGE: '41000-41199',
+      // None of those that the kernel gives to connections (from 32768 on): one of these may be anybody's at any time.
+      ECS_DYNAMIC_HOST_PORT_RANGE: '31000-31199',
       AWS_SHARED_CREDENTIALS_FILE: options.credentialsFile,
       DOCKER_HOST: options.dockerHost ?? engineHost(),
       GANTRY_INTROSPECTION_PORT: '0',

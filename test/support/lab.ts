@@ -16,6 +16,8 @@ import { startController } from './controller.ts'
 import { askEngine, containersWithLabel, engineHost, inspectRaw } from './engine.ts'
 
 const region = 'us-east-1'
+/** Generous: the machine may be busy with something else. What is fast is so by itself. */
+const patienceMs = 120_000
 
 export type Controller = Awaited<ReturnType<typeof startController>>
 
@@ -64,7 +66,7 @@ export class Lab {
   }
 
   /** Waits until the task is in this status, or further. */
-  async reaches(arn: string, status: 'RUNNING' | 'STOPPED', timeoutMs = 30_000): Promise<Task> {
+  async reaches(arn: string, status: 'RUNNING' | 'STOPPED', timeoutMs = patienceMs): Promise<Task> {
     let task = await this.describe(arn)
     const deadline = Date.now() + timeoutMs
     while (task.lastStatus !== status && task.lastStatus !== 'STOPPED' && Date.now() < deadline) {
@@ -98,6 +100,15 @@ export class Lab {
   /** Ids of the Docker containers of a task. */
   async containersOf(taskArn: string): Promise<readonly string[]> {
     return containersWithLabel(`${labels.taskArn}=${taskArn}`, this.dockerHost)
+  }
+
+  /** Waits until a container of the task has printed that, by which it says how far its program is. */
+  async says(taskArn: string, containerName: string, text: string): Promise<void> {
+    const { Id } = await this.inspect(taskArn, containerName)
+    await eventually(async () => {
+      const printed = await askEngine('GET', `/containers/${Id}/logs?stdout=1`, undefined, this.dockerHost)
+      return printed.text.includes(text) ? true : undefined
+    }, `${containerName} says ${text}`)
   }
 
   /** Docker's own view of a container of the task. */
@@ -171,7 +182,11 @@ export async function startLab(
 }
 
 /** Asks until the answer is there. */
-export async function eventually<T>(ask: () => Promise<T | undefined>, what: string, timeoutMs = 30_000): Promise<T> {
+export async function eventually<T>(
+  ask: () => Promise<T | undefined>,
+  what: string,
+  timeoutMs = patienceMs,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs
   for (;;) {
     const answer = await ask()
