@@ -1,9 +1,11 @@
 /**
- * Clock-driven work: each tick of node-cron only posts an input to the turn, and the input does it all. So a simulation
- * posts the same inputs by its own clock.
+ * Clock-driven work: each tick only posts an input to the turn, and the input does it all. So a simulation posts the same
+ * inputs by its own clock. node-cron says when; its own timers are not used, as they go by the wall clock: one that is set
+ * back stops them for as long, and one that is set ahead by a day has them look at each second of that day.
  */
-import { schedule } from 'node-cron'
+import { createTask } from 'node-cron'
 import type { Agents } from './agents.ts'
+import { startClockwork } from './clockwork.ts'
 import type { Config } from './config.ts'
 import { suspectAfterMs } from './decide/instance-loss.ts'
 import { isResealDue, reseal, type ResealResult, type SealingKeys } from './decide/reseal.ts'
@@ -27,38 +29,43 @@ export function startHousekeeping(services: {
   const limits = { ...retentionDefaults, stoppedTaskKeepMs: config.stoppedTaskMemoryMs }
   const input: TurnInput<RetentionResult> = { name: 'retention', run: (tx, now) => retain(tx, limits, now) }
   let broken = 0
-  const retention = schedule(
-    '* * * * *',
-    async () => {
-      try {
-        // Each input is bounded; what is due beyond its bound follows at once, between other inputs.
-        while ((await turn.submit(input)).hasMore) continue
-        broken = await resealAll(turn, keyring, log, broken)
-      } catch (error) {
-        log.warn({ err: error }, 'housekeeping could not be committed; the next minute tries again')
-      }
-    },
-    { name: 'retention', noOverlap: true },
-  )
+  const retention = startBy('* * * * *', async () => {
+    try {
+      // Each input is bounded; what is due beyond its bound follows at once, between other inputs.
+      while ((await turn.submit(input)).hasMore) continue
+      broken = await resealAll(turn, keyring, log, broken)
+    } catch (error) {
+      log.warn({ err: error }, 'housekeeping could not be committed; the next minute tries again')
+    }
+  })
   const tick = (): TurnInput<ScheduleResult> => {
     const silence = { readyAt: agents.readyAt, silences: agents.silences(suspectAfterMs) }
     return { name: 'schedule', run: (tx, now, world) => runSchedule(tx, silence, now, world) }
   }
-  const ticks = schedule(
-    '* * * * * *',
-    async () => {
-      try {
-        while ((await turn.submit(tick())).hasMore) continue
-      } catch (error) {
-        log.warn({ err: error }, 'what was due by the clock could not be committed; the next second tries again')
-      }
-    },
-    { name: 'schedule', noOverlap: true },
-  )
+  const ticks = startBy('* * * * * *', async () => {
+    try {
+      while ((await turn.submit(tick())).hasMore) continue
+    } catch (error) {
+      log.warn({ err: error }, 'what was due by the clock could not be committed; the next second tries again')
+    }
+  })
   return {
     async close() {
-      await Promise.all([retention.destroy(), ticks.destroy()])
+      await Promise.all([retention(), ticks()])
     },
+  }
+}
+
+const lookMs = 1000
+
+/** Work at the times of a cron expression. Answers what ends it. */
+function startBy(expression: string, work: () => Promise<void>): () => Promise<void> {
+  const task = createTask(expression, work)
+  const nextRun = (): number => task.getNextRuns(1)[0]?.getTime() ?? Number.POSITIVE_INFINITY
+  const end = startClockwork({ nextRun, work, lookMs })
+  return async () => {
+    end()
+    await task.destroy()
   }
 }
 
