@@ -14,7 +14,7 @@ type Condition = readonly [text: string, ...values: SQLInputValue[]]
 /** An index, and what leads into it. */
 interface Way {
   readonly index: string
-  readonly condition: Condition
+  readonly conditions: readonly Condition[]
 }
 
 /** Where a look ends: the last place that it goes over, or undefined where that is the end of the trail. */
@@ -30,10 +30,8 @@ export interface FoundRows {
 }
 
 export function lookUpAudit(database: DatabaseSync, query: AuditQuery): FoundRows {
-  const within = [...boundsOf(query)]
-  const { way, last } = selective(waysOf(query).map((each) => ({ way: each, last: reachOf(database, each, within) })))
-  const conditions = [way.condition, ...within, ...filtersOf(query)]
-  if (last !== undefined) conditions.push(['(at, id) >= (?, ?)', last.at, last.id])
+  const { way, last } = selective(waysOf(query).map((each) => ({ way: each, last: reachOf(database, each, query) })))
+  const conditions = [...way.conditions, ...boundsOf(query, last), ...filtersOf(query)]
   const rows = database
     .prepare(
       `select id, at, action, code, crc, row from audit indexed by ${way.index} where ${textOf(conditions)} ` +
@@ -48,13 +46,14 @@ function waysOf({ principalArn, action, code }: AuditQuery): readonly Way[] {
   const ways: Way[] = []
   if (code !== undefined && code !== 'OK') {
     // The second half is what tells SQLite that this index has them.
-    ways.push({ index: 'audit_of_refusal', condition: ["code = ? and code <> 'OK'", code] })
+    ways.push({ index: 'audit_of_refusal', conditions: [["code = ? and code <> 'OK'", code]] })
   }
   if (action !== undefined && servicePrefix(action) === undefined) {
-    ways.push({ index: 'audit_of_action', condition: ['action = ?', action] })
+    ways.push({ index: 'audit_of_action', conditions: [['action = ?', action]] })
   }
-  if (principalArn !== undefined) ways.push({ index: 'audit_of_principal', condition: ['principal = ?', principalArn] })
-  return ways.length > 0 ? ways : [{ index: 'audit_in_time', condition: ['at >= 0'] }]
+  if (principalArn !== undefined)
+    ways.push({ index: 'audit_of_principal', conditions: [['principal = ?', principalArn]] })
+  return ways.length > 0 ? ways : [{ index: 'audit_in_time', conditions: [] }]
 }
 
 /** The one that reaches the furthest back with the same work has the fewest records that are not asked for. */
@@ -68,8 +67,8 @@ function isBefore(left: AuditPlace | undefined, right: AuditPlace | undefined): 
   return left.at < right.at || (left.at === right.at && left.id < right.id)
 }
 
-function reachOf(database: DatabaseSync, way: Way, within: readonly Condition[]): AuditPlace | undefined {
-  const conditions = [way.condition, ...within]
+function reachOf(database: DatabaseSync, way: Way, query: AuditQuery): AuditPlace | undefined {
+  const conditions = [...way.conditions, ...boundsOf(query, undefined)]
   const last = database
     .prepare(
       `select at, id from audit indexed by ${way.index} where ${textOf(conditions)} ` +
@@ -79,10 +78,13 @@ function reachOf(database: DatabaseSync, way: Way, within: readonly Condition[])
   return placeOf(last)
 }
 
-function* boundsOf({ since, until, before }: AuditQuery): Iterable<Condition> {
-  if (since !== undefined) yield ['at >= ?', since]
-  if (until !== undefined) yield ['at <= ?', until]
-  if (before !== undefined) yield ['(at, id) < (?, ?)', before.at, before.id]
+/** One for each side: of two SQLite goes by the first, and looks at every record for the other. */
+function* boundsOf({ since, until, before }: AuditQuery, last: AuditPlace | undefined): Iterable<Condition> {
+  if (last === undefined) yield ['at >= ?', since ?? 0]
+  else yield ['(at, id) >= (?, ?)', last.at, last.id]
+  if (before !== undefined && (until === undefined || before.at <= until)) {
+    yield ['(at, id) < (?, ?)', before.at, before.id]
+  } else if (until !== undefined) yield ['at <= ?', until]
 }
 
 /** All of them: that one is the way in already costs nothing. */

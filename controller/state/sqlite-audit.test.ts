@@ -26,6 +26,7 @@ function aTrail(t: { teardown(fn: () => void): void }, limits = auditDefaults) {
   const path = join(directory, 'controller.db')
   const database = openDatabase(path)
   prepareSchema(database, path)
+  database.exec('pragma synchronous = off')
   t.teardown(() => {
     database.close()
     rmSync(directory, { recursive: true, force: true })
@@ -37,7 +38,6 @@ function aTrail(t: { teardown(fn: () => void): void }, limits = auditDefaults) {
     return prepare(sql)
   }
   const table = new AuditTable(database, path, limits)
-  const opening = [...statements]
   statements.clear()
   const write = (records: readonly AuditRecord[]): void => {
     database.exec('begin')
@@ -45,6 +45,7 @@ function aTrail(t: { teardown(fn: () => void): void }, limits = auditDefaults) {
     database.exec('commit')
     table.settle(true)
   }
+  const asked = (): readonly string[] => [...statements]
   const plans = (): readonly string[] =>
     [...statements].map((sql) =>
       prepare(`explain query plan ${sql}`)
@@ -52,7 +53,7 @@ function aTrail(t: { teardown(fn: () => void): void }, limits = auditDefaults) {
         .map(({ detail }) => String(detail))
         .join('; '),
     )
-  return { database, table, write, plans, opening }
+  return { database, table, write, asked, plans }
 }
 
 const idsOf = (found: readonly AuditRecord[]): readonly string[] => found.map(({ requestId }) => requestId)
@@ -72,7 +73,7 @@ function all(look: (query: AuditQuery) => AuditPage, query: Omit<AuditQuery, 'li
 }
 
 await test('no lookup, in no combination of filters and on no page, reads the table or sorts', (t) => {
-  const { table, write, plans } = aTrail(t)
+  const { table, write, asked, plans } = aTrail(t)
   write([aRecord(), aRecord({ code: 'AccessDeniedException' })])
   const given = {
     principalArn: [undefined, `${account}/ann`],
@@ -82,7 +83,7 @@ await test('no lookup, in no combination of filters and on no page, reads the ta
     until: [undefined, testNow + 1],
     before: [undefined, { at: testNow, id: 1000 }],
   }
-  let asked = 0
+  let queries = 0
   for (const principalArn of given.principalArn)
     for (const action of given.action)
       for (const code of given.code)
@@ -91,11 +92,11 @@ await test('no lookup, in no combination of filters and on no page, reads the ta
             for (const before of given.before) {
               const { records } = table.query({ principalArn, action, code, since, until, before, limit: 10 })
               t.equal(records.length, code === undefined ? 2 : 1)
-              asked += 1
+              queries += 1
             }
-  t.equal(asked, 144)
+  t.equal(queries, 144)
   const told = plans()
-  t.ok(told.length >= 50, `${told.length} statements`)
+  t.ok(told.length >= 40, `${told.length} statements`)
   t.same(
     told.filter((plan) => /^SEARCH audit USING (COVERING )?INDEX audit_/.test(plan)).length,
     told.length - 1,
@@ -103,6 +104,16 @@ await test('no lookup, in no combination of filters and on no page, reads the ta
   )
   t.same(
     told.filter((plan) => /SCAN|TEMP B-TREE/.test(plan)),
+    [],
+  )
+  // Where there are two, SQLite goes by one, and reads every record that this one leaves for the other.
+  const bounds = /\(at, id\) [<>]=? \(|\bat [<>]=? \?/g
+  t.same(
+    asked().filter((sql) => (sql.match(bounds) ?? []).filter((each) => each.includes('>')).length > 1),
+    [],
+  )
+  t.same(
+    asked().filter((sql) => (sql.match(bounds) ?? []).filter((each) => each.includes('<')).length > 1),
     [],
   )
   t.end()
@@ -276,8 +287,9 @@ await test('a trail that 0.3.0 wrote is taken up, and 0.3.0 can take it back', a
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   const older = (): DatabaseSync => new DatabaseSync(join(directory, 'controller.db'))
   const first = older()
-  first.exec(schemaOf030)
+  first.exec(`${schemaOf030} begin`)
   for (let n = 0; n < 300; n += 1) insert(first, aRecord({ at: testNow + n, requestId: `old ${n}` }))
+  first.exec('commit')
   first.close()
 
   const limits = { keepMs: 3600_000, keepCount: 400 }
