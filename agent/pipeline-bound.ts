@@ -5,8 +5,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Clients send one, and the next as soon as they have read the answer, which can be before its end is noticed here. */
-const inHandMax = 4
+/**
+ * SDKs send one at a time. A script that sends what the rate lets through in one go is answered as well, by the official
+ * agent too; what Node reads of a connection at once are more than a thousand.
+ */
+const inHandMax = 128
 
 /** Whether a request may go on; where it may not, its connection is at its end. */
 export function createPipelineBound(): (request: IncomingMessage, response: ServerResponse) => boolean {

@@ -36,17 +36,17 @@ await tap.test('a connection that asks a lot and reads nothing is ended', async 
   }
   t.teardown(() => server.close())
   t.equal(await ask(1000).end, '', 'it gets no answer')
-  t.ok(asked.length <= 4, 'and few of its requests were looked at')
-  const some = ask(4)
+  t.ok(asked.length <= 128, 'and few of its requests were looked at')
+  const some = ask(120)
   answers.resolve({ status: 200, body: {} })
   let text = ''
   await new Promise<void>((resolve) => {
     some.socket.on('data', (chunk: Buffer) => {
       text += chunk.toString()
-      if (text.split('HTTP/1.1 200').length === 5) resolve()
+      if (text.split('HTTP/1.1 200').length === 121) resolve()
     })
   })
-  t.pass('a few, as programs send them, are answered')
+  t.pass('as many as the rate lets through in one go are answered')
 })
 
 await tap.test('no container takes all connections of the task endpoint', async (t) => {
