@@ -143,7 +143,7 @@ function explained(error: ApiCallError, cluster: string, containerInstanceArn: s
     return (
       `${error.message} This host was that instance before it joined with the keys that it has now. To stay it, and to keep ` +
       `its tasks: a line of \`npx gantry join-token --instance ${id}\`, here with --replace. To come as a new ` +
-      "instance: remove identity.json from the directory of the agent; what runs goes on in Docker, and is nobody's."
+      'instance: remove identity.json from the directory of the agent; what runs there of the former one is stopped then.'
     )
   }
   if (error.code !== 'ClusterNotFoundException' && !error.message.includes('Cluster not found')) return error.message

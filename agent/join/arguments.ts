@@ -53,8 +53,8 @@ export function readJoinWish(given: readonly string[]): JoinWish | undefined {
   const controllerUrl = parseControllerUrl(url)
   if (controllerUrl === undefined) {
     throw new UsageError(
-      `${JSON.stringify(url)} is no address to join: https://, a host and a port, such as https://10.0.0.5:51443 ` +
-        '(plain http:// for this very host alone)',
+      `${JSON.stringify(url)} is no address to join: https://, a host and a port, such as https://10.0.0.5:51443 or ` +
+        'https://[fd00::5]:51443 (plain http:// for this very host alone)',
     )
   }
   const { name, cluster } = values

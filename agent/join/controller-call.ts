@@ -54,12 +54,17 @@ async function fetchChain(controllerUrl: string): Promise<readonly X509Certifica
       rejectUnauthorized: false,
       minVersion: 'TLSv1.2',
     })
-    socket.setTimeout(connectTimeoutMs, () => socket.destroy(timeoutError()))
+    // From the first byte to the last: who sends one now and then holds nobody up.
+    const timer = setTimeout(() => socket.destroy(timeoutError()), connectTimeoutMs)
     socket.once('secureConnect', () => {
       resolve(chainOf(socket.getPeerCertificate(true)))
       socket.destroy()
     })
     socket.once('error', (error) => reject(unreachable(controllerUrl, error)))
+    socket.once('close', () => {
+      clearTimeout(timer)
+      reject(unreachable(controllerUrl, closedError()))
+    })
   })
 }
 
@@ -155,6 +160,10 @@ function parsed(text: string): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined
   }
+}
+
+function closedError(): Error {
+  return Object.assign(new Error('closed'), { code: 'ECONNRESET' })
 }
 
 function timeoutError(): Error {

@@ -140,7 +140,7 @@ function lockOf(directory: string): DirectoryLock {
     return inDirectory(directory, () => lockJoined(directory))
   } catch (error) {
     if (error instanceof JoinError || !(error instanceof Error)) throw error
-    throw new JoinError(`${error.message} Nothing was done. Wait for it, then run this again.`, { cause: error })
+    throw new JoinError(`${error.message} Nothing was done: run this again after that.`, { cause: error })
   }
 }
 
