@@ -71,9 +71,6 @@ await tap.test('a mount that holds them gets an empty directory, or an empty fil
   })
   t.match(await asked({ Binds: ['/:/host'] }), { Tmpfs: { [`/host${data}`]: hiding } })
   t.match(await asked({ Mounts: [{ Type: 'bind', Source: root, Target: '/m' }] }), { Tmpfs: { '/m/data': hiding } })
-  t.match(await asked({ Binds: ['devious:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'a volume that is a directory')
-  t.match(await asked({ Binds: ['slashes:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'however it is written')
-  t.match(await asked({ Binds: ['layers:/v'] }), { Tmpfs: { '/v/data': hiding } }, 'a volume that is laid over another')
   t.match(await asked({ VolumesFrom: ['source:ro'] }), { Tmpfs: { '/all/data': hiding } }, 'as another has it')
   t.match(await asked({ Binds: [`${root}:/host`], Tmpfs: { '/run': '' } }), {
     Tmpfs: { '/run': '', '/host/data': hiding },
@@ -90,6 +87,10 @@ await tap.test('one of them is refused, by any name; everything else is left as 
     keys,
   ]) {
     await t.rejects(asked({ Binds: [`${path}:/x`] }), { message: /one of the agent's own places/ }, path)
+  }
+  // Docker's own mount of them, among its files, would be hidden in no container.
+  for (const volume of ['devious', 'slashes', 'layers']) {
+    await t.rejects(asked({ Binds: [`${volume}:/v`] }), { message: new RegExp(`volume ${volume} shows`) })
   }
   for (const volume of ['as a share', 'layer', 'upper layer']) {
     await t.rejects(asked({ Binds: [`${volume}:/x`] }), { message: /one of the agent's own places/ }, volume)

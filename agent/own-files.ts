@@ -37,6 +37,8 @@ interface HostMount {
   readonly target: string
   /** The source may be a device, whose file system is mounted and not itself. */
   readonly isDisk?: boolean | undefined
+  /** The name of the volume that it is of: Docker mounts that among its own files first, where nothing is hidden. */
+  readonly volume?: string | undefined
 }
 
 export function withOwnFilesHidden<E extends Engine>(options: OwnFilesOptions<E>): E {
@@ -95,7 +97,7 @@ async function hiddenIn(
   const led = await realPaths(mounts.map(({ source }) => source))
   // The agent's own places are on disks that it lives on itself.
   const places = paths.map(realPath)
-  for (const [index, { source, target, isDisk }] of mounts.entries()) {
+  for (const [index, { source, target, isDisk, volume }] of mounts.entries()) {
     const from = led[index] ?? source
     for (const path of places) {
       if (isDisk === true && isDiskOf(look, from, path)) {
@@ -113,6 +115,13 @@ async function hiddenIn(
       }
       // What is gone meanwhile hides nothing, and Docker could not mount over it in what is read-only.
       if (!isWithin(path, from) || !existsSync(path)) continue
+      if (volume !== undefined) {
+        throw new EngineError(
+          'refused',
+          `volume ${volume} shows ${source} of the host, and within it the agent's own place ${path}, which Docker would ` +
+            'mount once more where other containers find it. Mount that directory itself, as a host volume.',
+        )
+      }
       const within = posix.join(target, relative(from, path))
       hidden.set(within, { target: within, isFile: isFile(path) })
     }
@@ -142,7 +151,7 @@ async function ofHost(engine: Engine, { source, target }: HostMount): Promise<re
   if (volume?.driver !== 'local') return []
   const sources = sourcesOf(volume.options)
   const partial = sources.find(({ source: one }) => !one.startsWith('/'))
-  if (partial === undefined) return sources.map((one) => ({ ...one, target }))
+  if (partial === undefined) return sources.map((one) => ({ ...one, target, volume: source }))
   throw new EngineError(
     'refused',
     `volume ${source} is of ${partial.source}, which is no whole path, so nobody can tell what of the host it is. Give ` +
