@@ -22,6 +22,7 @@ import type { HostRow } from '../state/host-tables.ts'
 import type { State } from '../state/state.ts'
 import type { TaskRow } from '../state/tables.ts'
 import { noteUses } from './last-used.ts'
+import { stsOperations } from '../sts/operations.ts'
 import { iamOperations } from './operations.ts'
 import { revokeSessions } from './revoke-sessions.ts'
 import { findTrustingRole } from './trust.ts'
@@ -168,6 +169,10 @@ await t.test('limits are IAM’s', async (test) => {
     refusal(() => act(state, 'DeletePolicy', { PolicyArn })),
     /^DeleteConflict: This policy has more than one/,
   )
+  test.match(act(state, 'ListPolicyVersions', { PolicyArn, MaxItems: 2 }), {
+    Versions: [{ VersionId: 'v5' }, { VersionId: 'v4' }],
+    IsTruncated: true,
+  })
   act(state, 'DeletePolicyVersion', { PolicyArn, VersionId: 'v2' })
   test.match(act(state, 'CreatePolicyVersion', { ...sixth, SetAsDefault: true }), {
     PolicyVersion: { VersionId: 'v6' },
@@ -410,6 +415,20 @@ await t.test('who is behind a key', async (test) => {
       refusal(() => of(keys)?.principal(testNow)),
       /can't be used any more/,
     )
+  })
+})
+
+await t.test('STS tells the end of a session in whole seconds, and never later than it is', async (test) => {
+  const state = aState()
+  act(state, 'CreateRole', { RoleName: 'own', AssumeRolePolicyDocument: trust({ AWS: account }) })
+  const call = aCall({ now: testNow + 999 })
+  const RoleArn = `arn:aws:iam::${account}:role/own`
+  const session = { RoleArn, RoleSessionName: 'one', DurationSeconds: 900 }
+  inTransaction(state, (tx) => {
+    const assumed = stsOperations.AssumeRole?.handle(tx, session, call, world)
+    test.equal(assumed?.Credentials?.Expiration, testNow + 900_000)
+    const own = stsOperations.GetSessionToken?.handle(tx, {}, call, world)
+    test.equal(own?.Credentials?.Expiration, testNow + 3_600_000)
   })
 })
 

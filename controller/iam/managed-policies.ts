@@ -63,7 +63,7 @@ export const managedPolicyHandlers = {
   }),
   ListPolicyVersions: readOf<'iam', 'ListPolicyVersions'>((reader, input) => {
     const policy = requirePolicyRow(reader, input.PolicyArn)
-    const { items, ...rest } = markedPage(policy.versions, ({ VersionId }) => VersionId.padStart(12, '0'), input)
+    const { items, ...rest } = markedPage(policy.versions, newestFirst, input)
     return { Versions: items.map((version) => describeVersion(policy, version, 'without')), ...rest }
   }),
   ListEntitiesForPolicy: readOf<'iam', 'ListEntitiesForPolicy'>((reader, input) => listEntities(reader, input)),
@@ -82,6 +82,12 @@ export const managedPolicyHandlers = {
     return { Tags: items, ...rest }
   }),
 } satisfies ServiceHandlers<'iam'>
+
+/** A version's place in IAM's order: scripts that make room for another version delete the last one that is told. */
+function newestFirst({ VersionId }: PolicyVersionRow): string {
+  // All of sixteen digits, which compare as numbers do.
+  return String(Number.MAX_SAFE_INTEGER - Number(VersionId.slice(1)))
+}
 
 const noUses: PolicyUses = { attachments: new Map(), boundaries: new Map() }
 

@@ -13,7 +13,7 @@ import type { Principal } from '../access/principal.ts'
 import { mintSession, roleSession, type SessionFacts, type SessionKeys } from '../access/session-token.ts'
 import { type Call, readOf, type ServiceHandlers } from '../ecs/handler.ts'
 import { assumedRoleArn } from '../iam/arns.ts'
-import { checkLength, required, validationError } from '../iam/names.ts'
+import { checkLength, required, validationError, wholeSeconds } from '../iam/names.ts'
 import { overlaidTags, readTags } from '../iam/tags.ts'
 import { findRole } from '../iam/trust.ts'
 import type { RoleRow } from '../state/iam-tables.ts'
@@ -63,7 +63,8 @@ export function describeKeys(keys: SessionKeys): NonNullable<OutputOf<'sts', 'As
     AccessKeyId: accessKeyId,
     SecretAccessKey: secretAccessKey,
     SessionToken: sessionToken,
-    Expiration: expiresAt,
+    // Like all instants of STS: there are programs that read no fractions of a second, jq's fromdate among them.
+    Expiration: wholeSeconds(expiresAt),
   }
 }
 
