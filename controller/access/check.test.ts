@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { aPrincipal, aState, inTransaction, testNow } from '../../test/support/builders.ts'
+import { aPrincipal, aRole, aState, inTransaction, testNow } from '../../test/support/builders.ts'
 import type { State } from '../state/state.ts'
 import type { UserRow } from '../state/iam-tables.ts'
 import { createAccess } from './check.ts'
@@ -101,6 +101,45 @@ await test('a role that is not there is answered as one that trusts somebody els
       createAccess(place).requireOperation(withAnn(), ann, { service: 'sts', operation: 'AssumeRole', input }, facts),
     { message: /role\/nosuch because no role trust policy allows the sts:AssumeRole action$/ },
   )
+})
+
+await test('who began a session, and what a new one shall hand on, can be asked for', async (t) => {
+  const role = 'arn:aws:iam::123456789012:role/app'
+  const input = { RoleArn: role, RoleSessionName: 'one' }
+  const tagged = { Tags: [{ Key: 'team', Value: 'dev' }], TransitiveTagKeys: ['team'] }
+  const cases: readonly (readonly [object, object, Partial<Principal>, boolean])[] = [
+    [{ StringEquals: { 'sts:SourceIdentity': 'ann' } }, { SourceIdentity: 'ann' }, {}, true],
+    [{ StringEquals: { 'sts:SourceIdentity': 'ann' } }, { SourceIdentity: 'bob' }, {}, false],
+    [{ StringEquals: { 'sts:SourceIdentity': 'ann' } }, {}, { sourceIdentity: 'ann' }, false],
+    [{ StringEquals: { 'aws:SourceIdentity': 'ann' } }, {}, { sourceIdentity: 'ann' }, true],
+    [{ StringEquals: { 'aws:SourceIdentity': 'ann' } }, { SourceIdentity: 'ann' }, {}, false],
+    [{ 'ForAnyValue:StringEquals': { 'sts:TransitiveTagKeys': 'team' } }, tagged, {}, true],
+    [{ 'ForAnyValue:StringEquals': { 'sts:TransitiveTagKeys': 'cost' } }, tagged, {}, false],
+    [{ Null: { 'sts:TransitiveTagKeys': 'true' } }, {}, {}, true],
+  ]
+  for (const [Condition, more, over, isAllowed] of cases) {
+    const Statement = { Effect: 'Allow', Action: 'sts:*', Resource: '*', Condition }
+    const PolicyDocument = JSON.stringify({ Version: '2012-10-17', Statement })
+    const state = withAnn({ inlinePolicies: [{ PolicyName: 'one', PolicyDocument }] })
+    inTransaction(state, (tx) => {
+      const Trust = { Effect: 'Allow', Action: 'sts:*', Principal: { AWS: place.account } }
+      tx.put(
+        'role',
+        'app',
+        aRole({ AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: Trust }) }),
+      )
+    })
+    const ask = (): unknown =>
+      createAccess(place).requireOperation(
+        state,
+        { ...ann, ...over },
+        { service: 'sts', operation: 'AssumeRole', input: { ...input, ...more } },
+        facts,
+      )
+    const name = `${JSON.stringify(Condition)} with ${JSON.stringify(more)}`
+    if (isAllowed) t.ok(ask(), name)
+    else t.throws(ask, { name: 'AccessDeniedException' }, name)
+  }
 })
 
 /** By a tag of the request, and by one of the resource. */

@@ -24,7 +24,7 @@ export function parseConditions(given: unknown, { place, hasVariables }: Conditi
     return Object.entries(readObject(keys, where)).map(([key, value]) => {
       if (!isConditionKey(key)) throw new PolicyProblem(unknownKey(key), where)
       const values = readValues(value, `${where}.${key}`)
-      if (name.base === 'Null') return nullCondition(key, values, name, where)
+      if (name.base.toLowerCase() === 'null') return nullCondition(key, values, name, where)
       const found = operatorOf(name.base)
       if (found === undefined) throw new PolicyProblem(unknownOperator(operator), `${place}.Condition`)
       const tests = values.map((text) => parseValue(found, text, { place: `${where}.${key}`, hasVariables }))
@@ -35,8 +35,8 @@ export function parseConditions(given: unknown, { place, hasVariables }: Conditi
 }
 
 function parseOperatorName(operator: string): OperatorName {
-  const [, set, base = '', ifExists] = /^(?:(ForAllValues|ForAnyValue):)?(.*?)(IfExists)?$/.exec(operator) ?? []
-  const quantifier = set === undefined ? undefined : set === 'ForAllValues' ? 'all' : 'any'
+  const [, set, base = '', ifExists] = /^(?:(ForAllValues|ForAnyValue):)?(.*?)(IfExists)?$/i.exec(operator) ?? []
+  const quantifier = set === undefined ? undefined : set.toLowerCase() === 'forallvalues' ? 'all' : 'any'
   return { base, quantifier, isIfExists: ifExists !== undefined }
 }
 

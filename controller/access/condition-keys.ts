@@ -24,6 +24,7 @@ const globalKeys = [
   'aws:SecureTransport',
   'aws:SourceAccount',
   'aws:SourceArn',
+  'aws:SourceIdentity',
   'aws:SourceIp',
   'aws:TagKeys',
   'aws:TokenIssueTime',
@@ -68,7 +69,7 @@ const iamKeys = [
   'iam:ResourceTag/',
 ] as const
 
-const stsKeys = ['sts:ExternalId', 'sts:RoleSessionName'] as const
+const stsKeys = ['sts:ExternalId', 'sts:RoleSessionName', 'sts:SourceIdentity', 'sts:TransitiveTagKeys'] as const
 
 const ssmKeys = ['ssm:Overwrite', 'ssm:Recursive', 'ssm:resourceTag/'] as const
 

@@ -24,8 +24,9 @@ export interface Operator {
   readonly takes: string
 }
 
+/** In whatever case the name is written, as AWS takes it (`arnLike`). */
 export function operatorOf(name: string): Operator | undefined {
-  return operators.get(name)
+  return byLoweredName.get(name.toLowerCase())
 }
 
 const stringEquals = comparedText((value, wanted) => value === wanted)
@@ -95,6 +96,10 @@ const operators: ReadonlyMap<string, Operator> = new Map([
     takes: 'an address or a range in CIDR form (192.0.2.0/24)',
   }),
 ])
+
+const byLoweredName: ReadonlyMap<string, Operator> = new Map(
+  [...operators].map(([name, operator]) => [name.toLowerCase(), operator]),
+)
 
 /** For the text that refuses an unknown one. */
 export const operatorNames: readonly string[] = [...operators.keys(), 'Null']

@@ -178,8 +178,14 @@ await test('condition operators', async (t) => {
     [{ StringEquals: { 'aws:TagKeys': 'cost' } }, tags, false],
     [{ StringEquals: { 'aws:TagKeys': ['cost', 'team'] } }, tags, true],
     [{ StringNotEquals: { 'aws:TagKeys': 'cost' } }, tags, false],
-    // The key's name has no case.
+    // The names of keys and operators have no case.
     [{ StringEquals: { 'AWS:USERNAME': 'ann' } }, { 'aws:username': 'ann' }, true],
+    [{ arnLike: { 'ecs:cluster': cluster('p*') } }, prod, true],
+    [{ stringNotEquals: { 'aws:username': 'ann' } }, { 'aws:username': 'ann' }, false],
+    [{ stringEqualsIfexists: { 'aws:username': 'ann' } }, {}, true],
+    [{ 'forallvalues:stringlike': { 'aws:TagKeys': 't*' } }, tags, false],
+    [{ 'foranyvalue:stringlike': { 'aws:TagKeys': 't*' } }, tags, true],
+    [{ NULL: { 'aws:username': 'true' } }, { 'aws:username': 'ann' }, false],
   ]
   for (const [Condition, keys, holds] of cases) {
     const given = policy({ ...statement('Allow', '*', '*'), Condition })

@@ -72,6 +72,8 @@ function globalKey(key: string, scope: KeyScope, check: AccessCheck): string | u
       return check.resource === '*' ? undefined : check.resource.split(':')[4] || undefined
     case 'aws:securetransport':
       return String(facts.isSecure)
+    case 'aws:sourceidentity':
+      return principal.sourceIdentity
     case 'aws:sourceip':
       return facts.sourceAddress
     case 'aws:tokenissuetime':

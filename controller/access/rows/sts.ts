@@ -20,13 +20,15 @@ export const stsRows: ServiceRows<'sts'> = {
 
 /** The caller's own policies and the role's trust policy are judged together; so are the tags that a session brings. */
 function assumeRole(input: InputOf<'sts', 'AssumeRole'>, reader: Reader): readonly AccessCheck[] {
-  const { RoleArn = '', RoleSessionName, ExternalId, Tags = [], SourceIdentity } = input
+  const { RoleArn = '', RoleSessionName, ExternalId, Tags = [], TransitiveTagKeys, SourceIdentity } = input
   const role = findRole(reader, RoleArn)
   const check = {
     resource: role?.Arn ?? RoleArn,
     keys: {
       'sts:RoleSessionName': RoleSessionName,
       'sts:ExternalId': ExternalId,
+      'sts:SourceIdentity': SourceIdentity,
+      'sts:TransitiveTagKeys': TransitiveTagKeys,
       ...requestTagKeys(tagRecord(Tags)),
     },
     resourceTags: () => tagRecord(role?.Tags ?? []),
