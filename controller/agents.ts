@@ -41,8 +41,8 @@ export interface Agents {
   readonly readyAt: number
   /** Connected instances that have said nothing for so long: since when. */
   silences(this: void, silenceMs: number): ReadonlyMap<string, number>
-  /** Throws ApiError where there are too many. */
-  openSession(this: void, plan: CommandPlan): OpenedSession
+  /** Throws ApiError where there are too many. `requireStill` throws one once the caller could not open it any more. */
+  openSession(this: void, plan: CommandPlan, requireStill: () => void): OpenedSession
   /** Streams that agents are asked for. */
   readonly streams: Streams
   /** Where it is told that logs of a task were stored. */
@@ -114,7 +114,7 @@ export function startAgents(services: AgentsServices): Agents {
     lastHeardAt: (instanceId) => control.heardAt(instanceId),
     readyAt: control.readyAt,
     silences: (silenceMs) => control.silences(silenceMs),
-    openSession: (plan) => sessions.open(plan),
+    openSession: (plan, requireStill) => sessions.open(plan, requireStill),
     streams,
     logChannels,
     telemetry,

@@ -37,6 +37,8 @@ const fromAgent = new Set(['Started', 'Credit', 'End', 'Failure'])
 
 interface Pending {
   readonly plan: CommandPlan
+  /** Throws ApiError once who opened it could not any more: a shell is not to outlive the key that it was got with. */
+  readonly requireStill: () => void
   readonly tokenHash: Buffer
   readonly expiresAt: number
 }
@@ -44,6 +46,7 @@ interface Pending {
 interface Running {
   readonly sessionId: string
   readonly plan: CommandPlan
+  readonly requireStill: () => void
   readonly log: Log
   readonly startedAt: number
   movedAt: number
@@ -70,7 +73,7 @@ export class ExecSessions {
   }
 
   /** Throws ApiError where the container or its host has as many sessions as it may. */
-  open(plan: CommandPlan): OpenedSession {
+  open(plan: CommandPlan, requireStill: () => void): OpenedSession {
     const { clock, log } = this.#services
     this.#checkLimits(plan)
     if (this.#pending.size >= pendingMax) {
@@ -78,7 +81,8 @@ export class ExecSessions {
     }
     const sessionId = `ecs-execute-command-${randomBytes(9).toString('hex').slice(0, 17)}`
     const tokenValue = randomBytes(32).toString('base64url')
-    this.#pending.set(sessionId, { plan, tokenHash: hashOf(tokenValue), expiresAt: clock.now() + tokenMs })
+    const expiresAt = clock.now() + tokenMs
+    this.#pending.set(sessionId, { plan, requireStill, tokenHash: hashOf(tokenValue), expiresAt })
     log.info({ ...auditOf(sessionId, plan) }, 'ExecuteCommand: a session was opened')
     return { sessionId, tokenValue }
   }
@@ -131,16 +135,17 @@ export class ExecSessions {
       client.fail('The token of the session is wrong. Call ExecuteCommand again.')
       return undefined
     }
-    const { plan } = pending
+    const { plan, requireStill } = pending
     try {
+      requireStill()
       this.#checkLimits(plan)
     } catch (error) {
       client.fail(error instanceof Error ? error.message : String(error))
       return undefined
     }
     const now = clock.now()
-    const facts = { sessionId, plan, log: log.child(auditOf(sessionId, plan)), startedAt: now, movedAt: now, bytes: 0 }
-    const running: Running = { ...facts, client, agent: undefined, over: false }
+    const of = { sessionId, plan, requireStill, log: log.child(auditOf(sessionId, plan)) }
+    const running: Running = { ...of, startedAt: now, movedAt: now, bytes: 0, client, agent: undefined, over: false }
     this.#running.set(sessionId, running)
     this.#join(running, given).catch((error: unknown) =>
       this.#fail(running, error instanceof Error ? error.message : String(error)),
@@ -214,6 +219,15 @@ export class ExecSessions {
     for (const running of this.#running.values()) {
       if (now - running.movedAt >= idleMaxMs) this.#fail(running, 'The session was idle for 20 minutes.')
       else if (now - running.startedAt >= lengthMaxMs) this.#fail(running, 'The session lasted 12 hours, the most.')
+      else this.#endUnlessAllowed(running)
+    }
+  }
+
+  #endUnlessAllowed(running: Running): void {
+    try {
+      running.requireStill()
+    } catch (error) {
+      this.#fail(running, error instanceof Error ? error.message : String(error))
     }
   }
 

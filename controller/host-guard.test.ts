@@ -46,7 +46,7 @@ function aGuard() {
     clock: { now: () => now.value },
     log,
     notes,
-    authenticator: { authenticate: () => caller },
+    authenticator: { authenticate: () => caller, recheck: () => caller },
   })
   const call = (hostId: string, accessKeyId: string, from: string, path = '/'): unknown => {
     caller = aPrincipal({ kind: 'host', hostId, accessKeyId })

@@ -66,6 +66,7 @@ class Guard implements HostGuard {
         if (principal.kind === 'host') this.#admit(principal, request, now)
         return principal
       },
+      recheck: (principal) => services.authenticator.recheck(principal),
     }
   }
 

@@ -2,6 +2,7 @@
 import { test } from 'tap'
 import { aState, aWorld, inTransaction, testNow } from '../../test/support/builders.ts'
 import { type Credentials, signRequest } from '../../proto/sigv4.ts'
+import type { Principal } from '../access/principal.ts'
 import { mintSession } from '../access/session-token.ts'
 import { accessKeyContext } from '../state/iam-tables.ts'
 import type { Vault } from '../state/vault.ts'
@@ -21,6 +22,15 @@ function aVault(): Vault & { opened: number } {
       if (!sealed.startsWith(`${context} `)) throw new Error('changed')
       return sealed.slice(context.length + 1)
     },
+  }
+}
+
+/** Its ARN, or the error's code. */
+function arnOf(find: () => Principal): string {
+  try {
+    return find().arn
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error)
   }
 }
 
@@ -54,19 +64,16 @@ function setUp() {
   putKey('Active')
   const credentials = { root: file, agent: { ...file, accessKeyId: 'GANTRYAGENTAGENTAGEN' } }
   const authenticator = createAuthenticator({ credentials, place, reader: state, vault })
-  /** The ARN of whoever signs so, or the error's code. */
-  const who = (given: Credentials, region = 'us-east-1', now = testNow): string => {
+  const signedBy = (given: Credentials, region = 'us-east-1', now = testNow): Principal => {
     const url = 'http://controller/'
     const signed = { method: 'POST', url, headers: {}, body: '{}', credentials: given, region, service: 'ecs', now }
     const headers = { host: 'controller', ...signRequest(signed) }
     const request = { method: 'POST', path: '/', headers, body: Buffer.from('{}'), sourceAddress: '10.0.0.1' }
-    try {
-      return authenticator.authenticate(request, now).arn
-    } catch (error) {
-      return error instanceof Error && 'code' in error ? String(error.code) : String(error)
-    }
+    return authenticator.authenticate(request, now)
   }
-  return { state, vault, who, putAnn, putKey }
+  const who = (...given: Parameters<typeof signedBy>): string => arnOf(() => signedBy(...given))
+  const recheck = (principal: Principal): string => arnOf(() => authenticator.recheck(principal))
+  return { state, vault, who, signedBy, recheck, putAnn, putKey }
 }
 
 await test('a key that was withdrawn is refused at once, whatever is kept of it', (t) => {
@@ -94,6 +101,32 @@ await test('a key that was withdrawn is refused at once, whatever is kept of it'
   inTransaction(state, (tx) => tx.delete('accessKey', ann.accessKeyId))
   t.equal(who(given), 'UnrecognizedClientException', 'the key that asked for it is gone')
   t.equal(who(ann), 'UnrecognizedClientException')
+  t.end()
+})
+
+await test('a call that goes on is its caller’s as long as the key is there, and past the end of a session', (t) => {
+  const { signedBy, recheck, who, putKey, putAnn, vault, state } = setUp()
+  const session = { kind: 'user', principalId: 'GUSRANN', name: 'ann', sessionName: '', epoch: 0 } as const
+  const facts = { ...session, sourceKeyId: ann.accessKeyId }
+  const { expiresAt, ...given } = mintSession(facts, testNow + 1000, { vault, world: aWorld(), now: testNow })
+  const calls = [signedBy(file), signedBy(ann), signedBy(given)]
+  const all = (): readonly string[] => calls.map(recheck)
+  const [root, arn, gone] = [
+    'arn:aws:iam::123456789012:root',
+    'arn:aws:iam::123456789012:user/ann',
+    'UnrecognizedClientException',
+  ]
+  t.equal(who(given, 'us-east-1', expiresAt), 'ExpiredTokenException')
+  t.same(all(), [root, arn, arn], 'what was begun within the session goes on')
+  putKey('Inactive')
+  t.same(all(), [root, gone, gone])
+  putKey('Active')
+  t.same(all(), [root, arn, arn])
+  putAnn('GUSROTHER')
+  t.equal(recheck(calls[2] ?? signedBy(file)), gone, 'another user of the same name')
+  putAnn('GUSRANN')
+  inTransaction(state, (tx) => tx.delete('accessKey', ann.accessKeyId))
+  t.same(all(), [root, gone, gone])
   t.end()
 })
 

@@ -27,6 +27,11 @@ export interface SignedRequest {
 export interface Authenticator {
   /** Throws ApiError in the words of AWS's signature layer. `now` is epoch milliseconds. */
   authenticate(request: SignedRequest, now: number): Principal
+  /**
+   * Who made a call that has no end yet, as the rows are by now. Throws UnrecognizedClientException once that key can't be
+   * used any more. A session's own end is none of the call's, as on ECS: what was begun within it goes on.
+   */
+  recheck(principal: Principal): Principal
 }
 
 export interface AuthenticatorOptions {
@@ -48,6 +53,7 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
   const { credentials, place, reader, vault } = options
   const signingKeys = new Map<string, Uint8Array>()
   const sessions = new Map<string, SessionContent>()
+  const begun = new WeakMap<Principal, { readonly sessionToken: string; readonly at: number }>()
   const sources = {
     reader,
     vault,
@@ -60,9 +66,11 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
     authenticate(request, now) {
       let caller: Caller | undefined
       let used: { readonly scope: string; readonly key: Uint8Array } | undefined
+      let token: string | undefined
       const keyOf = (signer: Signer & SigningScope): Uint8Array | undefined => {
         caller = findCaller(sources, signer.accessKeyId, signer.sessionToken)
         if (caller === undefined) return undefined
+        token = signer.sessionToken
         // An id never comes back with another secret, so it stands for the secret here.
         const scope = [signer.accessKeyId, signer.scopeDate, signer.region, signer.service].join('/')
         const key = signingKeys.get(scope) ?? deriveSigningKey(caller.secret(), signer)
@@ -74,8 +82,18 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticato
       // Only what a right signature was made with: whoever knows an id could fill the place with scopes of any length.
       keep(signingKeys, used.scope, used.key)
       const principal: Principal = { ...caller.principal(now), accessKeyId, signedFor: { service, region } }
+      if (token !== undefined) begun.set(principal, { sessionToken: token, at: now })
       options.noteUse?.(principal, now)
       return principal
+    },
+    recheck(principal) {
+      const { accessKeyId, signedFor } = principal
+      const session = begun.get(principal)
+      const caller = findCaller(sources, accessKeyId, session?.sessionToken)
+      if (caller === undefined) {
+        throw new ApiError('UnrecognizedClientException', 'The access key of this call was deleted or is Inactive.')
+      }
+      return { ...caller.principal(session?.at ?? 0), accessKeyId, signedFor }
     },
   }
 }

@@ -6,18 +6,35 @@ import type { AuditTrail } from '../audit.ts'
 import { auditedRequestOf, CallTrail } from './call-trail.ts'
 import { type RpcRequest, sourceOf } from './rpc-request.ts'
 
-const principals = new WeakMap<FastifyRequest, Principal>()
+interface RestCaller {
+  readonly principal: Principal
+  readonly requireStill: () => void
+}
+
+const callers = new WeakMap<FastifyRequest, RestCaller>()
 const trails = new WeakMap<FastifyRequest, CallTrail>()
 
-export function keepPrincipal(request: FastifyRequest, principal: Principal): void {
-  principals.set(request, principal)
+export function keepCaller(request: FastifyRequest, caller: RestCaller): void {
+  callers.set(request, caller)
 }
 
 /** Throws a plain Error on a route that takes unsigned requests. */
 export function principalOf(request: FastifyRequest): Principal {
-  const principal = principals.get(request)
-  if (principal === undefined) throw new Error(`Bug: nobody was authenticated for ${request.routeOptions.url ?? ''}.`)
-  return principal
+  return callerOf(request).principal
+}
+
+/**
+ * For an answer that has no end: throws ApiError once its caller could not ask for it any more, since the key, the session
+ * or the right is gone.
+ */
+export function requireStill(request: FastifyRequest): void {
+  callerOf(request).requireStill()
+}
+
+function callerOf(request: FastifyRequest): RestCaller {
+  const caller = callers.get(request)
+  if (caller === undefined) throw new Error(`Bug: nobody was authenticated for ${request.routeOptions.url ?? ''}.`)
+  return caller
 }
 
 /** From here on the call is told to the audit trail, whatever becomes of it. */

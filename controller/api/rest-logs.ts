@@ -1,12 +1,12 @@
 /** `/v1/tasks/{task}/logs`: what a container wrote, at once or as it comes. */
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ApiError, invalidParameter } from '../../proto/errors.ts'
 import type { LogEvent } from '../../proto/logs.ts'
 import { findTaskDefinition } from '../ecs/task-definitions.ts'
 import type { TaskContainer, TaskRow } from '../state/tables.ts'
 import { openTaskLogs } from '../task-logs.ts'
 import type { TaskLogs } from '../task-logs.ts'
-import { trailOf } from './rest-caller.ts'
+import { requireStill, trailOf } from './rest-caller.ts'
 import { errorResponses, paramsOf, text } from './rest-schema.ts'
 import { requireTask } from './rest-tasks.ts'
 import type { ServerServices } from './services.ts'
@@ -27,6 +27,8 @@ const readersMax = 200
 const answerCharactersMax = 8 * 1024 * 1024
 /** An empty line, so that a proxy or a reader knows that the stream lives. */
 const keepAliveMs = 15_000
+/** How often it is looked whether who follows still may. */
+const recheckMs = 5000
 
 const eventSchema = { type: 'object', properties: { time: { type: 'string', format: 'date-time' }, text } } as const
 
@@ -100,7 +102,7 @@ export function registerRestLogs(rest: FastifyInstance, services: ServerServices
       const signal = AbortSignal.any([gone.signal, closing.signal])
       const wanted = { tail, since: readSince(request.query.since), follow }
       const logs = await openTaskLogs(services, task, container, isShipped(services, task, container), wanted, signal)
-      if (follow) return sendAsItComes(reply, logs)
+      if (follow) return sendAsItComes(reply, logs, gone)
       const { source, logGroup, logStream } = logs
       const { events, note } = await gathered(logs)
       return {
@@ -141,8 +143,12 @@ async function gathered({ source, events: parts, note }: TaskLogs): Promise<Gath
   }
 }
 
-/** Lines of JSON, each an event; the last one may be a note. */
-async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): Promise<FastifyReply> {
+/** Lines of JSON, each an event; the last one may be a note. It stops what it reads once the caller may not have it any more. */
+async function sendAsItComes(
+  reply: FastifyReply,
+  { events, note }: TaskLogs,
+  stop: AbortController,
+): Promise<FastifyReply> {
   // Its end may be hours away, and is often the caller's going.
   trailOf(reply.request)?.end('OK')
   reply.hijack()
@@ -155,22 +161,39 @@ async function sendAsItComes(reply: FastifyReply, { events, note }: TaskLogs): P
   })
   raw.flushHeaders()
   const timer = setInterval(() => raw.write('\n'), keepAliveMs)
+  let refusal: string | undefined
+  const watch = setInterval(() => {
+    refusal ??= refusalOf(reply.request)
+    if (refusal !== undefined) stop.abort()
+  }, recheckMs)
   const write = async (lines: string): Promise<void> => {
     if (!raw.write(lines) && !raw.destroyed) await drained(raw)
   }
   try {
     for await (const part of events) {
+      if (refusal !== undefined) break
       await write(part.map((event) => `${JSON.stringify(shown(event))}\n`).join(''))
       if (raw.destroyed) break
     }
-    if (note !== undefined) await write(`${JSON.stringify({ note })}\n`)
+    const last = refusal ?? note
+    if (last !== undefined) await write(`${JSON.stringify({ note: last })}\n`)
   } catch (error) {
     await write(`${JSON.stringify({ note: error instanceof Error ? error.message : String(error) })}\n`)
   } finally {
     clearInterval(timer)
+    clearInterval(watch)
     raw.end()
   }
   return reply
+}
+
+function refusalOf(request: FastifyRequest): string | undefined {
+  try {
+    requireStill(request)
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
 }
 
 /** Once there is room again, or nobody to write to. */

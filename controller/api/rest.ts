@@ -11,7 +11,7 @@ import { requireScope } from './auth.ts'
 import { wrongType } from './body-types.ts'
 import type { CallTrail } from './call-trail.ts'
 import { asApiError, factsOf } from './rpc.ts'
-import { keepPrincipal, openTrail, restRequestOf, trailOf } from './rest-caller.ts'
+import { keepCaller, openTrail, restRequestOf, trailOf } from './rest-caller.ts'
 import { registerRestAddresses } from './rest-addresses.ts'
 import { registerRestAudit } from './rest-audit.ts'
 import { registerRestClusterLosses } from './rest-cluster-losses.ts'
@@ -141,7 +141,7 @@ function authenticateCaller(services: ServerServices, request: FastifyRequest): 
 }
 
 function authorizeCaller(
-  { access, turn }: ServerServices,
+  { access, authenticator, clock, turn }: ServerServices,
   request: FastifyRequest,
   { principal, facts, trail }: RestCaller,
 ): void {
@@ -150,7 +150,10 @@ function authorizeCaller(
   // Whoever may have an answer may have its head.
   const route = `${method === 'HEAD' ? 'GET' : method} ${request.routeOptions.url ?? ''}`
   trail.on(access.requireRoute(turn.reader, principal, { route, input }, facts))
-  keepPrincipal(request, principal)
+  const requireStill = (): void => {
+    access.requireRoute(turn.reader, authenticator.recheck(principal), { route, input }, { ...facts, now: clock.now() })
+  }
+  keepCaller(request, { principal, requireStill })
 }
 
 function recordOf(value: unknown): Readonly<Record<string, string | undefined>> {

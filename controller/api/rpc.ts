@@ -33,8 +33,11 @@ export interface RpcServices {
   readonly vault: Vault
   readonly log: Log
   readonly metrics: Metrics
-  /** Opens a session for a command that was found right. Throws ApiError where there are too many. */
-  readonly openSession: (plan: CommandPlan) => OpenedSession
+  /**
+   * Opens a session for a command that was found right. Throws ApiError where there are too many. `requireStill` throws one
+   * once the caller could not open it any more.
+   */
+  readonly openSession: (plan: CommandPlan, requireStill: () => void) => OpenedSession
   /** Origin that agents are sent to, or undefined for the one they called. */
   readonly advertise: string | undefined
 }
@@ -170,7 +173,11 @@ async function runOperation(
   services.hosts.requireOwn(principal, operation, input)
   if (handler.kind === 'session') {
     const plan = handler.plan(reader, input, call)
-    return service.wire.writeAnswer(operation, handler.answer(plan, services.openSession(plan), call), request)
+    const opened = services.openSession(plan, () => {
+      const caller = services.authenticator.recheck(principal)
+      access.requireOperation(reader, caller, asked, { ...facts, now: services.clock.now() })
+    })
+    return service.wire.writeAnswer(operation, handler.answer(plan, opened, call), request)
   }
   const output =
     handler.kind === 'read'

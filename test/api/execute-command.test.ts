@@ -6,6 +6,14 @@ import {
   RunTaskCommand,
   StartTaskCommand,
 } from '@aws-sdk/client-ecs'
+import {
+  AttachUserPolicyCommand,
+  CreateAccessKeyCommand,
+  CreateUserCommand,
+  DetachUserPolicyCommand,
+  IAMClient,
+  UpdateAccessKeyCommand,
+} from '@aws-sdk/client-iam'
 import tap from 'tap'
 import { WebSocket } from 'ws'
 import { logChannelPath, writeLogBatch, writeLogEvent } from '../../proto/logs.ts'
@@ -299,6 +307,69 @@ await tap.test('a controller that ends does not wait for those who follow', asyn
   t.equal((await followed).status, 200)
   await mine.stop()
 })
+
+await tap.test(
+  'a session and a log that is followed end with the key, or the right, that they were got with',
+  async (t) => {
+    const iam = new IAMClient({ endpoint, region, credentials })
+    t.teardown(() => iam.destroy())
+    const UserName = 'ann'
+    const right = { UserName, PolicyArn: 'arn:aws:iam::aws:policy/GantryOperator' }
+    await iam.send(new CreateUserCommand({ UserName }))
+    await iam.send(new AttachUserPolicyCommand(right))
+    const { AccessKey } = await iam.send(new CreateAccessKeyCommand({ UserName }))
+    const { AccessKeyId = '', SecretAccessKey = '' } = AccessKey ?? {}
+    const ann = { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey }
+    const hers = new ECSClient({ endpoint, region, credentials: ann })
+    t.teardown(() => hers.destroy())
+    const ask = async (): Promise<{ url: string; token: string }> => {
+      const { session } = await hers.send(new ExecuteCommandCommand({ task: arn, command: 'sh', interactive: true }))
+      return { url: session?.streamUrl ?? '', token: session?.tokenValue ?? '' }
+    }
+    const follow = async (): Promise<Response> => {
+      const url = `${endpoint}/v1/tasks/${arn.split('/').at(-1)}/logs?follow=true`
+      return fetch(url, {
+        headers: signRequest({
+          method: 'GET',
+          url,
+          headers: {},
+          credentials: ann,
+          region,
+          service: 'ecs',
+          now: Date.now(),
+        }),
+      })
+    }
+    const begin = async () => {
+      const from = peer.frames.length
+      const { url, token } = await ask()
+      const session = joinSession(url, token)
+      const { message } = await peer.frame('GantryStreamRequest', from)
+      const socket = await dial(peer, streamChannelPath, { stream: String(message['streamId']) })
+      socket.send(JSON.stringify({ type: 'Started', message: {} }))
+      await session.started
+      return { session, log: await follow(), unused: await ask() }
+    }
+    const setKey = (Status: 'Active' | 'Inactive') =>
+      iam.send(new UpdateAccessKeyCommand({ UserName, AccessKeyId, Status }))
+
+    const first = await begin()
+    await setKey('Inactive')
+    const ofKey = /access key of this call was deleted or is Inactive/
+    t.match(await first.session.ended, { reason: ofKey })
+    t.match(await first.log.text(), ofKey)
+    t.match(
+      await joinSession(first.unused.url, first.unused.token).ended,
+      { reason: ofKey },
+      'one not joined yet as well',
+    )
+    await setKey('Active')
+    const second = await begin()
+    await iam.send(new DetachUserPolicyCommand(right))
+    t.match(await second.session.ended, { reason: /not authorized to perform: ecs:ExecuteCommand/ })
+    t.match(await second.log.text(), /not authorized to perform: gantry:GetTaskLogs/)
+  },
+)
 
 await tap.test('an agent that does not dial is told of, and one that is away', async (t) => {
   const { url, token } = await execute()
