@@ -223,7 +223,9 @@ await tap.test('a disk that takes nothing more costs neither the token nor the i
   const token = peer.token()
   // No file may grow beyond two blocks: as a full disk is, without one.
   const limited = ['-c', 'ulimit -f 2; exec "$0" "$@"', process.execPath, program]
-  const child = spawn('sh', [...limited, ...words(peer, '--replace'), '--directory', directory])
+  // Nor has it tap's own environment, by which each program writes a larger file about itself as it ends.
+  const env = { PATH: process.env['PATH'] }
+  const child = spawn('sh', [...limited, ...words(peer, '--replace'), '--directory', directory], { env })
   child.stdin.end(token)
   let err = ''
   child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
