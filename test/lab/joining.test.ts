@@ -4,7 +4,7 @@
  */
 import { network } from './enter.ts'
 import { StopTaskCommand } from '@aws-sdk/client-ecs'
-import { readFileSync, renameSync, rmSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import tap from 'tap'
 import type { JoinedIdentity } from '../../agent/joined-identity.ts'
@@ -161,3 +161,27 @@ await tap.test('new certificates of the same CA are taken, another CA is told of
   await eventually(connected, 'with its CA it is back', 60_000)
   t.same(await whatRuns(), before)
 })
+
+await tap.test(
+  'a host that was away until it was forgotten comes as a new instance, and ends what ran before',
+  async (t) => {
+    const old = second.instanceArn
+    await second.killAgent()
+    const running = await whatRuns()
+    t.ok(running.length > 0)
+    const gone = { containerInstance: old, force: true }
+    t.match(await callEcs(controller.endpoint, controller.credentials, 'DeregisterContainerInstance', gone), {
+      status: 200,
+    })
+    // A day later nobody knows it: no row has this id.
+    const identity = join(second.agentDirectory, 'identity.json')
+    writeFileSync(identity, readFileSync(identity, 'utf8').replace(/\/[0-9a-f]{32}/, `/${'0'.repeat(32)}`))
+    await second.startAgent()
+    t.not(second.instanceArn, old)
+    t.notMatch(second.instanceArn, /0{32}/)
+    const isEnded = async (): Promise<true | undefined> => ((await whatRuns()).length === 0 ? true : undefined)
+    await eventually(isEnded, 'what ran as the former instance is stopped', 60_000)
+    const arn = await lab.runOn(second, forever)
+    await lab.reach([arn], 'RUNNING')
+  },
+)
