@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import tap from 'tap'
 import { EngineError } from './engine.ts'
 import type { CreateBody, Engine, ObservedContainer, ObservedVolume } from './engine.ts'
-import { ownPaths, withOwnFilesHidden } from './own-files.ts'
+import { keysPath, ownPaths, withOwnFilesHidden } from './own-files.ts'
 import { realPaths } from './real-paths.ts'
 
 const root = realpathSync(tap.testdir({ data: { metadata: {} }, etc: {}, other: {} }))
@@ -108,6 +108,18 @@ await tap.test('one of them is refused, by any name; everything else is left as 
   t.same(ownPaths(data, '/keys-that-are-not-there', ['/nor-is-this']), [data])
   t.same(ownPaths(data, undefined, [root, join(root, 'etc')]), [root], 'what lies within another is hidden with it')
   t.same(ownPaths(join(root, 'other/link'), undefined, [data]), [data], 'by whatever name')
+  for (const [file, hidden] of [
+    ['/home/ada/work/.gantry/controller/agent-credentials', '/home/ada/work/.gantry/controller'],
+    ['/home/ada/.aws/credentials', '/home/ada/.aws'],
+    ['/srv/gantry/keys', '/srv/gantry'],
+    ['/home/ada/work/keys', '/home/ada/work/keys'],
+    ['/home/ada/keys', '/home/ada/keys'],
+    ['/root/keys', '/root/keys'],
+    ['/srv/keys', '/srv/keys'],
+    ['/srv/ada/keys', '/srv/ada/keys'],
+  ] as const) {
+    t.equal(keysPath(file, '/srv/ada'), hidden)
+  }
 })
 
 await tap.test(

@@ -73,10 +73,14 @@ export function ownPaths(
   return all.filter((path) => !all.some((outer) => outer !== path && isWithin(path, outer)))
 }
 
-/** A directory that is everybody's is not hidden for one file in it. */
-function keysPath(credentialsFile: string): string {
+/**
+ * A directory that is everybody's, such as somebody's home or a project in it, is not hidden for one file in it; one that
+ * is hidden there, such as `.aws` or the `.gantry` of `npm start`, is for keys, and has those of others too.
+ */
+export function keysPath(credentialsFile: string, home = homedir()): string {
   const directory = dirname(credentialsFile)
-  const isShared = directory === homedir() || directory.split('/').length < 3 || directory.startsWith('/home/')
+  const isOfProject = directory.startsWith('/home/') && !directory.includes('/.')
+  const isShared = directory === home || directory.split('/').length < 3 || isOfProject
   return isShared ? credentialsFile : directory
 }
 
