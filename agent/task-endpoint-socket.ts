@@ -144,9 +144,10 @@ async function messageOf(child: ChildProcess, kind: 'ready' | 'listening'): Prom
     child.once('error', (error) =>
       reject(new Error(`${child.pid === undefined ? 'unshare could not be run' : slow}: ${error.message}`)),
     )
-    child.once('close', (code) =>
-      reject(new Error(`No network namespace could be made for the task endpoint (code ${code}): ${said.trim()}`)),
-    )
+    child.once('close', (code) => {
+      const why = said.trim() || (code === null ? slow : `code ${code}`)
+      reject(new Error(`No network namespace could be made for the task endpoint: ${why}`))
+    })
     child.on('message', (message: object, handle: unknown) => {
       if ('problem' in message) reject(new Error(`Listening failed: ${String(message.problem)}`))
       if (kind in message) resolve(handle)
