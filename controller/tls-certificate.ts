@@ -22,11 +22,20 @@ export interface ServedCertificates {
   readonly endsAt: number
 }
 
-/** Names and addresses under which clients call; a certificate has to have them all. */
+/** Names and addresses under which clients call. */
 export interface CertificateNames {
   readonly names: readonly string[]
   readonly addresses: readonly string[]
 }
+
+/** What a certificate has to have: all of them, some of them not at once. */
+export interface WantedNames extends CertificateNames {
+  /** Of the addresses: for the lack of one of these no certificate is made anew before it has this age, milliseconds. */
+  readonly canWaitMs: ReadonlyMap<string, number>
+}
+
+/** Clocks of hosts go a little wrong; a certificate holds a day before it was made. */
+export const clockSlackMs = 86_400_000
 
 const pemPattern = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g
 
@@ -100,7 +109,7 @@ export function endOf(certificate: X509Certificate): number {
 export function renewalReason(
   leaf: X509Certificate,
   authority: X509Certificate,
-  wanted: CertificateNames,
+  wanted: WantedNames,
   now: number,
 ): string | undefined {
   if (!leaf.checkIssued(authority) || !leaf.verify(authority.publicKey)) return 'another authority signed it'
@@ -108,9 +117,12 @@ export function renewalReason(
   if (now < start) return 'it is not valid yet'
   if (now >= end) return 'it has ended'
   if (now >= start + ((end - start) * 2) / 3) return 'two thirds of its life are over'
+  const age = now - (start + clockSlackMs)
   const missing = [
     ...wanted.names.filter((name) => leaf.checkHost(probeOf(name)) === undefined),
-    ...wanted.addresses.filter((address) => leaf.checkIP(address) === undefined),
+    ...wanted.addresses.filter(
+      (address) => leaf.checkIP(address) === undefined && age >= (wanted.canWaitMs.get(address) ?? 0),
+    ),
   ]
   return missing.length === 0 ? undefined : `it lacks ${missing.slice(0, 5).join(', ')}`
 }

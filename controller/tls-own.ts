@@ -11,6 +11,7 @@ import {
   authorityFingerprint,
   type CertificateNames,
   checkKey,
+  clockSlackMs,
   endOf,
   isoOf,
   messageOf,
@@ -19,6 +20,7 @@ import {
   type ServedCertificates,
   startOf,
   TlsError,
+  type WantedNames,
   writeChain,
 } from './tls-certificate.ts'
 import { readIfThere, requirePrivate, writePrivate, writePublic } from './tls-files.ts'
@@ -26,8 +28,6 @@ import { readIfThere, requirePrivate, writePrivate, writePublic } from './tls-fi
 const dayMs = 86_400_000
 const authorityLifeMs = 3652 * dayMs
 export const leafLifeMs = 90 * dayMs
-/** Clocks of hosts go a little wrong; a certificate holds a day before it was made. */
-const clockSlackMs = dayMs
 /** When this was written: a machine whose clock says less has none, or has not heard the time yet. */
 const earliestNow = Date.UTC(2026, 10, 1)
 
@@ -56,7 +56,7 @@ export function authorityPathIn(directory: string): string {
  */
 export async function openOwnCertificates(
   directory: string,
-  wanted: CertificateNames,
+  wanted: WantedNames,
   now: number,
 ): Promise<OwnCertificates> {
   await mkdir(directory, { recursive: true, mode: 0o755 })
@@ -76,7 +76,8 @@ export async function openOwnCertificates(
       continue
     }
     try {
-      leaves.push(await makeLeaf(path, kind, authority, wanted, now))
+      const { names, addresses } = wanted
+      leaves.push(await makeLeaf(path, kind, authority, { names, addresses }, now))
       renewed.push(`${kind}: ${reason}`)
     } catch (error) {
       // It was due long before its end: that a disk is full is no reason not to start.

@@ -2,14 +2,12 @@
  * The certificates that the TLS listener shows: the controller's own or the operator's, looked at every minute, and swapped
  * without a restart where they were renewed.
  */
-import { hostname, networkInterfaces } from 'node:os'
-import { isIP } from 'node:net'
+import { hostname } from 'node:os'
 import type { X509Certificate } from 'node:crypto'
 import type { Clock } from '../proto/world.ts'
 import type { Log } from './log.ts'
 import {
   authorityFingerprint,
-  type CertificateNames,
   checkChain,
   checkKey,
   clockProblem,
@@ -20,9 +18,11 @@ import {
   type ServedCertificates,
   startOf,
   TlsError,
+  type WantedNames,
   writeChain,
 } from './tls-certificate.ts'
 import { readThere, requirePrivate } from './tls-files.ts'
+import { type MachineAddresses, machineAddresses, wantedNames } from './tls-names.ts'
 import { authorityPathIn, openOwnCertificates } from './tls-own.ts'
 
 /** Paths of the operator's own certificate. */
@@ -41,7 +41,7 @@ export interface TlsOptions {
   readonly clock: Clock
   readonly log: Log
   /** Addresses of the machine; as the operating system says unless a test says otherwise. */
-  readonly addresses?: (() => readonly string[]) | undefined
+  readonly addresses?: (() => MachineAddresses) | undefined
 }
 
 export interface Tls {
@@ -61,8 +61,6 @@ const dayMs = 86_400_000
 const endNearMs = 14 * dayMs
 /** The authority's end is a day on which every host joins anew; it is told early. */
 const authorityEndNearMs = 180 * dayMs
-/** A certificate with more is refused by some clients. */
-const addressesMax = 200
 
 /** Throws TlsError where there is nothing that could be shown. */
 export async function openTls(options: TlsOptions): Promise<Tls> {
@@ -78,6 +76,8 @@ class TlsKeeper implements Tls {
   #served: ServedCertificates | undefined
   #timer: NodeJS.Timeout | undefined
   #checking: Promise<void> | undefined
+  /** When this process last made one anew; not at its start, so that an address that comes late at a boot is taken up. */
+  #renewedAt = Number.NEGATIVE_INFINITY
   /** What was last complained of: the same again every minute would hide everything else. */
   #told = ''
 
@@ -122,8 +122,9 @@ class TlsKeeper implements Tls {
       this.#tellTimes(authority, served, now)
       return
     }
-    const { served, authority, renewed, problem } = await openOwnCertificates(directory, this.#wanted(), now)
+    const { served, authority, renewed, problem } = await openOwnCertificates(directory, this.#wanted(now), now)
     for (const what of renewed) log.info({ endsAt: isoOf(served.endsAt) }, `made a certificate, ${what}`)
+    if (renewed.length > 0 && this.#served !== undefined) this.#renewedAt = now
     this.#show(served)
     if (problem === undefined) this.#tellTimes(authority, served, now)
     else this.#tellUnrenewed(problem)
@@ -171,26 +172,10 @@ class TlsKeeper implements Tls {
     this.#options.log[level](message)
   }
 
-  #wanted(): CertificateNames {
-    const given = [...this.#options.names, 'localhost', hostname().toLowerCase()]
-    const addresses = [
-      ...given.filter((name) => isIP(name) !== 0),
-      '127.0.0.1',
-      '::1',
-      ...(this.#options.addresses ?? machineAddresses)(),
-    ]
-    // Names that certificates can't have, such as one with an underscore, would be missed again after each renewal.
-    const names = given.filter((name) => isIP(name) === 0 && /^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/.test(name))
-    return { names: [...new Set(names)], addresses: [...new Set(addresses)].slice(0, addressesMax) }
+  #wanted(now: number): WantedNames {
+    const { names, addresses = machineAddresses } = this.#options
+    return wantedNames([...names, 'localhost', hostname().toLowerCase()], addresses(), now - this.#renewedAt)
   }
-}
-
-/** Link-local IPv6 addresses can't be called without saying by which interface, which no certificate can. */
-function machineAddresses(): readonly string[] {
-  return Object.values(networkInterfaces())
-    .flatMap((each) => each ?? [])
-    .filter(({ address }) => !/^fe[89ab]/i.test(address))
-    .map(({ address }) => address)
 }
 
 async function openGiven(
