@@ -224,6 +224,30 @@ await t.test('values, tiers, patterns and what Gantry has not are refused in wor
   )
 })
 
+await t.test('patterns are escaped as people write them for Java', async (test) => {
+  const state = aState()
+  const cases: readonly (readonly [pattern: string, fits: string, fitsNot: string])[] = [
+    [String.raw`[^@]+\@[^@]+\.org`, 'ann@example.org', 'ann@example-org'],
+    [String.raw`[a-z\_\-]+`, 'a_b-c', 'a.b'],
+    [String.raw`a\-b\:c\/d\ \"e\"\#\&\~\%`, 'a-b:c/d "e"#&~%', 'a-b:c/d e'],
+    [String.raw`[+\-z]`, '-', '0'],
+    [String.raw`\\\_`, String.raw`\_`, '_'],
+    [String.raw`\[\w\]\{\}\(\)\*\+\?\|\^\$`, '[x]{}()*+?|^$', 'x'],
+  ]
+  for (const [index, [AllowedPattern, fits, fitsNot]] of cases.entries()) {
+    const Name = `p${index}`
+    put(state, Name, fits, { AllowedPattern })
+    test.equal(valueOf(state, Name), fits, AllowedPattern)
+    const over = { Name, Value: fitsNot, Overwrite: true, AllowedPattern }
+    test.match(refused(state, 'PutParameter', over), /^ParameterPatternMismatch/, AllowedPattern)
+  }
+  test.match(call(state, 'DescribeParameters', {}).Parameters?.[0], { AllowedPattern: cases[0]?.[0] }, 'as it was put')
+  for (const AllowedPattern of ['\\', String.raw`\y`, String.raw`[\_`]) {
+    const wrong = { Name: 'wrong', Value: 'x', Type: 'String', AllowedPattern } as const
+    test.match(refused(state, 'PutParameter', wrong), /^InvalidAllowedPatternException/, AllowedPattern)
+  }
+})
+
 function aStateWith(state: State): State {
   put(state, 'pattern', '42', { AllowedPattern: String.raw`^\d+$` })
   return state
