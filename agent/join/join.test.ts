@@ -221,11 +221,10 @@ await tap.test('a disk that takes nothing more costs neither the token nor the i
   await joinBy(directory, words(peer), peer.token())
   const before = readFileSync(joinedFile(directory), 'utf8')
   const token = peer.token()
-  // No file may grow beyond two blocks: as a full disk is, without one.
-  const limited = ['-c', 'ulimit -f 2; exec "$0" "$@"', process.execPath, program]
-  // Nor has it tap's own environment, by which each program writes a larger file about itself as it ends.
-  const env = { PATH: process.env['PATH'] }
-  const child = spawn('sh', [...limited, ...words(peer, '--replace'), '--directory', directory], { env })
+  // No file may grow beyond two blocks: as a full disk is, without one. By its options tap has each Node write a larger file
+  // about itself as it ends.
+  const limited = ['-c', 'unset NODE_OPTIONS; ulimit -f 2; exec "$0" "$@"', process.execPath, program]
+  const child = spawn('sh', [...limited, ...words(peer, '--replace'), '--directory', directory])
   child.stdin.end(token)
   let err = ''
   child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()))
