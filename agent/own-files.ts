@@ -68,8 +68,8 @@ export function ownPaths(
   ofServices: readonly string[] = servicePaths,
 ): readonly string[] {
   const keys = credentialsFile === undefined ? [] : [keysPath(credentialsFile)]
-  const there = [dataDirectory, ...keys, ...ofServices].filter((path) => existsSync(path)).map(realPath)
-  const all = [...new Set(there)]
+  // Also what is not there: a controller may be installed on this host while its agent runs.
+  const all = [...new Set([dataDirectory, ...keys, ...ofServices].map(realPath))]
   return all.filter((path) => !all.some((outer) => outer !== path && isWithin(path, outer)))
 }
 
