@@ -163,7 +163,7 @@ await tap.test('join-token and hosts: what is asked, and what is called for it',
     },
     send: async (...asked: readonly unknown[]) => {
       called.push(asked)
-      return host
+      return { ...host, line: 'the line', tokenId: 'abc', expiresAt: 'tonight' }
     },
     open: async () => new ReadableStream<Uint8Array>(),
   }
@@ -176,10 +176,17 @@ await tap.test('join-token and hosts: what is asked, and what is called for it',
   t.match(written, /^HOST +NAME.*\nhost-1 +one +lab +away.*\nhost-1 +two/)
   await run('hosts', 'revoke', 'host-1')
   await run('join-token', '--delete', 't')
+  written = ''
+  await run('join-token')
+  t.match(written, /\n {2}the line\n.*until tonight.*--delete abc\n$/s)
+  await run('join-token', '--instance', 'i')
+  t.match(written, /goes on as i\. If it has joined before, write --replace at the end of its line\.\n$/)
   t.same(called, [
     '/v1/hosts?cluster=lab',
     '/v1/hosts?cluster=lab&nextToken=a%20b',
     ['POST', '/v1/hosts/host-1/revoke'],
     ['DELETE', '/v1/join-tokens/t'],
+    ['POST', '/v1/join-tokens', {}],
+    ['POST', '/v1/join-tokens', { containerInstance: 'i' }],
   ])
 })

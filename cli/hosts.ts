@@ -38,7 +38,7 @@ export async function runHosts(command: HostsCommand, controller: Controller, wr
   switch (command.name) {
     case 'make-token': {
       const token = (await controller.send('POST', '/v1/join-tokens', wishOf(command))) as Token
-      return show(token, () => tokenInWords(token))
+      return show(token, () => tokenInWords(token, command.containerInstance))
     }
     case 'list-tokens': {
       const joinTokens = (await listAll(controller, '/v1/join-tokens', 'joinTokens')) as readonly Token[]
@@ -92,7 +92,10 @@ async function listAll(controller: Controller, path: string, member: string): Pr
   return items
 }
 
-function tokenInWords({ line, bundleLine, cluster, expiresAt, bindAddress, tokenId }: Token): string {
+function tokenInWords(
+  { line, bundleLine, cluster, expiresAt, bindAddress, tokenId }: Token,
+  containerInstance: string | undefined,
+): string {
   const from = bindAddress === undefined ? '' : ` from ${bindAddress}`
   return [
     'On the host that is to join, in a checkout of Gantry:',
@@ -105,6 +108,9 @@ function tokenInWords({ line, bundleLine, cluster, expiresAt, bindAddress, token
     '',
     `It lets one host into the cluster ${cluster}${from}, once, until ${expiresAt}. It is a secret until then; to take it`,
     `back: npx gantry join-token --delete ${tokenId}`,
+    ...(containerInstance === undefined
+      ? []
+      : [`The host goes on as ${containerInstance}. If it has joined before, write --replace at the end of its line.`]),
     '',
   ].join('\n')
 }
