@@ -269,3 +269,15 @@ await test('the documentation lists every key that is evaluated', async (t) => {
     [],
   )
 })
+
+await test('the documentation lists every ready-made policy that can be attached', async (t) => {
+  const text = readFileSync(new URL('../../docs/iam.md', import.meta.url), 'utf8')
+  const listed = new Set(/^## Ready-made policies$(.*?)^## /msu.exec(text)?.[1]?.match(/[\w/-]+/gu))
+  const names = [...readyMadePolicies.keys()].map((arn) => arn.slice('arn:aws:iam::aws:policy/'.length))
+  const attachable = names.filter((name) => !name.startsWith('aws-service-role/'))
+  t.same(
+    attachable.filter((name) => !listed.has(name)),
+    [],
+  )
+  t.ok(attachable.includes('AmazonEC2ContainerRegistryPullOnly'), 'what the roles of tasks on AWS have attached')
+})

@@ -40,6 +40,7 @@ const readSecretNames = allow(
   'ssm:Describe*',
   'ssm:List*',
 )
+const pulls = ['ecr:BatchGetImage', 'ecr:GetDownloadUrlForLayer'] as const
 const makeLinkedRoles: StatementText = {
   ...allow('iam:CreateServiceLinkedRole'),
   Condition: {
@@ -196,9 +197,82 @@ const readyMade: readonly ReadyMade[] = [
     statements: [allow('s3:Get*', 's3:List*', 's3:Describe*')],
   },
   {
+    name: 'AmazonS3FullAccess',
+    description: 'Buckets and objects.',
+    statements: [allow('s3:*')],
+  },
+  {
+    name: 'AWSXRayDaemonWriteAccess',
+    description: 'What the daemon of X-Ray, or the collector beside a task, needs.',
+    statements: [
+      allow(
+        'xray:PutTraceSegments',
+        'xray:PutTelemetryRecords',
+        'xray:GetSamplingRules',
+        'xray:GetSamplingTargets',
+        'xray:GetSamplingStatisticSummaries',
+      ),
+    ],
+  },
+  {
+    name: 'CloudWatchAgentServerPolicy',
+    description: 'What the agent of CloudWatch needs, its own parameters included.',
+    statements: [
+      allow(
+        'cloudwatch:PutMetricData',
+        'ec2:DescribeTags',
+        'ec2:DescribeVolumes',
+        'logs:CreateLogGroup',
+        'logs:CreateLogStream',
+        'logs:DescribeLogGroups',
+        'logs:DescribeLogStreams',
+        'logs:PutLogEvents',
+        'logs:PutRetentionPolicy',
+        'xray:PutTraceSegments',
+        'xray:PutTelemetryRecords',
+        'xray:GetSamplingRules',
+        'xray:GetSamplingTargets',
+        'xray:GetSamplingStatisticSummaries',
+      ),
+      { ...allow('ssm:GetParameter'), Resource: 'arn:aws:ssm:*:*:parameter/AmazonCloudWatch-*' },
+    ],
+  },
+  {
+    name: 'CloudWatchLogsReadOnlyAccess',
+    description: 'Logs, read.',
+    statements: [allow('logs:Describe*', 'logs:Get*', 'logs:List*', 'logs:FilterLogEvents', 'logs:TestMetricFilter')],
+  },
+  {
     name: 'CloudWatchLogsFullAccess',
     description: 'Logs.',
     statements: [allow('logs:*')],
+  },
+  {
+    name: 'AmazonEC2ContainerRegistryPullOnly',
+    description: 'Pulls from a registry of AWS, and nothing else.',
+    statements: [allow('ecr:GetAuthorizationToken', ...pulls, 'ecr:BatchImportUpstreamImage')],
+  },
+  {
+    name: 'AmazonEC2ContainerRegistryPowerUser',
+    description: 'Pulls from a registry of AWS, and pushes to it.',
+    statements: [
+      allow(
+        'ecr:BatchCheckLayerAvailability',
+        ...pulls,
+        'ecr:Describe*',
+        'ecr:Get*',
+        'ecr:List*',
+        'ecr:InitiateLayerUpload',
+        'ecr:UploadLayerPart',
+        'ecr:CompleteLayerUpload',
+        'ecr:PutImage',
+      ),
+    ],
+  },
+  {
+    name: 'AmazonEC2ContainerRegistryFullAccess',
+    description: 'Registries of AWS.',
+    statements: [allow('ecr:*')],
   },
   {
     name: 'AmazonEC2ContainerRegistryReadOnly',
