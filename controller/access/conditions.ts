@@ -51,8 +51,8 @@ export function holdsCondition(condition: Condition, read: KeyReader, isDeny: bo
     }
     return operator.isNegated && (isDeny || !isUnresolved)
   }
-  // AWS leaves open what several values without a set operator are. Here an allow holds for all of them or not at all, and
-  // a deny for any.
+  // AWS requires a set operator for several values, and doesn't say what they are without one. Here an allow holds for all
+  // of them or not at all, and a deny for any.
   const isForAll = quantifier === undefined ? !isDeny : quantifier === 'all'
   return isForAll ? values.every(holds) : values.some(holds)
 }
