@@ -63,7 +63,7 @@ await t.test('an answer comes only after the commit, and reads see committed sta
     return name
   })
   const second = turn.submit(putCluster('b'))
-  await wait(5)
+  while (turn.status().queued > 0) await wait(1)
   test.equal(answered, false, 'not while the commit is under way')
   test.same(names(turn.reader), [], 'nothing shows yet')
   const third = turn.submit(putCluster('c'))

@@ -61,6 +61,7 @@ function showResult(result: TestFileResult): void {
 function runTap(run: TestRun, take: (line: string) => void): Promise<{ code: number; errors: string }> {
   const tap = join('node_modules', '.bin', 'tap')
   const options = ['--reporter=tap', `--jobs=${run.jobs}`, `--timeout=${run.fileTimeoutSeconds}`]
+  options.push(`--node-arg=--import=${new URL('../test/support/fixed-seed.ts', import.meta.url).href}`)
   const command = [process.execPath, tap, ...options, ...run.files]
   if (run.networkOf !== undefined) command.unshift('nsenter', `--net=/proc/${run.networkOf}/ns/net`)
   const [program = process.execPath, ...args] = command

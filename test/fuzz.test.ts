@@ -10,10 +10,12 @@ import { fuzzTarget } from './fuzz/fuzz-target.ts'
 import { targets } from './fuzz/targets.ts'
 
 const casesOfEach = 150
+/** The same in each run: what other seeds find is told by `npm run fuzz`. */
+const seed = 20_261_122
 
 for (const target of targets.filter(({ isLive }) => !isLive)) {
   await test(`nothing hostile gets past ${target.name}`, async (t) => {
-    const report = await target.run({ seed: Math.trunc(Math.random() * 2 ** 31), count: casesOfEach })
+    const report = await target.run({ seed, count: casesOfEach })
     t.same(report.failure, undefined)
     t.equal(report.cases, casesOfEach)
     t.ok(report.taken > 0, `${report.taken} of them were good for something`)
@@ -46,8 +48,10 @@ await test('a case that takes too long fails', async (t) => {
     values: () => fc.nat({ max: 100 }),
     slowMs: 20,
     judge(value) {
-      const until = performance.now() + (value > 50 ? 40 : 0)
-      while (performance.now() < until);
+      // Of the processor's time, which is what is bounded: a busy machine gives less of it than passes.
+      const before = process.threadCpuUsage().user
+      const takes = value > 50 ? 40_000 : 0
+      while (process.threadCpuUsage().user - before < takes);
       return true
     },
   })

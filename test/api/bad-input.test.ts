@@ -113,11 +113,13 @@ await t.test("the operators' REST: a cluster's patience, a pause that is not, an
   const before = await getRest(endpoint, root, '/v1/events?maxResults=1')
   const { instanceArn } = await startAgentPeer({ endpoint, key: agentKey })
   const after = await getRest(endpoint, root, `/v1/events?cluster=default&after=${String(before.json['next'])}`)
-  test.match(after.json, {
-    isMissing: false,
-    next: /^\d+$/,
-    events: [{ event: { source: 'aws.ecs', resources: [instanceArn], detail: { status: 'ACTIVE' } } }],
-  })
+  test.match(after.json, { isMissing: false, next: /^\d+$/ })
+  // The silence of the other agent may be noticed at any moment.
+  const events = after.json['events'] as readonly { event: { resources: readonly string[] } }[]
+  test.match(
+    events.filter(({ event }) => event.resources.includes(instanceArn)),
+    [{ event: { source: 'aws.ecs', detail: { status: 'ACTIVE' } } }],
+  )
   const bad = await getRest(endpoint, root, '/v1/events?after=yesterday')
   test.match([bad.status, bad.json], [400, { code: 'InvalidParameterException', message: /after/ }])
 })
@@ -270,7 +272,7 @@ await t.test('a full disk: refused whole and said so, read on, and taken up agai
   test.match([ready.status, ready.json], [503, { status: 'read-only', reason: /./ }])
   test.equal((await callEcs(small.endpoint, small.credentials, 'ListClusters')).status, 200, 'reads go on')
   rmSync(filler)
-  await eventually('room to be found', async () => ((await create(answered)).status === 200 ? true : undefined), 60_000)
+  await eventually('room to be found', async () => ((await create(answered)).status === 200 ? true : undefined))
   const clusters = await callEcs(small.endpoint, small.credentials, 'ListClusters')
   const names = (clusters.json['clusterArns'] as readonly string[]).map((arn) => arn.split('/')[1] ?? '')
   const expected = ['default', ...Array.from({ length: answered + 1 }, (_each, index) => `c${index}`)]
@@ -278,17 +280,13 @@ await t.test('a full disk: refused whole and said so, read on, and taken up agai
 })
 
 await t.test('a silent agent: its tasks never look fresh', async (test) => {
-  const lost = await eventually(
-    'the silence to be noticed',
-    async () => {
-      const answer = await callEcs(endpoint, root, 'DescribeContainerInstances', {
-        containerInstances: [silent.instanceArn],
-      })
-      const [instance] = answer.json['containerInstances'] as readonly { agentConnected: boolean }[]
-      return instance?.agentConnected === false ? instance : undefined
-    },
-    60_000,
-  )
+  const lost = await eventually('the silence to be noticed', async () => {
+    const answer = await callEcs(endpoint, root, 'DescribeContainerInstances', {
+      containerInstances: [silent.instanceArn],
+    })
+    const [instance] = answer.json['containerInstances'] as readonly { agentConnected: boolean }[]
+    return instance?.agentConnected === false ? instance : undefined
+  })
   test.ok(lost)
   const described = await callEcs(endpoint, root, 'DescribeTasks', { tasks: [silentTask] })
   test.match(described.json['tasks'], [{ lastStatus: 'RUNNING', connectivity: 'DISCONNECTED', connectivityAt: Number }])
