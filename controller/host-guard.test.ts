@@ -6,6 +6,7 @@ import {
   anInstance,
   aPrincipal,
   aState,
+  aTask,
   aVault,
   aWorld,
   inTransaction,
@@ -90,6 +91,33 @@ await tap.test('channels of an instance are opened by whom it belongs to', async
   t.same(openedBy(byRole('GROLXX:GUSRANN')), [false, false, false], 'a session has no say in whose it is')
   t.ok(opens(byRole('GROLXX:b'), anInstance({ registeredBy: 'GROLXX' })), 'each session of a role is that role')
   t.same(openedBy(aPrincipal()), [true, false, true], 'root does not speak for a host that joined either')
+  t.ok(names().includes('FOREIGN_RESOURCE_REFUSED'))
+})
+
+await tap.test('what runs on an instance is told by whom it belongs to', async (t) => {
+  const { state, guard, names } = aGuard()
+  const local = anInstance()
+  const ofUser = anInstance({ registeredBy: 'GUSRANN' })
+  const tasks = [local, ofUser].map(({ instanceId }) => aTask({ instanceId }))
+  inTransaction(state, (tx) => {
+    for (const each of [local, ofUser]) tx.put('instance', each.instanceId, each)
+    for (const each of tasks) tx.put('task', each.taskId, each)
+  })
+  const tells = (principal: Principal, operation = 'SubmitTaskStateChange') =>
+    tasks.map(({ taskArn }) => {
+      try {
+        guard.requireOwn(principal, operation, { task: taskArn, tasks: [taskArn], status: 'STOPPED' })
+        return true
+      } catch (error) {
+        t.match(error, { code: 'InvalidParameterException', message: /can't act for it/ })
+        return false
+      }
+    })
+  t.same(tells(byUser('GUSRANN')), [false, true], 'whatever policies it has')
+  t.same(tells(byUser('GUSRBEN'), 'SubmitContainerStateChange'), [false, false])
+  t.same(tells(byHost('local')), [true, false])
+  t.same(tells(aPrincipal()), [true, true])
+  t.same(tells(byUser('GUSRBEN'), 'UpdateTaskProtection'), [true, true], 'all else is for policies to say')
   t.ok(names().includes('FOREIGN_RESOURCE_REFUSED'))
 })
 

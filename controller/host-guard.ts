@@ -6,9 +6,9 @@ import { hostKeysPath } from '../proto/joining.ts'
 import { ApiError } from '../proto/errors.ts'
 import { previousKeyError } from './access/host-caller.ts'
 import { hostEvent } from './access/host-events.ts'
-import { OwnershipError, requireChannelOf, requireOwn } from './access/host-ownership.ts'
+import { OwnershipError, reportOperations, requireChannelOf, requireOwn } from './access/host-ownership.ts'
 import { isSameAddress } from './access/ip-range.ts'
-import { localHostId, ownerOf, shownOwner } from './access/host-lookup.ts'
+import { localHostId, ownerIdOf, ownerOf, shownOwner } from './access/host-lookup.ts'
 import { hostKeyUsed, hostSeen } from './access/hosts.ts'
 import type { Principal } from './access/principal.ts'
 import type { Authenticator, SignedRequest } from './api/auth.ts'
@@ -22,7 +22,10 @@ import type { Turn, TurnInput } from './turn.ts'
 export interface HostGuard {
   /** The authenticator, with what is asked of hosts beyond their signature. */
   readonly authenticator: Authenticator
-  /** Throws OwnershipError for a call of a host that names what is another's; nothing for other callers. */
+  /**
+   * Throws OwnershipError for a call of a host that names what is another's, and for a report on another's task whoever
+   * makes it; all else of other callers is for their policies to say.
+   */
   requireOwn(principal: Principal, operation: string, input: unknown): void
   /** The same for an instance whose channel somebody wants to open: its owner alone may, whatever rights others have. */
   requireOwnInstance(principal: Principal, instance: InstanceRow): void
@@ -70,10 +73,11 @@ class Guard implements HostGuard {
     }
   }
 
-  requireOwn({ kind, hostId = '' }: Principal, operation: string, input: unknown): void {
-    if (kind !== 'host') return
+  requireOwn(principal: Principal, operation: string, input: unknown): void {
+    const ownerId = ownerIdOf(principal)
+    if (ownerId === undefined || (principal.kind !== 'host' && !reportOperations.has(operation))) return
     const { reader } = this.#services.turn
-    this.#noting(hostId, operation, () => requireOwn(reader, hostId, operation, input))
+    this.#noting(principal.hostId ?? principal.arn, operation, () => requireOwn(reader, ownerId, operation, input))
   }
 
   requireOwnInstance(principal: Principal, instance: InstanceRow): void {

@@ -62,6 +62,13 @@ const ownershipChecks: Readonly<Record<string, (asked: Asked) => void>> = {
 
 export const ownedOperations: ReadonlySet<string> = new Set(Object.keys(ownershipChecks))
 
+/** What an agent says of what runs, and nobody else has a use for: the instance's own is believed. */
+export const reportOperations: ReadonlySet<string> = new Set([
+  'SubmitTaskStateChange',
+  'SubmitContainerStateChange',
+  'SubmitAttachmentStateChanges',
+])
+
 /**
  * Throws OwnershipError for a call of a host that names what is another's. Whether a thing exists at all is the handler's
  * to say. `input` is as the codec read it.
@@ -208,7 +215,7 @@ function requireOwnTask({ reader, hostId }: Asked, named: unknown, code: Refusal
     throw new OwnershipError(
       code,
       `Task ${taskId} runs on container instance ${instanceId} of ${owner === undefined ? 'another host' : shownOwner(owner)}, ` +
-        `so host ${hostId} can't act for it.`,
+        `so ${shownOwner(hostId)} can't act for it.`,
       named,
     )
   }
@@ -231,7 +238,7 @@ function requireOwnAttachments({ reader, hostId, input }: Asked): void {
       if (instance === undefined || isInstanceOf(instance, hostId)) continue
       throw new OwnershipError(
         'InvalidParameterException',
-        `The attachment ${attachmentId} belongs to ${shownOwner(ownerOf(instance))}, so host ${hostId} can't report on it.`,
+        `The attachment ${attachmentId} belongs to ${shownOwner(ownerOf(instance))}, so ${shownOwner(hostId)} can't report on it.`,
         attachmentId,
       )
     }
