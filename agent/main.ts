@@ -20,8 +20,10 @@ if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
   process.execve(process.execPath, [process.execPath, ...args], withCompileCache(process.env))
 }
 
-const { runAgent } = await import('./program.ts')
 const given = { ...process.env }
+// A DEBUG that was meant for another program would have packages print whole requests, with the logins of registries.
+delete process.env['DEBUG']
+const { runAgent } = await import('./program.ts')
 // What the agent starts is not to speak to systemd in its place: a busctl that fails would, and systemd logs that.
 delete process.env['NOTIFY_SOCKET']
 await runAgent(given, (code) => process.exit(code))

@@ -90,7 +90,7 @@ function searchProcess(name: string, pid: number): void {
 const reports = mkdtempSync(join(tmpdir(), 'gantry-reports-'))
 const nodeReports = { NODE_OPTIONS: `--report-on-signal --report-on-fatalerror --report-directory=${reports}` }
 const store = await startS3Server()
-const environment = { ECS_CONTAINER_STOP_TIMEOUT: '1s', ...nodeReports }
+const environment = { ECS_CONTAINER_STOP_TIMEOUT: '1s', DEBUG: '*', ...nodeReports }
 const controllerEnvironment = {
   ...store.controllerEnvironment,
   ...withTls,
