@@ -148,7 +148,8 @@ async function fetchParameters(
       const { Parameters: all = [], InvalidParameters: invalid = [] } = (await api
         .call('ssm', 'GetParameters', input, keys.reveal())
         .catch((error: unknown) => {
-          throw explained(error, 'unable to retrieve secrets from ssm', names.join(', '), keys)
+          const doing = `unable to retrieve secrets from ssm: failed to get ${names.join(', ')}`
+          throw explained(error, doing, names.join(', '), keys)
         })) as { Parameters?: readonly Record<string, string>[]; InvalidParameters?: readonly string[] }
       if (invalid.length > 0) {
         const asked = secrets.filter(({ valueFrom }) => invalid.includes(valueFrom)).map(({ name }) => name)
