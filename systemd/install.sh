@@ -28,8 +28,10 @@ if [ ! -f "$here/release.json" ]; then
   command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || fail "from a checkout, Node 20 and npm are needed
 gantry: to make a release. Install them, or bring the tar of \`npm run bundle\` from a machine that has them, and run its
 gantry: systemd/install.sh."
-  release=${TMPDIR:-/tmp}/gantry-release-$$
-  trap 'rm -rf "$release"' EXIT
+  # In a directory of its own that nobody else can write to: what is made here runs as root.
+  scratch=$(mktemp -d "${TMPDIR:-/tmp}/gantry-release-XXXXXX") || fail "no directory could be made in ${TMPDIR:-/tmp}."
+  release=$scratch/release
+  trap 'rm -rf "$scratch"' EXIT
   trap 'exit 130' INT TERM HUP
   (cd "$here" && node bootstrap.mjs scripts/bundle.ts --tree "$release" >&2 </dev/null) || fail "no release could be made."
 fi

@@ -1,6 +1,6 @@
 /** The installer's decisions, and what the units promise. What systemd makes of it is proven by `npm run test:vm`. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { variables } from '../agent/config-variables.ts'
@@ -298,6 +298,29 @@ await test('the part in sh says why it can not go on', async (t) => {
     stderr: /for x86_64, and this machine is arm64: take the\n.*linux-arm64\.tar\.gz/,
   })
   t.match(run('x86_64'), { status: 1, stderr: /Node does not run on this machine: [^]*to mend it: / }, 'there is none')
+})
+
+await test('from a checkout the release is made where nobody else can write, and is gone afterwards', async (t) => {
+  const checkout = t.testdir({ bin: {}, systemd: {}, scratch: {}, 'bootstrap.mjs': '' })
+  copyFileSync(join(systemd, 'install.sh'), join(checkout, 'systemd', 'install.sh'))
+  const command = (name: string, script: string): void => {
+    writeFileSync(join(checkout, 'bin', name), `#!/bin/sh\n${script}\n`)
+    chmodSync(join(checkout, 'bin', name), 0o755)
+  }
+  command('npm', '')
+  command('node', 'echo "$4" >"$TOLD"; stat -c %a "$(dirname "$4")" >>"$TOLD"; exit 1')
+  const told = join(checkout, 'told')
+  const env = {
+    PATH: `${join(checkout, 'bin')}:${process.env['PATH'] ?? ''}`,
+    TMPDIR: join(checkout, 'scratch'),
+    TOLD: told,
+  }
+  const run = spawnSync('sh', [join(checkout, 'systemd', 'install.sh'), 'controller'], { env, encoding: 'utf8' })
+  t.match(run.stderr, /no release could be made/)
+  const [made = '', mode] = readFileSync(told, 'utf8').split('\n')
+  t.match(made, /\/scratch\/gantry-release-[^/]+\/release$/)
+  t.equal(mode, '700')
+  t.same(readdirSync(join(checkout, 'scratch')), [])
 })
 
 await test('the units keep their promises', async (t) => {
