@@ -19,7 +19,7 @@ import { bridgeAddress, systemPath } from './machine.ts'
 import { nodeContainer, nodeVolumes, runNode } from './node-container.ts'
 import { gantry, printedJoinLine, repository } from './operator.ts'
 
-tap.setTimeout(300_000)
+tap.setTimeout(400_000)
 const store = await startS3Server('0.0.0.0', bridgeAddress)
 const lab = await startLab({ network, hosts: 2, joined: 1, controllerEnvironment: store.controllerEnvironment })
 const { controller } = lab

@@ -15,6 +15,7 @@ import type {
   ContainerInstance,
   RegisterTaskDefinitionCommandInput,
   RunTaskCommandInput,
+  StartTaskCommandInput,
   Task,
 } from '@aws-sdk/client-ecs'
 import { mkdtempSync } from 'node:fs'
@@ -27,7 +28,7 @@ import { bridge, bridgeAddress } from './machine.ts'
 import { ip } from './own-network.ts'
 
 /** Generous: the machine may be busy with something else. What is fast is so by itself. */
-export const patienceMs = 90_000
+export const patienceMs = 120_000
 
 export type AnyTaskDefinition = Omit<Partial<RegisterTaskDefinitionCommandInput>, 'containerDefinitions'> & {
   readonly containers: readonly ContainerDefinition[]
@@ -96,13 +97,21 @@ export class Lab {
   }
 
   /** Runs one task on one host. */
-  async runOn(host: Host, family: string): Promise<string> {
-    const { tasks = [], failures = [] } = await this.client.send(
-      new StartTaskCommand({ taskDefinition: family, containerInstances: [host.instanceArn] }),
+  async runOn(host: Host, family: string, input: Partial<StartTaskCommandInput> = {}): Promise<string> {
+    return eventually(
+      async () => {
+        const { tasks = [], failures = [] } = await this.client.send(
+          new StartTaskCommand({ taskDefinition: family, containerInstances: [host.instanceArn], ...input }),
+        )
+        const arn = tasks[0]?.taskArn
+        // Its agent has yet to say that an engine that was away is back.
+        if (arn === undefined && failures.every(({ reason }) => reason === 'AGENT')) return undefined
+        if (arn === undefined) throw new Error(`StartTask started nothing: ${JSON.stringify(failures)}`)
+        return arn
+      },
+      `${host.name} takes tasks`,
+      patienceMs,
     )
-    const arn = tasks[0]?.taskArn
-    if (arn === undefined) throw new Error(`StartTask started nothing: ${JSON.stringify(failures)}`)
-    return arn
   }
 
   async describe(...arns: readonly string[]): Promise<readonly Task[]> {

@@ -36,7 +36,8 @@ interface Target {
 const clients = 2
 const pauseMs = 10
 const lookEveryMs = 150
-const requestTimeoutMs = 3_000
+/** Generous: the machine may be busy with something else. */
+const requestTimeoutMs = 20_000
 
 /** Asks the tasks of a service until it is stopped. */
 export class Load {
@@ -69,6 +70,7 @@ export class Load {
   /** Resolves once so many tasks take part. */
   async start(targets: number): Promise<void> {
     while (this.#targets.size < targets) await this.#look()
+    this.#fewestTargets = Number.POSITIVE_INFINITY
     this.#work = [this.#lookOften(), ...Array.from({ length: clients }, async () => this.#ask())]
   }
 
@@ -87,13 +89,14 @@ export class Load {
   async #lookOften(): Promise<void> {
     while (!this.#isOver) {
       await this.#look()
-      this.#fewestTargets = Math.min(this.#fewestTargets, this.#targets.size)
       await sleep(lookEveryMs)
     }
   }
 
   async #look(): Promise<void> {
     const tasks = await this.#services.running(this.#service)
+    // Those that run, as the service counts them: one that has no health check is counted before its program listens.
+    this.#fewestTargets = Math.min(this.#fewestTargets, tasks.length)
     const wanted = new Map(tasks.flatMap((task) => this.#targetOf(task)).map((target) => [target.taskArn, target]))
     for (const arn of this.#targets.keys()) if (!wanted.has(arn)) this.#targets.delete(arn)
     const fresh = [...wanted.values()].filter(({ taskArn }) => {

@@ -14,7 +14,7 @@ import { startLab } from './lab.ts'
 import { bridge } from './machine.ts'
 import { ip } from './own-network.ts'
 
-tap.setTimeout(300_000)
+tap.setTimeout(400_000)
 const lab = await startLab({ network, hosts: 3 })
 tap.teardown(async () => lab.close())
 
@@ -81,15 +81,18 @@ interface Placed {
 /** Starts a task with an address of its own on each of the hosts. */
 async function startOn(hosts: readonly Host[], family: string, subnet: string): Promise<readonly Placed[]> {
   const networkConfiguration = { awsvpcConfiguration: { subnets: [subnet] } }
-  const arns = await Promise.all(
-    hosts.map(async ({ instanceArn }) => {
-      const start = { taskDefinition: family, containerInstances: [instanceArn], networkConfiguration }
-      const { tasks = [], failures = [] } = await lab.client.send(new StartTaskCommand(start))
-      if (tasks[0]?.taskArn === undefined) throw new Error(`StartTask started nothing: ${JSON.stringify(failures)}`)
-      return tasks[0].taskArn
-    }),
+  const arns = await Promise.all(hosts.map(async (host) => lab.runOn(host, family, { networkConfiguration })))
+  const running = (await lab.reach(arns, 'RUNNING')).map((task) => placed(task))
+  await Promise.all(running.map(async (one) => isServing(one)))
+  return running
+}
+
+/** A container runs before its program listens. */
+async function isServing(of: Pick<Placed, 'host' | 'arn'>): Promise<void> {
+  await eventually(
+    async () => ((await inContainer(of, 'app', asking('127.0.0.1'))).includes('200 OK') ? true : undefined),
+    `${of.arn} serves`,
   )
-  return (await lab.reach(arns, 'RUNNING')).map((task) => placed(task))
 }
 
 function placed(task: Task): Placed {
@@ -167,7 +170,7 @@ function three<T>([one, two, other]: readonly T[]): readonly [T, T, T] {
 }
 
 const asking = (address: string, port = 80, path = '/'): string =>
-  `printf "GET ${path} HTTP/1.0\\r\\nHost: ${address}\\r\\n\\r\\n" | /bin/busybox nc -w 3 ${address} ${port}`
+  `printf "GET ${path} HTTP/1.0\\r\\nHost: ${address}\\r\\n\\r\\n" | /bin/busybox nc -w 20 ${address} ${port}`
 
 await tap.test('bridge, host and none are what they are in ECS', async (t) => {
   const of = async (networkMode: 'bridge' | 'host' | 'none', ports: object): Promise<string> => {
@@ -181,13 +184,18 @@ await tap.test('bridge, host and none are what they are in ECS', async (t) => {
     of('none', {}),
   ])
   const [fixed, dynamic, host, none] = await lab.reach(arns, 'RUNNING')
+  await Promise.all(arns.slice(0, 2).map(async (arn) => isServing({ host: lab.host(1), arn })))
   const { address } = lab.host(1)
   t.equal(hostPortOf(fixed), 8081)
   t.match(await textAt(`http://${address}:8081/`), /bridge/, 'a static port')
   t.ok(hostPortOf(dynamic) > 30_000, `a dynamic port: ${hostPortOf(dynamic)}`)
   t.match(await textAt(`http://${address}:${hostPortOf(dynamic)}/`), /bridge/)
   t.match(await onHost(lab.host(2), asking(address, 8081)), /bridge/, 'from another host')
-  t.equal((await fetch(`http://${address}:8085/`)).status, 404, "in host mode the port is the host's own")
+  const ofHost = await eventually(
+    async () => fetch(`http://${address}:8085/`).catch(() => undefined),
+    'the program in host mode listens',
+  )
+  t.equal(ofHost.status, 404, "in host mode the port is the host's own")
   const bridged = { host: lab.host(1), arn: fixed?.taskArn ?? '' }
   t.match(await inContainer(bridged, 'app', asking('10.77.0.1', gatewayPort)), /the gateway/, 'NAT leads to the LAN')
   const alone = await inContainer({ host: lab.host(1), arn: none?.taskArn ?? '' }, 'app', '/bin/busybox ip -o link')
@@ -345,11 +353,7 @@ await tap.test('twice as many starts as addresses: none is used twice, and the r
   const service = { serviceName: 'crowd', taskDefinition: quiet, desiredCount: 18, networkConfiguration }
   await lab.client.send(new CreateServiceCommand(service))
   const own = 9 - 3
-  await eventually(
-    async () => ((await addressesOnWire('10.66.')).length >= own ? true : undefined),
-    'all are used',
-    60_000,
-  )
+  await eventually(async () => ((await addressesOnWire('10.66.')).length >= own ? true : undefined), 'all are used')
   const used = await addressesOnWire('10.66.')
   t.same([used.length, new Set(used).size], [own, own], 'each once, by what the engines run')
   const { services = [] } = await lab.client.send(new DescribeServicesCommand({ services: ['crowd'] }))

@@ -40,8 +40,10 @@ export class LabServices {
     await this.#client.send(new CreateServiceCommand({ serviceName, taskDefinition: family, ...input }))
   }
 
-  async update(service: string, changes: Omit<UpdateServiceCommandInput, 'service'>): Promise<void> {
-    await this.#client.send(new UpdateServiceCommand({ service, ...changes }))
+  /** Gives the service as the call's own answer has it: a moment later what it began may be over. */
+  async update(service: string, changes: Omit<UpdateServiceCommandInput, 'service'>): Promise<Service | undefined> {
+    const answer = await this.#client.send(new UpdateServiceCommand({ service, ...changes }))
+    return answer.service
   }
 
   async describe(service: string): Promise<Service> {

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import tap, { type Test } from 'tap'
 import { isRunning as isProcessRunning } from '../../scripts/processes.ts'
 import { getRest, region } from '../support/controller.ts'
+import { askEngine } from '../support/engine.ts'
 import { eventually } from '../support/lab.ts'
 import type { Host } from './host.ts'
 import { startLab } from './lab.ts'
@@ -87,13 +88,15 @@ await tap.test('a container on one host reaches a published port of another', as
   await stop([server])
 })
 
+const untilTold = 'trap "exit 5" USR1; while true; do sleep 0.1; done'
+
 /** Its tasks go on unheard, and nobody claims to know how they are; once it is back, all is told. */
 async function linkIsCut(t: Test): Promise<void> {
   const host = lab.host(1)
   const [stays, isStopped, ends] = await Promise.all([
     lab.runOn(host, forever),
     lab.runOn(host, forever),
-    lab.runOn(host, await lab.define({ containers: [{ name: 'app', command: ['sh', '-c', 'sleep 9; exit 5'] }] })),
+    lab.runOn(host, await lab.define({ containers: [{ name: 'app', command: ['sh', '-c', untilTold] }] })),
   ])
   const arns = [stays, isStopped, ends]
   await lab.reach(arns, 'RUNNING')
@@ -110,7 +113,12 @@ async function linkIsCut(t: Test): Promise<void> {
   const { json } = await getRest(lab.controller.endpoint, lab.controller.credentials, `/v1/tasks/${idOf(stays)}`)
   t.match(json, { fresh: false }, 'and not as if it were fresh')
   await lab.client.send(new StopTaskCommand({ task: isStopped }))
-  await eventually(async () => ((await whatRuns(host, arns)).length === 2 ? true : undefined), 'a task ends unheard')
+  await eventually(async () => {
+    // It may not have come to its trap when it is told first.
+    const [container] = await host.containers(ends)
+    await askEngine('POST', `/containers/${container?.id}/kill?signal=USR1`, undefined, host.engine.host)
+    return (await whatRuns(host, arns)).length === 2 ? true : undefined
+  }, 'a task ends unheard')
   t.ok(
     (await whatRuns(host, arns)).every((one) => before.includes(one)),
     'the containers go on as they were',

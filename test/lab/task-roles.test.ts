@@ -13,7 +13,7 @@ import { allowed, rolesAt } from '../support/roles.ts'
 import { startLab } from './lab.ts'
 import { inside, nodeContainer, nodeVolumes, runNode } from './node-container.ts'
 
-tap.setTimeout(300_000)
+tap.setTimeout(400_000)
 const lab = await startLab({ network, hosts: 1 })
 const roles = rolesAt(lab.controller.endpoint, lab.controller.credentials)
 tap.teardown(async () => {
@@ -30,7 +30,7 @@ interface Answer {
 /** Asks the task endpoint from within a container, as any program would. */
 async function ask(dockerId: string, path: string, method = 'GET', body = '', headers = ''): Promise<Answer> {
   const head = `${method} ${path} HTTP/1.0\\r\\n${headers}Content-Length: ${body.length}\\r\\n\\r\\n`
-  const text = await inside(host, dockerId, ['sh', '-c', `printf '${head}%s' '${body}' | nc -w 8 169.254.170.2 80`])
+  const text = await inside(host, dockerId, ['sh', '-c', `printf '${head}%s' '${body}' | nc -w 20 169.254.170.2 80`])
   const [first = '', content = ''] = text.split(/\n\n(.*)/s)
   const status = Number(/^HTTP\/1\.1 (\d+)/.exec(first)?.[1] ?? 0)
   return { status, body: content.startsWith('{') ? JSON.parse(content) : content }

@@ -12,7 +12,7 @@ import type { Host } from './host.ts'
 import { startLab } from './lab.ts'
 import { bridgeAddress } from './machine.ts'
 
-tap.setTimeout(300_000)
+tap.setTimeout(400_000)
 const lab = await startLab({ network, hosts: 2 })
 /** The same path on each host, as an operator mounts it: a directory of the one disk, and a mount of each host's own. */
 const home = mkdtempSync(join(tmpdir(), 'gantry-shared-'))
