@@ -46,10 +46,13 @@ export function openLogStore(directory: string, limits: Omit<LogLimits, 'path'>,
 }
 
 class Store implements LogStore {
-  readonly #worker: Worker
+  readonly #limits: LogLimits
   readonly #clock: Clock
+  readonly #log: Log
   readonly #asked = new Map<number, { settle: (answer: unknown) => void; fail: (error: Error) => void }>()
   readonly #waiting: Waiting[] = []
+  /** Started by the first request: a thread takes 12 MB and more, and many clusters ship no logs. */
+  #worker: Worker | undefined
   #ids = 0
   #isAppending = false
   #broken: Error | undefined
@@ -57,13 +60,19 @@ class Store implements LogStore {
   waitingBytes = 0
 
   constructor(limits: LogLimits, clock: Clock, log: Log) {
+    this.#limits = limits
     this.#clock = clock
-    this.#worker = new Worker(new URL('./state/sqlite-logs.ts', import.meta.url), {
-      workerData: { logLimits: limits },
+    this.#log = log
+  }
+
+  #start(): Worker {
+    const log = this.#log
+    const worker = new Worker(new URL('./state/sqlite-logs.ts', import.meta.url), {
+      workerData: { logLimits: this.#limits },
       resourceLimits: { maxYoungGenerationSizeMb: 8 },
     })
-    this.#worker.unref()
-    this.#worker.on('message', (given: Told | { movedTo: string }) => {
+    worker.unref()
+    worker.on('message', (given: Told | { movedTo: string }) => {
       if ('movedTo' in given) {
         log.error(given, 'the store of container logs could not be read: it was moved aside, and begins anew')
         return
@@ -71,20 +80,21 @@ class Store implements LogStore {
       const asked = this.#asked.get(given.id)
       this.#asked.delete(given.id)
       if (given.error === undefined) asked?.settle(given.answer)
-      else asked?.fail(new Error(`The log store ${limits.path} does not work: ${given.error}`))
+      else asked?.fail(new Error(`The log store ${this.#limits.path} does not work: ${given.error}`))
     })
-    this.#worker.on('error', (error) => {
+    worker.on('error', (error) => {
       log.error(
         { err: error },
         'the store of container logs is gone; agents keep what is not stored. Restart to try again',
       )
       this.#broken = error instanceof Error ? error : new Error(String(error))
     })
-    this.#worker.on('exit', () => {
-      this.#broken ??= new Error('The log store is closed.')
+    worker.on('exit', () => {
+      this.#broken ??= closedError()
       for (const { fail } of this.#asked.values()) fail(this.#broken)
       this.#asked.clear()
     })
+    return worker
   }
 
   async ask<Name extends keyof LogRequests>(
@@ -92,10 +102,12 @@ class Store implements LogStore {
     args: LogRequests[Name]['args'],
   ): Promise<LogRequests[Name]['answer']> {
     if (this.#broken !== undefined) throw this.#broken
+    this.#worker ??= this.#start()
+    const worker = this.#worker
     const id = ++this.#ids
     return new Promise((resolve, reject) => {
       this.#asked.set(id, { settle: (answer) => resolve(answer as LogRequests[Name]['answer']), fail: reject })
-      this.#worker.postMessage({ id, name, args }, [])
+      worker.postMessage({ id, name, args }, [])
     })
   }
 
@@ -109,6 +121,10 @@ class Store implements LogStore {
 
   async close(): Promise<void> {
     this.#closed = true
+    if (this.#worker === undefined) {
+      this.#broken = closedError()
+      return
+    }
     await this.ask('size', {}).catch(() => 0)
     await this.#worker.terminate()
   }
@@ -134,4 +150,8 @@ class Store implements LogStore {
     }
     this.#isAppending = false
   }
+}
+
+function closedError(): Error {
+  return new Error('The log store is closed.')
 }

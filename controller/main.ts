@@ -14,6 +14,8 @@ const lightly = '--max-semi-space-size=1'
 /** node:ffi, which sd-notify.ts needs under systemd, is marked so; nobody who reads the journal can do anything about it. */
 const quietly = '--disable-warning=ExperimentalWarning'
 const program = new URL('./program.ts', import.meta.url).href
+/** The thread of container logs starts with the first of them; the stripper would stay loaded for it. */
+const logThread = new URL('./state/sqlite-logs.ts', import.meta.url).href
 
 if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
   const args = [lightly, quietly, ...process.execArgv, ...process.argv.slice(1)]
@@ -40,7 +42,8 @@ function withCompileCache(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     return env
   }
   // The first start, of this source, fills the cache in a child, so that what the compiler takes goes with the child.
-  spawnSync(process.execPath, [lightly, '--input-type=module', '-e', `await import('${program}')`], { env: cached })
+  const imports = [program, logThread].map((file) => `await import('${file}')`).join('; ')
+  spawnSync(process.execPath, [lightly, '--input-type=module', '-e', imports], { env: cached })
   return cached
 }
 

@@ -1,9 +1,10 @@
 /** The store of shipped logs, on a file of its own: what it keeps, what it lets go, and what it does with a file that is none. */
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { writeLogEvent } from '../../proto/logs.ts'
+import { openLogStore } from '../log-store.ts'
 import { type LogBatch, type LogLimits, LogTables } from './sqlite-logs.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'gantry-logs-'))
@@ -105,4 +106,22 @@ await t.test('a file that is no store is moved aside; any other trouble is told'
   test.equal(opened({ path }).movedTo, undefined, 'the new one is read again')
   test.throws(() => opened({ path: join(directory, 'missing', 'logs.db') }), /unable to open/)
   test.end()
+})
+
+await t.test('its thread, and what that takes of memory, is there from the first request on', async (test) => {
+  const own = mkdtempSync(join(tmpdir(), 'gantry-logs-'))
+  test.teardown(() => rmSync(own, { recursive: true, force: true }))
+  const limits = { bytesMax: 1e9, streamBytesMax: 1e9, keepMs: hourMs }
+  const open = () => openLogStore(own, limits, { now: () => 0 }, undefined as never)
+  const written = (): boolean => statSync(join(own, 'logs.db')).size > 0 || existsSync(join(own, 'logs.db-wal'))
+  const unused = open()
+  await unused.close()
+  test.notOk(written(), 'nobody opened the file')
+  await test.rejects(unused.ask('size', {}), { message: 'The log store is closed.' })
+  test.notOk(written())
+  const used = open()
+  test.equal(await used.ask('size', {}), 0)
+  test.ok(written())
+  await used.close()
+  await test.rejects(used.ask('size', {}), { message: 'The log store is closed.' })
 })
