@@ -138,5 +138,7 @@ async function removeContainers(dockerHost: string): Promise<void> {
   const containers = await listContainers(dockerHost, ownLabel)
   for (const { Id } of containers) await removeContainer(dockerHost, Id)
   const networks = await removeNetworks(dockerHost, 'gantry.')
+  // The slices of tasks, where Docker leaves control groups to systemd; otherwise there is none, and nothing to stop.
+  await runCommand('systemctl', ['stop', '--quiet', 'ecstasks.slice'])
   say(`  removed ${containers.length} containers and ${networks.length} networks; images and volumes stay`)
 }
