@@ -32,10 +32,10 @@ const groups: readonly Group[] = ['static', 'unit', 'sim', 'api', 'engine', 'lab
  * has a network of its own, and mostly waits.
  */
 const manner: Readonly<Record<TestGroup, { fileTimeoutSeconds: number; jobs: number }>> = {
-  unit: { fileTimeoutSeconds: 120, jobs: 2 },
+  unit: { fileTimeoutSeconds: 300, jobs: 2 },
   // The simulation is a fixed amount of work, and a busy machine takes its time over it.
   sim: { fileTimeoutSeconds: 420, jobs: 1 },
-  api: { fileTimeoutSeconds: 240, jobs: 2 },
+  api: { fileTimeoutSeconds: 420, jobs: 2 },
   engine: { fileTimeoutSeconds: 420, jobs: 1 },
   lab: { fileTimeoutSeconds: 420, jobs: 2 },
 }

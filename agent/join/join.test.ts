@@ -31,7 +31,7 @@ import type { JoinOutcome } from './join.ts'
 import { joinController } from './join.ts'
 
 // Processes are started and killed here, and the machine may be busy.
-tap.setTimeout(120_000)
+tap.setTimeout(400_000)
 const authority = await makeAuthority('Lab CA')
 const stranger = await makeAuthority('Another CA')
 const clock = { now: () => Date.now() }

@@ -33,7 +33,7 @@ import { startAgentPeer } from '../support/agent-peer.ts'
 import { callEcs, callRest, getRest, type Key, region, startController } from '../support/controller.ts'
 import { sampleInput } from '../support/sample-input.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const { endpoint } = controller

@@ -5,7 +5,7 @@ import { awsCommand } from '../support/aws-command.ts'
 import { startController } from '../support/controller.ts'
 
 // Each call starts a Python program: on a busy machine that takes seconds.
-t.setTimeout(600_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const aws = awsCommand(controller)

@@ -45,7 +45,7 @@ import { openSqliteStore } from '../../controller/state/sqlite.ts'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { eventually, getRest, type Key, type RunningController, startController } from '../support/controller.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const ecs = clientOf(controller, controller.credentials)

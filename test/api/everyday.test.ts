@@ -38,7 +38,7 @@ import t from 'tap'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { getRest, type Key, type RunningController, startController } from '../support/controller.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 let controller = await startController()
 t.teardown(() => controller.stop())
 let ecs = clientOf(controller, controller.credentials)

@@ -24,7 +24,7 @@ import type { AgentPeer } from '../support/agent-peer.ts'
 import { eventually, getRest, region, startController } from '../support/controller.ts'
 import { joinSession } from '../support/data-channel.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(400_000)
 const controller = await startController()
 const { endpoint, credentials, agentCredentials } = controller
 const client = new ECSClient({ endpoint, region, credentials })

@@ -25,7 +25,7 @@ import {
 import { answerTo, closeOf, listenersOf } from '../support/raw-connection.ts'
 import { ask, tlsOf, withTls } from '../support/tls-client.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(400_000)
 const controller = await startController({ env: withTls })
 t.teardown(() => controller.stop())
 const { endpoint, credentials: root, agentCredentials: agentKey } = controller

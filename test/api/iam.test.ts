@@ -68,7 +68,7 @@ import t from 'tap'
 import { awsCommand } from '../support/aws-command.ts'
 import { callRest, eventually, type Key, send, startController } from '../support/controller.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const { endpoint, credentials: root } = controller

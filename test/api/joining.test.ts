@@ -15,7 +15,7 @@ import {
 } from '../support/controller.ts'
 import { ask, askEcs, tlsOf, withTls } from '../support/tls-client.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 const controller = await startController({ env: withTls })
 t.teardown(() => controller.stop())
 const end = tlsOf(controller)

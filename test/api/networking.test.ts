@@ -26,7 +26,7 @@ import t, { type Test } from 'tap'
 import { type AgentPeer, startAgentPeer } from '../support/agent-peer.ts'
 import { callRest, eventually, type RawAnswer, startController } from '../support/controller.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const { endpoint, credentials } = controller

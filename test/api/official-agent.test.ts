@@ -26,7 +26,7 @@ interface RecordedEvent {
   readonly text?: string
 }
 
-t.setTimeout(180_000)
+t.setTimeout(400_000)
 const recorded = readRecording()
 const controller = await startController({ env: { GANTRY_ACCOUNT: '111122223333' } })
 t.teardown(() => controller.stop())

@@ -38,7 +38,7 @@ import { signRequest } from '../../proto/sigv4.ts'
 import { awsCommand } from '../support/aws-command.ts'
 import { callEcs, callRest, getRest, type Key, type RawAnswer, send, startController } from '../support/controller.ts'
 
-t.setTimeout(600_000)
+t.setTimeout(400_000)
 const options = { env: { GANTRY_LOG_LEVEL: 'trace' } }
 let controller = await startController(options)
 t.teardown(() => controller.stop())

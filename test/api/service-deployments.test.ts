@@ -27,7 +27,7 @@ import type { PayloadTask } from '../../proto/acs.ts'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { eventually, startController } from '../support/controller.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const ecs = new ECSClient({

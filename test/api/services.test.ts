@@ -28,7 +28,7 @@ import { awsCommand } from '../support/aws-command.ts'
 import { callEcs, eventually, type RunningController, startController } from '../support/controller.ts'
 
 // Each call of the aws command starts a Python program: on a busy machine that takes seconds.
-t.setTimeout(300_000)
+t.setTimeout(400_000)
 let controller = await startController()
 t.teardown(() => controller.stop())
 let ecs = clientOf(controller)

@@ -27,7 +27,7 @@ import { allowed, rolesAt } from '../support/roles.ts'
 import { publicBucket, startS3Server } from '../support/s3-server.ts'
 import { s3ErrorBody, s3Refusal } from '../support/s3-signature.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(400_000)
 const store = await startS3Server()
 const controller = await startController({ env: store.controllerEnvironment })
 const { endpoint, credentials } = controller

@@ -14,7 +14,7 @@ import { eventually, runController, startController } from '../support/controlle
 import { closeOf } from '../support/raw-connection.ts'
 import { ask, askEcs, shakeHands, tlsOf, withTls } from '../support/tls-client.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(400_000)
 const controller = await startController({ env: withTls })
 t.teardown(() => controller.stop())
 const end = tlsOf(controller)

@@ -5,7 +5,7 @@ import t from 'tap'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { callRest, type RawAnswer, region, startController } from '../support/controller.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const { endpoint, credentials } = controller

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { startAgentPeer } from '../support/agent-peer.ts'
 import { callEcs, callRest, eventually, getRest, type RawAnswer, startController } from '../support/controller.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(400_000)
 const controller = await startController()
 t.teardown(() => controller.stop())
 const { endpoint, credentials } = controller

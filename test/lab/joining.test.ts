@@ -55,7 +55,6 @@ const saysOfSecond = async (words: RegExp): Promise<string> =>
         .split('\n')
         .find((line) => words.test(line)),
     `the agent of the second host says ${words.source}`,
-    60_000,
   )
 
 let line = ''
@@ -84,9 +83,9 @@ await tap.test('a token is good once, for its cluster, and until its end', async
   t.match(other, { code: 1, output: /did not let this host join.*cluster/s }, other.output)
   const wrongCa = (await printedJoinLine(controller)).replace(/sha256:..../, 'sha256:0000')
   t.match(await runLine(wrongCa, '--replace'), { code: 1, output: /shown: +sha256:.*\n +--ca: +sha256:0000/ })
-  t.match(
-    await gantry(controller, 'hosts', 'events'),
-    /"host2" was refused to join from 10\.77\.0\.12/,
+  const refused = /"host2" was refused to join from 10\.77\.0\.12/
+  await eventually(
+    async () => (refused.test(await gantry(controller, 'hosts', 'events')) ? true : undefined),
     'that is written down',
   )
 })
@@ -102,7 +101,7 @@ await tap.test('keys change under load, and the agent is killed meanwhile', asyn
     await lab.reach(short, 'STOPPED')
     seen.add(keyOfSecond())
   }
-  await eventually(async () => (seen.add(keyOfSecond()).size > 3 ? true : undefined), 'keys change on', 60_000)
+  await eventually(async () => (seen.add(keyOfSecond()).size > 3 ? true : undefined), 'keys change on')
   await lab.reach(arns, 'RUNNING')
   t.notMatch(second.log(), /UnrecognizedClientException|revoked/, 'no call was refused for its keys')
   t.notMatch(first.log(), /UnrecognizedClientException|revoked/)
@@ -147,7 +146,7 @@ await tap.test('new certificates of the same CA are taken, another CA is told of
   await controller.kill9()
   for (const kind of ['rsa', 'ecdsa']) rmSync(join(directory, `${kind}.pem`))
   await controller.start()
-  await eventually(connected, 'the agent takes other certificates of its CA', 60_000)
+  await eventually(connected, 'the agent takes other certificates of its CA')
 
   await controller.kill9()
   renameSync(directory, `${directory}.kept`)
@@ -158,7 +157,7 @@ await tap.test('new certificates of the same CA are taken, another CA is told of
   rmSync(directory, { recursive: true })
   renameSync(`${directory}.kept`, directory)
   await controller.start()
-  await eventually(connected, 'with its CA it is back', 60_000)
+  await eventually(connected, 'with its CA it is back')
   t.same(await whatRuns(), before)
 })
 
@@ -176,11 +175,15 @@ await tap.test(
     // A day later nobody knows it: no row has this id.
     const identity = join(second.agentDirectory, 'identity.json')
     writeFileSync(identity, readFileSync(identity, 'utf8').replace(/\/[0-9a-f]{32}/, `/${'0'.repeat(32)}`))
-    await second.startAgent()
+    // As a service manager does: on a busy machine the agent begins alone with what it has, and learns of it later.
+    await second.startAgent().catch(async (error: unknown) => {
+      if (!String(error).includes('the agent has to start anew')) throw error
+      await second.startAgent()
+    })
     t.not(second.instanceArn, old)
     t.notMatch(second.instanceArn, /0{32}/)
     const isEnded = async (): Promise<true | undefined> => ((await whatRuns()).length === 0 ? true : undefined)
-    await eventually(isEnded, 'what ran as the former instance is stopped', 60_000)
+    await eventually(isEnded, 'what ran as the former instance is stopped')
     const arn = await lab.runOn(second, forever)
     await lab.reach([arn], 'RUNNING')
   },
