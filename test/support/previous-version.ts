@@ -7,7 +7,8 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
-const archive = resolve(import.meta.dirname, '../engine/previous/gantry-0.2.0.tar.gz')
+/** Its programs and its installer. */
+export const previousArchive = resolve(import.meta.dirname, '../engine/previous/gantry-0.2.0.tar.gz')
 const packages = resolve(import.meta.dirname, '../../node_modules')
 
 export interface PreviousVersion {
@@ -18,7 +19,7 @@ export interface PreviousVersion {
 
 export function unpackPreviousVersion(): PreviousVersion {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-previous-'))
-  execFileSync('tar', ['-xzf', archive, '-C', directory])
+  execFileSync('tar', ['-xzf', previousArchive, '-C', directory])
   symlinkSync(packages, join(directory, 'node_modules'))
   return {
     agent: join(directory, 'agent/main.ts'),

@@ -9,7 +9,7 @@ import type { GuestImage } from './guest-image.ts'
 
 export interface Machine {
   /** Where a port of the guest is on this machine. */
-  readonly ports: Readonly<Record<'ssh' | 'controller', number>>
+  readonly ports: Readonly<Record<'ssh' | 'controller' | 'plain', number>>
   /** Milliseconds from power on until ssh answers. */
   readonly bootMs: number
   /** Runs a shell script in the guest as root; what it prints on both streams, and its exit code. */
@@ -39,7 +39,7 @@ export async function startMachine({ image, directory, tar }: MachineOptions): P
   const disk = join(directory, 'disk.qcow2')
   const made = await runCommand('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', image.disk, '-F', 'raw', disk])
   if (made.code !== 0) throw new Error(`no disk could be made: ${made.output}`)
-  const ports = { ssh: await freePort(), controller: await freePort() }
+  const ports = { ssh: await freePort(), controller: await freePort(), plain: await freePort() }
   const console = openSync(join(directory, 'serial.log'), 'a')
   const startedAt = Date.now()
   const child = spawn('nice', ['-n', '15', 'qemu-system-x86_64', ...qemuArguments(image, { disk, tar, ports })], {
@@ -89,7 +89,15 @@ interface Wiring {
   readonly ports: Machine['ports']
 }
 
-const forward = (host: number, guest: number): string => `hostfwd=tcp:127.0.0.1:${host}-:${guest}`
+/** `plain` is the controller's port without TLS, where a version from before TLS let others come. */
+function forwards({ ssh, controller, plain }: Machine['ports']): string {
+  const pairs = [
+    [ssh, 22],
+    [controller, 51443],
+    [plain, 51700],
+  ]
+  return pairs.map(([host, guest]) => `hostfwd=tcp:127.0.0.1:${host}-:${guest}`).join(',')
+}
 
 /** The guest reaches nobody (restrict=on): what installs there installs without a network. */
 function qemuArguments(image: GuestImage, { disk, tar, ports }: Wiring): readonly string[] {
@@ -100,7 +108,7 @@ function qemuArguments(image: GuestImage, { disk, tar, ports }: Wiring): readonl
     ['-serial', 'stdio', '-kernel', image.kernel, '-initrd', image.initrd],
     ['-append', 'root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off apparmor=0 quiet systemd.show_status=1'],
     ['-drive', `file=${disk},if=virtio,cache=unsafe`, '-drive', `file=${tar},if=virtio,format=raw,readonly=on`],
-    ['-netdev', `user,id=n,restrict=on,${forward(ports.ssh, 22)},${forward(ports.controller, 51443)}`],
+    ['-netdev', `user,id=n,restrict=on,${forwards(ports)}`],
     ['-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-rng-pci'],
   ].flat()
 }
