@@ -66,18 +66,36 @@ export interface ControllerApiOptions {
   readonly region: string
   readonly trust: ControllerTrust
   readonly now: () => number
+  /** Absent: by HTTP to the origin. */
+  readonly carry?: Carry | undefined
+}
+
+/** Takes one request to the controller and brings its answer. Fails with an Error where there is none. */
+export type Carry = (target: string, request: CarriedRequest) => Promise<ForwardedAnswer>
+
+export interface CarriedRequest {
+  readonly method: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+  readonly timeoutMs: number
 }
 
 export function openControllerApi(options: ControllerApiOptions): ControllerApi {
   const { origin, region, now } = options
   const own = connectionsTo(origin, connectionsMax)
   const forwarded = connectionsTo(origin, forwardedConnectionsMax)
+  const carryBy =
+    (connections: HttpAgent): Carry =>
+    async (target, request) =>
+      exchange(options, target, { ...request, connections })
+  const carryOwn = options.carry ?? carryBy(own)
+  const carryForwarded = options.carry ?? carryBy(forwarded)
   const signed = async (
     operation: string,
     request: { method: string; path: string; headers: Record<string, string>; body: string; service: string },
     keys: Credentials,
     timeoutMs: number,
-  ): Promise<Answer> => {
+  ): Promise<ForwardedAnswer> => {
     const { method, path, body, service } = request
     const url = `${origin}${path}`
     const headers = signRequest({
@@ -90,8 +108,8 @@ export function openControllerApi(options: ControllerApiOptions): ControllerApi 
       service,
       now: now(),
     })
-    const one = { method, headers, body: Buffer.from(body), timeoutMs, connections: own }
-    return exchange(options, path, one).catch((error: unknown) => {
+    const one = { method, headers, body: Buffer.from(body), timeoutMs }
+    return carryOwn(path, one).catch((error: unknown) => {
       throw unanswered(options, operation, error)
     })
   }
@@ -118,19 +136,14 @@ export function openControllerApi(options: ControllerApiOptions): ControllerApi 
 
     async forward({ method, target, rawHeaders, body }) {
       const headers = passedHeaders(rawHeaders)
-      const one = { method, headers, body, timeoutMs: callTimeoutMs, connections: forwarded }
-      const answer = await exchange(options, target, one)
+      const answer = await carryForwarded(target, { method, headers, body, timeoutMs: callTimeoutMs })
       const { status, content } = answer
       return { status, content, headers: answer.headers }
     },
   }
 }
 
-interface Exchange {
-  readonly method: string
-  readonly headers: Record<string, string>
-  readonly body: Uint8Array
-  readonly timeoutMs: number
+interface Exchange extends CarriedRequest {
   readonly connections: HttpAgent
 }
 
@@ -139,13 +152,11 @@ function connectionsTo(origin: string, maxSockets: number): HttpAgent {
   return origin.startsWith('https:') ? new HttpsAgent(settings) : new HttpAgent(settings)
 }
 
-interface Answer {
-  readonly status: number
-  readonly headers: Readonly<Record<string, string>>
-  readonly content: Uint8Array
-}
-
-async function exchange({ origin, trust }: ControllerApiOptions, target: string, one: Exchange): Promise<Answer> {
+async function exchange(
+  { origin, trust }: ControllerApiOptions,
+  target: string,
+  one: Exchange,
+): Promise<ForwardedAnswer> {
   const { method, body, timeoutMs, connections: agent } = one
   // Node says the length of a body only with methods that usually have one: without it the body of a GET would be read as
   // a request of its own, which nobody here has looked at.
@@ -166,7 +177,7 @@ async function exchange({ origin, trust }: ControllerApiOptions, target: string,
   })
 }
 
-async function readAll(response: IncomingMessage): Promise<Answer> {
+async function readAll(response: IncomingMessage): Promise<ForwardedAnswer> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of response) {
@@ -200,7 +211,7 @@ export function passedHeaders(rawHeaders: readonly string[]): Record<string, str
 
 function refused(
   operation: string,
-  answer: Answer,
+  answer: ForwardedAnswer,
   value: Readonly<Record<string, unknown>> | undefined,
 ): ApiCallError {
   const { status, headers, content } = answer

@@ -37,8 +37,8 @@ export interface ChannelServices {
 
 export interface ControlServices extends ChannelServices {
   readonly mintCredentials: MintCredentials
-  /** After how long keys of tasks' roles are replaced, milliseconds. Absent: once half of their life is over. */
-  readonly refreshAfterMs?: number | undefined
+  /** How long keys of tasks' roles are good for, milliseconds; replaced after half of it. Absent: six hours. */
+  readonly keysLifeMs?: number | undefined
   readonly access: Access
 }
 
@@ -215,8 +215,8 @@ export class ControlChannels {
 
   #step(channel: Channel, event: SessionEvent): void {
     if (channel.settled) return
-    const { turn, world, clock, mintCredentials, refreshAfterMs, access } = this.#services
-    const view = { reader: turn.reader, world, now: clock.now(), mintCredentials, refreshAfterMs, access }
+    const { turn, world, clock, mintCredentials, keysLifeMs, access } = this.#services
+    const view = { reader: turn.reader, world, now: clock.now(), mintCredentials, keysLifeMs, access }
     const { session, effects } = stepSession(channel.session, event, view)
     channel.session = session
     for (const effect of effects) this.#perform(channel, effect)

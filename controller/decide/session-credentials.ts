@@ -63,8 +63,8 @@ export interface SentCredentials {
 export const noCredentialsSent: SentCredentials = { known: new Map(), dueAt: 0 }
 
 export interface CredentialsView extends LogRightsView {
-  /** After how long keys are replaced, milliseconds. Absent: once half of their life is over. */
-  readonly refreshAfterMs?: number | undefined
+  /** How long keys are good for, milliseconds; they are replaced once half of it is over. Absent: six hours. */
+  readonly keysLifeMs?: number | undefined
   readonly mintCredentials: MintCredentials
 }
 
@@ -185,12 +185,13 @@ function isTold({ acknowledgedSeqNum, reportedAt }: TaskRow): boolean {
 
 type Made = { readonly credentials: PayloadCredentials } | { readonly problem: string }
 
-function mintFor(task: TaskRow, role: TaskRole, { reader, world, now, mintCredentials }: CredentialsView): Made {
+function mintFor(task: TaskRow, role: TaskRole, view: CredentialsView): Made {
+  const { reader, world, now, mintCredentials, keysLifeMs = taskSessionMs } = view
   const found = assumableRole(reader, role.role, world, now)
   if ('problem' in found) return found
   const { taskArn, taskId, containerInstanceArn } = task
   const { credentialsId } = role
-  const expiresAt = now + taskSessionMs
+  const expiresAt = now + keysLifeMs
   const request = { role: found.role, credentialsId, taskArn, taskId, containerInstanceArn, now, expiresAt }
   return { credentials: mintCredentials(request) }
 }
@@ -248,9 +249,9 @@ const lives = new WeakMap<RoleRow, string>()
  * Up to a sixth of their time before its end, each id at a place of its own: keys that were made in one moment, such as
  * when all agents came back, are not made anew in one.
  */
-function refreshAtOf(credentialsId: string, { now, refreshAfterMs = taskSessionMs / 2 }: CredentialsView): number {
+function refreshAtOf(credentialsId: string, { now, keysLifeMs = taskSessionMs }: CredentialsView): number {
   const place = Number.parseInt(sha256Hex(credentialsId).slice(0, 8), 16) / 2 ** 32
-  return Math.ceil(now + refreshAfterMs * (1 - place / 6))
+  return Math.ceil(now + (keysLifeMs / 2) * (1 - place / 6))
 }
 
 function earliest(known: ReadonlyMap<string, KnownCredentials>): number {

@@ -14,6 +14,7 @@ import { Random } from './random.ts'
 import { SimController } from './sim-controller.ts'
 import { ControllerDisk } from './sim-disk.ts'
 import { SimHost } from './sim-host.ts'
+import { SimSecrets } from './sim-secrets.ts'
 import { SimLog } from './sim-log.ts'
 import { Route } from './sim-network.ts'
 import { SimTime } from './sim-time.ts'
@@ -90,15 +91,17 @@ export class AloneStory {
     chaos.end()
     const server = () => this.#controller.server
     const names = ['host-1', 'host-2']
+    const secrets = new SimSecrets()
     this.#routes = [...names, 'operator'].map((name) => new Route(name, time, chaos, server))
     this.#hosts = names.map((name, index) => {
       const route = this.#routes[index] as Route
       const size = { cpus: 2, memoryMiB: 3072, mayLoseJournal: false }
-      return new SimHost({ name, time, chaos, log, random: this.#random.fork(), route, ...size })
+      return new SimHost({ name, time, chaos, log, random: this.#random.fork(), route, secrets, ...size })
     })
     const disk = new ControllerDisk(time, chaos, false)
     const random = this.#random.fork()
-    this.#controller = new SimController({ time, disk, chaos, log, random, routes: this.#routes, operations })
+    const shared = { time, chaos, log, secrets }
+    this.#controller = new SimController({ ...shared, disk, random, routes: this.#routes, operations })
   }
 
   async run(): Promise<AloneResult> {

@@ -21,6 +21,9 @@ export interface Odds {
   readonly journalFails: number
   readonly commitFails: number
   readonly commitUnknown: number
+  readonly fetchDelayed: number
+  readonly fetchCut: number
+  readonly controllerKilledAtFetch: number
 }
 
 export class Chaos {
@@ -51,6 +54,9 @@ export class Chaos {
       journalFails: upTo(0.1),
       commitFails: upTo(0.03),
       commitUnknown: upTo(0.005),
+      fetchDelayed: upTo(0.2),
+      fetchCut: upTo(0.1),
+      controllerKilledAtFetch: upTo(0.03),
     }
   }
 

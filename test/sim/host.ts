@@ -35,6 +35,10 @@ export interface Host {
   knownTaskArns(): readonly string[]
   /** It holds keys of a task's role under this id. */
   hasKeys(credentialsId: string): boolean
+  /** For how long the keys of a task's role under this id are good by its clock; nought where it holds none. */
+  keysLeftMs(credentialsId: string): number
+  /** What it holds in memory for tasks: values that no container was given yet, keys of roles. */
+  heldSecrets(): readonly string[]
   /** Tasks that its disk holds. */
   keptTaskArns(): readonly string[]
   /** One sentence for each report that the controller has not acknowledged. */

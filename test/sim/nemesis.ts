@@ -60,8 +60,12 @@ export class Nemesis {
 
   /** Everything that is broken is mended. */
   end(): void {
-    const { hosts, controllerDisk } = this.#parts
+    const { hosts, controller, controllerDisk } = this.#parts
     controllerDisk.full = false
+    // People set the clocks, and none back: further apart than this no signature of the one is taken by the other.
+    const clocks = [controller, ...hosts.map(({ host }) => host)]
+    const latestMs = Math.max(...clocks.map(({ clockOffsetMs }) => clockOffsetMs))
+    for (const clock of clocks) clock.clockOffsetMs = latestMs
     for (const { host, route } of hosts) {
       route.heal()
       host.setDiskFull(false)

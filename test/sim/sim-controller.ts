@@ -32,20 +32,21 @@ import type { OperationName } from '../../proto/model/types.ts'
 import type { World } from '../../proto/world.ts'
 import type { Chaos } from './chaos.ts'
 import type { Random } from './random.ts'
+import { executorPolicy, otherCalls } from './other-calls.ts'
 import { restCalls } from './rest-calls.ts'
+import { findingsOfWants, wantOf } from './secret-findings.ts'
 import type { ControllerDisk, Life } from './sim-disk.ts'
 import { aCall, aRole, aVault } from '../support/builders.ts'
+import { openApi } from './sim-api.ts'
 import type { SimLog } from './sim-log.ts'
 import { type Route, type Server, serverDied } from './sim-network.ts'
+import { keepsSecrets, keysLifeMs, type SimSecrets } from './sim-secrets.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
 
 export const origin = 'http://controller:51700'
 
 /** As in the controller's program. */
 const closeTimeoutMs = 10_000
-
-/** So often that keys of tasks' roles are replaced in the midst of all faults. */
-const keysRefreshedAfterMs = 90_000
 
 /** Short enough that stopped tasks leave memory within one history. */
 const stoppedTaskKeepMs = 240_000
@@ -62,6 +63,7 @@ export interface ControllerParts {
   readonly random: Random
   readonly routes: readonly Route[]
   readonly operations: Handlers
+  readonly secrets: SimSecrets
 }
 
 export class SimController {
@@ -130,7 +132,7 @@ export class SimController {
       world: this.#world,
       log: logger as unknown as Log,
       mintCredentials: taskCredentials(aVault(), this.#world),
-      refreshAfterMs: keysRefreshedAfterMs,
+      keysLifeMs,
       access: createAccess(this.#world),
       hosts: {
         refusedOnChannel: (instanceId: string, channel: string, foreign: string) =>
@@ -220,7 +222,8 @@ export class SimController {
       name: 'createDefaultCluster',
       run: (tx: Transaction, now: number, world: World) => {
         createDefaultCluster(tx, now, world)
-        for (const RoleName of ['app', 'executor']) tx.put('role', RoleName, aRole({ RoleName }))
+        tx.put('role', 'app', aRole())
+        tx.put('role', 'executor', aRole({ RoleName: 'executor', inlinePolicies: [executorPolicy] }))
       },
     }
     return turn.submit(input).then(
@@ -244,8 +247,11 @@ export class SimController {
   }
 
   #serve(turn: Turn, channels: AllChannels, life: Life, now: () => number): Server {
+    const { log, secrets } = this.#parts
+    const request = openApi({ turn, clock: { now }, world: this.#world, log, secrets })
     return {
       life,
+      request,
       call: (operation, input) => this.#countedCall(turn, life, operation as OperationName, input, now()),
       accept: (url) => readHandshake(channelOf(url.pathname) ?? 'acs', url.searchParams, turn.reader),
       opened: (handshake, peer) => simulated(channels, handshake).open(handshake, peer),
@@ -271,6 +277,12 @@ export class SimController {
     now: number,
   ): Promise<Readonly<Record<string, unknown>>> {
     const { operations } = this.#parts
+    const other = otherCalls.get(operation)
+    if (other !== undefined) {
+      const run = (tx: Transaction, at: number, world: World) => other(tx, body, aCall({ now: at }), world)
+      const answer = await watched(turn, this.#parts.log, 'operator').submit({ name: operation, run })
+      return { ...answer }
+    }
     const restCall = restCalls.get(operation)
     if (restCall !== undefined) {
       const run = (tx: Transaction, at: number, world: World) => ({ ...restCall(tx, body, at, world) })
@@ -289,20 +301,28 @@ export class SimController {
             name: operation,
             run: (tx, at, world) => handler.handle(tx, input, { ...call, now: at }, world),
           })
-    return JSON.parse(writeOutput(operation, output)) as Readonly<Record<string, unknown>>
+    const text = writeOutput(operation, output)
+    keepsSecrets(this.#parts.log, `the answer to ${operation}`, text)
+    return JSON.parse(text) as Readonly<Record<string, unknown>>
   }
 
   #check(changes: readonly Change[], reader: Reader): void {
     const touched = new Set<string>()
     for (const { table, key, row, before } of changes) {
       if (table === 'instance') touched.add(key)
-      if (table === 'task') touched.add(((row ?? before) as TaskRow).instanceId)
+      if (table !== 'task') continue
+      touched.add(((row ?? before) as TaskRow).instanceId)
+      const isNew = wantOf(before as TaskRow | undefined) === undefined
+      if (isNew && wantOf(row as TaskRow | undefined) !== undefined) {
+        this.#parts.log.worked('a task ends for want of a secret')
+      }
     }
     const findings = [
       ...findingsOfChanges(changes, reader),
       ...findingsOfState(reader, [...touched]),
       ...findingsOfServiceChanges(changes, reader),
       ...findingsOfServices(reader, servicesIn(changes)),
+      ...findingsOfWants(changes, reader),
     ]
     for (const { invariant, what } of findings) this.#parts.log.violated(invariant, what)
   }

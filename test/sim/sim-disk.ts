@@ -27,6 +27,7 @@ import {
 } from '../../controller/state/store.ts'
 import type { TaskRow } from '../../controller/state/tables.ts'
 import type { Chaos } from './chaos.ts'
+import { keepsSecrets } from './sim-secrets.ts'
 import type { SimTime } from './sim-time.ts'
 
 /** What a process needs of its own life: whether it still is, and how to end it here and now. */
@@ -75,6 +76,7 @@ export class ControllerDisk {
   async #append(record: TurnRecord, life: Life): Promise<number> {
     const chaos = this.#chaos
     const text = writePatches(record)
+    keepsSecrets(chaos.log, 'a record of the controller', text)
     await this.#time.sleep(
       chaos.strikes('controller', 'diskSlow') ? chaos.random.between(200, 8000) : chaos.random.between(1, 8),
     )
@@ -193,7 +195,7 @@ export class HostDisk {
     if (life.isAlive() && chaos.strikes(this.#name, 'agentKilledAtCommit', 'before it is written')) life.kill()
     if (!life.isAlive()) throw new Error('the process is no more')
     if (this.full || chaos.strikes(this.#name, 'journalFails')) throw new Error('the disk is full')
-    journal.commit(changes)
+    journal.commit(changes, (text) => keepsSecrets(chaos.log, `the journal of ${this.#name}`, text))
     if (chaos.strikes(this.#name, 'agentKilledAtCommit', 'after it is written')) life.kill()
   }
 }
@@ -239,16 +241,21 @@ class JournalFile {
     return entries.map(([, text]) => JSON.parse(text) as OutboxEntry)
   }
 
-  commit(changes: JournalChanges): void {
-    for (const payload of changes.payloads) this.#payloads.set(payload.arn, JSON.stringify(payload))
+  commit(changes: JournalChanges, look: (text: string) => void): void {
+    const textOf = (row: object): string => {
+      const text = JSON.stringify(row)
+      look(text)
+      return text
+    }
+    for (const payload of changes.payloads) this.#payloads.set(payload.arn, textOf(payload))
     for (const facts of changes.facts) {
-      if (this.#payloads.has(facts.taskArn)) this.#facts.set(facts.taskArn, JSON.stringify(facts))
+      if (this.#payloads.has(facts.taskArn)) this.#facts.set(facts.taskArn, textOf(facts))
     }
     for (const arn of changes.forgottenTaskArns) {
       this.#payloads.delete(arn)
       this.#facts.delete(arn)
     }
-    for (const entry of changes.outbox) this.#outbox.set(entry.sequence, JSON.stringify(entry))
+    for (const entry of changes.outbox) this.#outbox.set(entry.sequence, textOf(entry))
     for (const sequence of changes.deliveredSequences) this.#outbox.delete(sequence)
     if (changes.seqNum !== undefined) this.#seqNum = changes.seqNum
     this.#isAlone = changes.isAlone ?? this.#isAlone

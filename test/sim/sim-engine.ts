@@ -7,7 +7,7 @@ import type { Engine, EngineEvent } from '../../agent/engine.ts'
 import type { Timers } from '../../agent/timers.ts'
 import type { Clock } from '../../proto/world.ts'
 import { fakeEngine } from '../support/fake-engine.ts'
-import type { FakeEngine } from '../support/fake-engine.ts'
+import type { FakeContainer, FakeEngine } from '../support/fake-engine.ts'
 import type { Chaos } from './chaos.ts'
 import { never } from './sim-disk.ts'
 import type { Life } from './sim-disk.ts'
@@ -43,6 +43,14 @@ const registryImages = {
 /** Whether a container that has run may be started again now. */
 export type MayStartAgain = (taskArn: string, containerName: string) => boolean
 
+export interface StartRules {
+  readonly mayStartAgain: MayStartAgain
+  /** What a container that starts lacks of what its task was promised; undefined where it has all. */
+  readonly lackOf: (container: FakeContainer) => string | undefined
+}
+
+const noRules: StartRules = { mayStartAgain: () => false, lackOf: () => undefined }
+
 export class SimEngine {
   readonly raw: FakeEngine
   /** `task ARN / container name` -> ids of its containers, one for each start. */
@@ -58,18 +66,12 @@ export class SimEngine {
   readonly #busyUntil = new Map<string, number>()
   /** Container id -> when it was last started, by time as it passes. */
   readonly #startedAt = new Map<string, number>()
-  readonly #mayStartAgain: MayStartAgain
+  readonly #rules: StartRules
   #epoch = 0
 
-  constructor(
-    host: string,
-    clock: Clock,
-    time: Timers & Clock,
-    chaos: Chaos,
-    mayStartAgain: MayStartAgain = () => false,
-  ) {
+  constructor(host: string, clock: Clock, time: Timers & Clock, chaos: Chaos, rules: StartRules = noRules) {
     this.#host = host
-    this.#mayStartAgain = mayStartAgain
+    this.#rules = rules
     this.#elapsed = time
     this.#clock = clock
     this.#chaos = chaos
@@ -256,11 +258,13 @@ export class SimEngine {
     this.everStarted.set(name, ids)
     const { log } = this.#chaos
     const told = `${this.#host}: ${name}: ${ids.map((id) => id.slice(-4)).join(', ')}`
+    const lacking = this.#rules.lackOf(container)
+    if (lacking !== undefined) log.violated('nothingRunsWithoutItsSecrets', `${told}: ${lacking}`)
     const isThereAlready = ids.some((id) => id !== containerId && this.raw.containers.get(id)?.status === 'running')
     if (isThereAlready) log.violated('nothingRunsTwice', told)
     if (ids.length === 1) return
     const { [labels.taskArn]: taskArn = '', [labels.containerName]: containerName = '' } = container.labels
-    if (this.#mayStartAgain(taskArn, containerName)) log.worked('a container is started again in place')
+    if (this.#rules.mayStartAgain(taskArn, containerName)) log.worked('a container is started again in place')
     else log.violated('nothingIsStartedTwice', told)
   }
 }

@@ -3,13 +3,15 @@
  * and ports reporter. The agent can be killed at any instant and is started again by whoever keeps it.
  */
 import { instanceAttributes } from '../../agent/attributes.ts'
-import { createRoleCredentials, type RoleCredentials } from '../../agent/role-credentials.ts'
 import { readConfig } from '../../agent/config.ts'
 import type { AgentConfig } from '../../agent/config.ts'
+import type { CarriedRequest, ForwardedAnswer } from '../../agent/controller-api.ts'
+import { systemTrust } from '../../agent/controller-trust.ts'
 import { ApiCallError } from '../../agent/ecs-api.ts'
 import type { CallApi } from '../../agent/ecs-api.ts'
-import { labels } from '../../agent/engine.ts'
+import { EngineError, labels } from '../../agent/engine.ts'
 import type { Engine, EngineInfo } from '../../agent/engine.ts'
+import type { FetchedSecrets } from '../../agent/fetched-secrets.ts'
 import type { HostFacts } from '../../agent/host-facts.ts'
 import { startHostPortsReporter } from '../../agent/host-ports.ts'
 import { startLink } from '../../agent/link.ts'
@@ -17,8 +19,9 @@ import type { Link } from '../../agent/link.ts'
 import type { Log } from '../../agent/log.ts'
 import { endpointDiscovery, registerInstance } from '../../agent/register.ts'
 import type { IdentityStore } from '../../agent/register.ts'
+import { openTaskSecrets, type TaskSecrets } from '../../agent/task-secrets.ts'
 import type { Timers } from '../../agent/timers.ts'
-import type { Frame, PayloadTask } from '../../proto/acs.ts'
+import type { Frame, PayloadCredentials, PayloadTask } from '../../proto/acs.ts'
 import { startAgentTurn } from '../../agent/turn.ts'
 import type { AgentTurn } from '../../agent/turn.ts'
 import { isApiError } from '../../proto/errors.ts'
@@ -31,6 +34,7 @@ import type { Life } from './sim-disk.ts'
 import { pauseImage, SimEngine } from './sim-engine.ts'
 import type { SimLog } from './sim-log.ts'
 import type { Route } from './sim-network.ts'
+import type { SimSecrets } from './sim-secrets.ts'
 import { type SimTime, timersOfLife } from './sim-time.ts'
 
 export interface HostParts {
@@ -40,12 +44,16 @@ export interface HostParts {
   readonly log: SimLog
   readonly random: Random
   readonly route: Route
+  readonly secrets: SimSecrets
   readonly cpus: number
   readonly memoryMiB: number
   /** A host loses its journal or its containers, never both: then nobody could know what ran. */
   readonly mayLoseJournal: boolean
+  readonly bug?: string | undefined
 }
 
+/** As the controller's simulated address has it. */
+const origin = 'http://controller:51700'
 const portRange = { first: 32768, last: 32799 }
 /** Ended containers are kept for a moment only, so that their removal is part of every history. */
 const cleanupWaitMs = 60_000
@@ -71,7 +79,7 @@ export class SimHost implements Host {
   clockOffsetMs = 0
   version = '0.1.0'
   #turn: AgentTurn | undefined
-  #roleCredentials: RoleCredentials | undefined
+  #taskSecrets: TaskSecrets | undefined
   /** Ports that programs outside of Gantry hold. */
   readonly busyTcp = new Set<number>()
   /** False while the machine is without power. */
@@ -93,9 +101,10 @@ export class SimHost implements Host {
     this.#world = parts.random.world()
     this.disk = new HostDisk(parts.name, parts.chaos)
     this.#settings = settingsOf(parts)
-    this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos, (arn, name) =>
-      this.#mayStartAgain(arn, name),
-    )
+    this.engine = new SimEngine(parts.name, { now: () => this.now() }, parts.time, parts.chaos, {
+      mayStartAgain: (arn, name) => this.#mayStartAgain(arn, name),
+      lackOf: (container) => this.#lackOf(container),
+    })
   }
 
   /** What this host's own clock shows. */
@@ -132,7 +141,18 @@ export class SimHost implements Host {
   }
 
   hasKeys(credentialsId: string): boolean {
-    return this.#roleCredentials?.ids.has(credentialsId) === true
+    return this.#taskSecrets?.roleCredentials.ids.has(credentialsId) === true
+  }
+
+  keysLeftMs(credentialsId: string): number {
+    const now = this.now()
+    const keys = this.#taskSecrets?.roleCredentials.keysOf(credentialsId, now)
+    return keys === undefined ? 0 : Date.parse(keys.expiration) - now
+  }
+
+  heldSecrets(): readonly string[] {
+    const { fetched, roleCredentials } = this.#taskSecrets ?? {}
+    return [...(fetched?.held ?? []), ...(roleCredentials?.ids ?? [])]
   }
 
   keptTaskArns(): readonly string[] {
@@ -160,6 +180,7 @@ export class SimHost implements Host {
   kill(silently = false): void {
     this.#life += 1
     this.#turn = undefined
+    this.#taskSecrets = undefined
     this.#link = undefined
     const { log, route, time, chaos, random } = this.#parts
     log.event(this.name, 'agent is killed')
@@ -206,15 +227,23 @@ export class SimHost implements Host {
 
   #startTurn(process: Process, journal: ReturnType<HostDisk['open']>, containerInstanceArn: string): AgentTurn {
     const { config } = this.#settings
-    const roleCredentials = createRoleCredentials()
-    this.#roleCredentials = roleCredentials
+    const log = this.#parts.log.logger(this.name)
+    const taskSecrets = openTaskSecrets({
+      origin,
+      region: config.region,
+      trust: systemTrust,
+      now: () => this.now(),
+      log,
+      carry: (target, request) => this.#carry(target, request, process),
+    })
+    this.#taskSecrets = taskSecrets
     const turn = startAgentTurn({
       engine: process.engine,
       journal,
       clock: this,
       timers: process.timers,
       world: this.#world,
-      log: this.#parts.log.logger(this.name),
+      log,
       config: {
         cluster: config.cluster,
         containerInstanceArn,
@@ -233,7 +262,8 @@ export class SimHost implements Host {
         startsMax: 8,
       },
       registryAuth: () => undefined,
-      roleCredentials,
+      roleCredentials: taskSecrets.roleCredentials,
+      fetched: this.#withBug(taskSecrets.fetched),
       busyPorts: () => this.#listening(),
       send: (type, message) => process.isAlive() && (this.#link?.send(type, message) ?? false),
     })
@@ -309,8 +339,18 @@ export class SimHost implements Host {
     const now = this.#parts.time.now()
     if (now - this.#heardAt >= aloneAfterMs) this.#aloneAt = now
     this.#heardAt = now
+    if (type === 'IAMRoleCredentialsMessage') this.#noteEnded(message['roleCredentials'])
     if (type !== 'PayloadMessage') return
     for (const task of message['tasks'] as readonly PayloadTask[]) this.#told.set(task.arn, task)
+  }
+
+  /** Told as work: it shows that keys do end here, and are replaced by others all the same. */
+  #noteEnded(sent: unknown): void {
+    const { credentialsId } = sent as PayloadCredentials
+    const { roleCredentials } = this.#taskSecrets ?? {}
+    if (roleCredentials?.ids.has(credentialsId) !== true) return
+    const keys = roleCredentials.keysOf(credentialsId, this.now())
+    if (keys === undefined) this.#parts.log.worked('keys of a role had ended before others came')
   }
 
   /** By its policy; or where nobody could have been asked when the start was decided, which may have been some time ago. */
@@ -323,12 +363,51 @@ export class SimHost implements Host {
     return now - this.#heardAt >= aloneAfterMs || now - this.#aloneAt < startIsLateMs
   }
 
+  /** An agent that loses, or tells, what it fetched: so it is seen that this is found. */
+  #withBug(fetched: FetchedSecrets): FetchedSecrets {
+    const { bug } = this.#parts
+    const nothing = { environment: new Map(), logOptions: new Map(), fileVariables: new Map() }
+    if (bug === 'secretsForgotten') return { ...fetched, valuesOf: () => nothing }
+    if (bug !== 'secretsTold') return fetched
+    return {
+      ...fetched,
+      async fetch(request) {
+        await fetched.fetch(request)
+        const { environment, fileVariables } = fetched.valuesOf(request.taskArn, request.container) ?? {}
+        const told = [...(environment?.values() ?? []), ...(fileVariables?.values() ?? [])]
+        throw new EngineError('refused', `ResourceInitializationError: these are not liked: ${told.join(', ')}`)
+      },
+    }
+  }
+
+  /** By what its payload asked for, whoever made the container. */
+  #lackOf({ labels: its, body }: FakeContainer): string | undefined {
+    const task = this.#told.get(its[labels.taskArn] ?? '')
+    const wanted = task?.containers.find(({ name }) => name === its[labels.containerName])
+    if (wanted?.secrets === undefined && wanted?.environmentFiles === undefined) return undefined
+    this.#parts.log.worked('a container starts with its secrets')
+    return this.#parts.secrets.lackOf(wanted, (body['Env'] ?? []) as readonly string[])
+  }
+
   /** Ports that somebody listens on: other programs, and containers' own proxies. */
   #listening(): { readonly tcp: readonly number[]; readonly udp: readonly number[] } {
     const bound = [...this.engine.raw.containers.values()].flatMap(({ ports }) => ports)
     const of = (protocol: string): number[] =>
       bound.filter((port) => port.protocol === protocol).map(({ hostPort }) => hostPort)
     return { tcp: [...this.busyTcp, ...of('tcp')], udp: of('udp') }
+  }
+
+  /** A request in the name of a task's role. */
+  async #carry(path: string, request: CarriedRequest, life: Life): Promise<ForwardedAnswer> {
+    if (!life.isAlive()) return never()
+    const { method, headers, body, timeoutMs } = request
+    try {
+      const answer = await this.#parts.route.request({ method, path, headers, body }, timeoutMs)
+      return life.isAlive() ? answer : never()
+    } catch (error) {
+      if (life.isAlive()) throw error
+      return never()
+    }
   }
 
   async #callApi(operation: string, input: object, life: Life): Promise<Readonly<Record<string, unknown>>> {

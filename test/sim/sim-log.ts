@@ -1,6 +1,7 @@
 /** What happened, at which simulated time, to whom: hashed as a whole, its end kept to be read, its faults counted. */
 import { createHash } from 'node:crypto'
 import type { Clock } from '../../proto/world.ts'
+import { isSecret } from './sim-secrets.ts'
 import { beginning } from './sim-time.ts'
 
 const linesKept = 4000
@@ -37,6 +38,7 @@ export class SimLog {
 
   event(who: string, what: string): void {
     const line = `${stamp(this.#clock.now() - beginning)} ${who.padEnd(10)} ${what}`
+    if (isSecret(what)) this.violations.push(`secretsStayWhereTheyBelong: a line of ${who}'s: ${what.slice(0, 300)}`)
     this.#unhashed += line
     if (this.#unhashed.length > hashedAtOnce) this.#takeIntoHash()
     this.#lines.push(line)

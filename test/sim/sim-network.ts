@@ -9,17 +9,34 @@ import type { Peer } from '../../controller/peer.ts'
 import { type ApiError, isApiError } from '../../proto/errors.ts'
 import type { Chaos } from './chaos.ts'
 import type { Life } from './sim-disk.ts'
+import { keepsSecrets } from './sim-secrets.ts'
 import type { SimTime } from './sim-time.ts'
 
 /** The controller as the network reaches it. */
 export interface Server {
   readonly life: Life
   call(operation: string, input: object): Promise<Readonly<Record<string, unknown>>>
+  /** A signed request, as it stands on the wire. */
+  request(request: HttpRequest): Promise<HttpAnswer>
   /** Throws ApiError where the instance may not dial. */
   accept(url: URL): Handshake
   opened(handshake: Handshake, peer: Peer): void
   frame(handshake: Handshake, peer: Peer, text: string): void
   closed(handshake: Handshake, peer: Peer, code: number): void
+}
+
+export interface HttpRequest {
+  readonly method: string
+  /** Path with query. */
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Uint8Array
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly content: Uint8Array
 }
 
 /** No answer: whether the call was taken is not known. */
@@ -91,6 +108,29 @@ export class Route {
 
   /** One API call: it, or its answer, may be lost. */
   async call(operation: string, input: object): Promise<Readonly<Record<string, unknown>>> {
+    const outcome = await this.#exchange(operation, callTimeoutMs, (server) =>
+      server.call(operation, input).catch(asOutcome),
+    )
+    if (isApiError(outcome)) throw outcome
+    return outcome
+  }
+
+  /** One signed request: it may also be slow, be cut off in the midst of its answer, or find a controller that dies over it. */
+  async request(request: HttpRequest, timeoutMs: number): Promise<HttpAnswer> {
+    const { time, chaos, name } = this
+    const what = request.headers['x-amz-target'] ?? 'GetObject'
+    const late = chaos.strikes(name, 'fetchDelayed', what) ? chaos.random.between(1000, timeoutMs) : 0
+    await time.sleep(late)
+    const answer = await this.#exchange(what, timeoutMs - late, async (server) => {
+      if (chaos.strikes('controller', 'controllerKilledAtFetch', `by ${name}`)) server.life.kill()
+      return server.request(request)
+    })
+    if (chaos.strikes(name, 'fetchCut', what)) throw new NoAnswer('aborted')
+    return answer
+  }
+
+  /** Takes a question to the controller and its answer back; neither need arrive. */
+  async #exchange<T>(operation: string, timeoutMs: number, ask: (server: Server) => Promise<T>): Promise<T> {
     const { time, chaos } = this
     await time.sleep(this.latencyMs())
     if (this.#isDark) {
@@ -106,36 +146,32 @@ export class Route {
     const server = this.server()
     if (server === undefined) throw new NoAnswer('connection refused')
     if (this.upCut || chaos.strikes(this.name, 'callLost', operation)) {
-      await time.sleep(chaos.random.between(100, callTimeoutMs))
+      await time.sleep(chaos.random.between(100, Math.max(100, timeoutMs)))
       throw new NoAnswer('the call timed out')
     }
-    const outcome = await answerOf(server, operation, input)
+    const outcome = await answerOf(server, () => ask(server))
     await time.sleep(this.latencyMs())
     if (!server.life.isAlive()) throw new NoAnswer('connection reset')
     if (this.downCut || chaos.strikes(this.name, 'answerLost', operation)) {
-      await time.sleep(chaos.random.between(100, callTimeoutMs))
+      await time.sleep(chaos.random.between(100, Math.max(100, timeoutMs)))
       throw new NoAnswer('the answer timed out')
     }
-    if (isApiError(outcome)) throw outcome
     return outcome
   }
 }
 
+function asOutcome(error: unknown): ApiError {
+  if (isApiError(error)) return error
+  throw error
+}
+
 /** What the controller answers; where it dies over it, the caller's connection ends and that is no answer. */
-async function answerOf(
-  server: Server,
-  operation: string,
-  input: object,
-): Promise<Readonly<Record<string, unknown>> | ApiError> {
+async function answerOf<T>(server: Server, ask: () => Promise<T>): Promise<T> {
   const died = new Promise<never>((_resolve, reject) => {
     deaths.set(server, [...(deaths.get(server) ?? []), () => reject(new NoAnswer('connection reset'))])
   })
   died.catch(() => undefined)
-  const answer = server.call(operation, input).catch((error: unknown) => {
-    if (isApiError(error)) return error
-    throw error
-  })
-  return Promise.race([answer, died])
+  return Promise.race([ask(), died])
 }
 
 const deaths = new WeakMap<Server, (() => void)[]>()
@@ -253,6 +289,7 @@ export class Connection {
 
   agentSends(text: string): void {
     if (this.#agentEnd !== 'open') return
+    keepsSecrets(this.#route.chaos.log, `what the agent of ${this.#route.name} sends`, text)
     const again = this.#route.chaos.strikes(this.#route.name, 'frameRepeated')
     for (let copies = again ? 2 : 1; copies > 0; copies -= 1) this.#up.push({ kind: 'text', text })
   }

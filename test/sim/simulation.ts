@@ -13,12 +13,16 @@ import { ControllerDisk } from './sim-disk.ts'
 import { SimHost } from './sim-host.ts'
 import { SimLog } from './sim-log.ts'
 import { Route } from './sim-network.ts'
+import { SimSecrets } from './sim-secrets.ts'
 import { beginning, SimTime } from './sim-time.ts'
-import { addressesOnTheWire, leftOver, unmended, unsettled } from './union.ts'
+import { addressesOnTheWire, leftOver, oldKeys, unmended, unsettled } from './union.ts'
 import { Workload } from './workload/workload.ts'
 
-/** A bug to be switched on, to see that an invariant finds it. */
-export type Bug = 'forgetfulDisk'
+/**
+ * A bug to be switched on, to see that an invariant finds it: a disk that forgets what it was given, an agent that makes
+ * containers without the secrets that it fetched for them, one that reports them.
+ */
+export type Bug = 'forgetfulDisk' | 'secretsForgotten' | 'secretsTold'
 
 export interface SimulationOptions {
   readonly seed: number
@@ -75,6 +79,7 @@ class Simulation {
     this.#chaos = chaos
     this.#disk = new ControllerDisk(time, chaos, options.bug === 'forgetfulDisk')
     const server = () => this.#controller.server
+    const secrets = new SimSecrets()
     // In every third history or so the last of three hosts runs the official agent.
     const official = random.chance(0.35) ? 2 : -1
     this.#hosts = Array.from({ length: random.between(3, 5) }, (_, index) => {
@@ -82,15 +87,27 @@ class Simulation {
       const route = new Route(name, time, chaos, server)
       const size = { cpus: random.between(1, 2), memoryMiB: random.between(1024, 3072) }
       const mayLoseJournal = random.chance(0.5)
-      const parts = { name, time, chaos, log, random: random.fork(), route, mayLoseJournal, ...size }
+      const parts = {
+        name,
+        time,
+        chaos,
+        log,
+        random: random.fork(),
+        route,
+        secrets,
+        bug: options.bug,
+        mayLoseJournal,
+        ...size,
+      }
       return { route, host: index === official ? new OfficialHost(parts) : new SimHost(parts) }
     })
     const operator = new Route('operator', time, chaos, server)
     const routes = [operator, ...this.#hosts.map(({ route }) => route)]
     const disk = this.#disk
-    this.#controller = new SimController({ time, disk, chaos, log, random: random.fork(), routes, operations })
+    const shared = { time, chaos, log, secrets }
+    this.#controller = new SimController({ ...shared, disk, random: random.fork(), routes, operations })
     const hosts = this.#hosts.map(({ host }) => host)
-    this.#workload = new Workload({ time, random: random.fork(), log, route: operator, hosts })
+    this.#workload = new Workload({ time, random: random.fork(), log, route: operator, hosts, secrets })
     this.#nemesis = new Nemesis({ time, chaos, controller: this.#controller, controllerDisk: disk, hosts: this.#hosts })
   }
 
@@ -107,12 +124,15 @@ class Simulation {
     this.#chaos.end()
     this.#nemesis.end()
     this.#log.event('simulation', 'nothing fails any more')
-    await this.#settle('after the last fault', (reader) => unsettled({ reader, hosts: this.#allHosts() }))
+    await this.#settle('after the last fault', (reader) => {
+      const union = { reader, hosts: this.#allHosts() }
+      return [...unsettled(union), ...oldKeys(union)]
+    })
     if (this.#isBroken()) return
     void this.#workload.mend()
     await this.#settle('after operators have mended what time does not', (reader) => {
       const union = { reader, hosts: this.#allHosts() }
-      return [...unsettled(union), ...unmended(union)]
+      return [...unsettled(union), ...unmended(union), ...oldKeys(union)]
     })
     if (this.#isBroken()) return
     void this.#workload.stopEverything()

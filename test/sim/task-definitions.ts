@@ -1,4 +1,6 @@
 /** The task definitions of the simulation: each kind of task that an agent has to treat in a way of its own. */
+import { fileArn, missingParameter, parameterName, secretArn } from './sim-secrets.ts'
+
 const container = (over: object = {}): object => ({ name: 'app', image: 'busybox:1', cpu: 64, memory: 64, ...over })
 
 const roles = { taskRoleArn: 'app', executionRoleArn: 'arn:aws:iam::123456789012:role/executor' }
@@ -8,6 +10,16 @@ const definition = (family: string, ...containerDefinitions: readonly object[]):
   // Every other kind of task has roles, so that keys are sent all the time.
   { family, networkMode: 'bridge', containerDefinitions, ...(family.length % 2 === 0 && roles) },
 ]
+
+/** Made with what is fetched for it. */
+const secretive = (family: string, ...containerDefinitions: readonly object[]): readonly [string, object] => [
+  family,
+  { family, networkMode: 'bridge', containerDefinitions, ...roles },
+]
+
+const password = { name: 'PASSWORD', valueFrom: `${secretArn}:password::` }
+const token = { name: 'TOKEN', valueFrom: parameterName }
+const environmentFiles = [{ type: 's3', value: fileArn }]
 
 const addressed = (family: string, ...containerDefinitions: readonly object[]): readonly [string, object] => [
   family,
@@ -55,6 +67,13 @@ export const taskDefinitions: Readonly<Record<string, object>> = Object.fromEntr
   definition('job', container({ image: 'job:1' })),
   definition('crash', container({ image: 'crash:1' })),
   definition('stubborn', container({ image: 'stubborn:1', stopTimeout: 5 })),
+  secretive('secretive', container({ secrets: [password, token], environmentFiles })),
+  secretive(
+    'secretive-pair',
+    container({ image: 'flaky:1', secrets: [token], restartPolicy: { enabled: true, restartAttemptPeriod: 60 } }),
+    container({ name: 'side', environmentFiles, dependsOn: [{ containerName: 'app', condition: 'START' }] }),
+  ),
+  secretive('secretless', container({ secrets: [token, { name: 'MISSING', valueFrom: missingParameter }] })),
   definition('missing-image', container({ image: 'nowhere:1' })),
   definition('bad-entry', container({ image: 'noentry:1' })),
 ])

@@ -11,7 +11,11 @@ import type { PayloadNetworkInterface } from '../../proto/acs.ts'
 import { idOf } from '../../proto/arn.ts'
 import type { FakeContainer } from '../support/fake-engine.ts'
 import type { Host } from './host.ts'
+import { keysLifeMs } from './sim-secrets.ts'
 import { unmendedTaskSets, unsettledTaskSets } from './task-set-union.ts'
+
+/** They are replaced once half of their life is over, and that takes a moment. */
+const keysLeftLeastMs = keysLifeMs / 2 - 30_000
 
 interface Union {
   readonly reader: Reader
@@ -177,6 +181,20 @@ export function unmended({ reader }: Union): readonly string[] {
   })
 }
 
+/** Keys that should have been replaced by now: asked where all clocks show the same. */
+export function oldKeys({ reader, hosts }: Union): readonly string[] {
+  return hosts.flatMap((host) =>
+    reader
+      .find('task', 'liveByInstance', idOf(host.containerInstanceArn ?? ''))
+      .flatMap(({ taskId, credentialsId, executionCredentialsId }) =>
+        [credentialsId, executionCredentialsId]
+          .flatMap((id) => (id === undefined ? [] : [{ id, leftMs: host.keysLeftMs(id) }]))
+          .filter(({ leftMs }) => leftMs < keysLeftLeastMs)
+          .map(({ id, leftMs }) => `the agent of ${host.name} has keys ${id} of task ${taskId} for ${leftMs} ms`),
+      ),
+  )
+}
+
 /** What else must hold once every task was stopped and its time to be cleaned up is over. */
 export function leftOver({ reader, hosts }: Union): readonly string[] {
   const tasks = liveTasks(reader).map(({ taskId, lastStatus }) => `task ${taskId} is ${lastStatus}`)
@@ -188,7 +206,10 @@ export function leftOver({ reader, hosts }: Union): readonly string[] {
   const kept = hosts.flatMap((host) =>
     host.keptTaskArns().map((taskArn) => `the journal of ${host.name} still has ${taskArn}`),
   )
-  return [...tasks, ...containers, ...kept]
+  const held = hosts.flatMap((host) =>
+    host.heldSecrets().map((what) => `the agent of ${host.name} still holds ${what}`),
+  )
+  return [...tasks, ...containers, ...kept, ...held]
 }
 
 /** The addresses that running tasks have, each with who has it: one task at any time, on whichever hosts. */

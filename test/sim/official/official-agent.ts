@@ -44,8 +44,8 @@ export class OfficialAgent {
   readonly #parts: OfficialAgentParts
   readonly #tasks = new Map<string, OfficialTask>()
   readonly #wakes = new Map<OfficialTask, () => void>()
-  /** Ids of the keys of tasks' roles that this process was sent. */
-  readonly keys = new Set<string>()
+  /** Ids of the keys of tasks' roles that this process was sent, and when those end. */
+  readonly keys = new Map<string, number>()
   readonly #runner: OfficialRunner
   readonly #reporter: OfficialReporter
   readonly #control: OfficialChannel
@@ -174,7 +174,7 @@ export class OfficialAgent {
   #takeKeys(keys: PayloadCredentials | undefined, messageId: unknown): void {
     if (keys === undefined) return
     const { credentialsId, expiration } = keys
-    this.keys.add(credentialsId)
+    this.keys.set(credentialsId, Date.parse(expiration))
     this.#control.send(writeFrame('IAMRoleCredentialsAckRequest', { messageId, credentialsId, expiration }))
   }
 

@@ -92,6 +92,14 @@ export class OfficialHost implements Host {
     return this.#agent?.keys.has(credentialsId) === true
   }
 
+  keysLeftMs(credentialsId: string): number {
+    return Math.max(0, (this.#agent?.keys.get(credentialsId) ?? 0) - this.now())
+  }
+
+  heldSecrets(): readonly string[] {
+    return []
+  }
+
   keptTaskArns(): readonly string[] {
     return [...this.#disk.tasks.keys()]
   }
@@ -174,7 +182,8 @@ export class OfficialHost implements Host {
     const { config, host } = settingsOf(this.#parts)
     const range = { first: firstDynamicPort, last: firstDynamicPort + dynamicPorts - 1 }
     const attributes = instanceAttributes(config, host, info, range, services).filter(
-      ({ name }) => !name.startsWith('gantry.'),
+      // It is a model, and fetches nothing.
+      ({ name }) => !name.startsWith('gantry.') && !/capability\.(?:secrets|env-files)/.test(name),
     )
     const clientToken = random.uuid()
     for (;;) {

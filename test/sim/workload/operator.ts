@@ -83,6 +83,11 @@ export class Operator {
     return answer
   }
 
+  /** Something that tasks need was taken away. */
+  harmed(fault: string, details = ''): void {
+    this.#log.fault('operator', fault, details)
+  }
+
   /** While this stays the same, nothing has deleted the service, nor is about to. */
   deletionsOf(serviceName: string): number {
     return this.#deletions.get(serviceName) ?? 0

@@ -52,7 +52,7 @@ const plans: readonly Plan[] = [
   { serviceName: 'guard', taskDefinition: 'plain', schedulingStrategy: 'DAEMON' },
   {
     serviceName: 'fragile',
-    taskDefinition: 'checked',
+    taskDefinition: 'secretive',
     desiredCount: 2,
     deploymentConfiguration: { minimumHealthyPercent: 50, maximumPercent: 200, ...breaker(false) },
     placementConstraints: [{ type: 'distinctInstance' }],
@@ -61,8 +61,27 @@ const plans: readonly Plan[] = [
 
 export const serviceNames: readonly string[] = plans.map(({ serviceName }) => serviceName)
 
-const good = ['plain', 'checked', 'slow', 'web-dynamic', 'pair', 'stubborn', 'restarting', 'addressed'] as const
-const broken = ['crash', 'missing-image', 'bad-entry', 'sick', 'busy-registry', 'fragile-pair', 'job'] as const
+const good = [
+  'plain',
+  'checked',
+  'slow',
+  'web-dynamic',
+  'pair',
+  'stubborn',
+  'restarting',
+  'addressed',
+  'secretive',
+] as const
+const broken = [
+  'crash',
+  'missing-image',
+  'bad-entry',
+  'sick',
+  'busy-registry',
+  'fragile-pair',
+  'job',
+  'secretless',
+] as const
 const percentages = [
   { minimumHealthyPercent: 0, maximumPercent: 100 },
   { minimumHealthyPercent: 50, maximumPercent: 100 },
@@ -105,9 +124,9 @@ export class ServiceActor implements Actor {
   /** At the end: what a person does about rollouts that no time heals, so that each service has something to reach. */
   async mend(): Promise<void> {
     // One without host ports: an orphan of an instance that was deregistered by force may hold them for good.
-    const taskDefinition = 'plain'
-    await this.#definitions.renew(taskDefinition)
+    for (const family of ['plain', 'secretive']) await this.#definitions.renew(family)
     for (const plan of plans) {
+      const taskDefinition = plan.taskDefinition === 'secretive' ? 'secretive' : 'plain'
       const isDaemon = plan.schedulingStrategy !== undefined
       await this.#createSurely({ ...plan, taskDefinition })
       const deploymentConfiguration = { minimumHealthyPercent: 0, maximumPercent: isDaemon ? 100 : 200 }

@@ -4,6 +4,7 @@
  */
 import type { Finding } from '../../../controller/decide/invariants.ts'
 import type { Reader } from '../../../controller/state/transaction.ts'
+import type { SimSecrets } from '../sim-secrets.ts'
 import { DefinitionActor } from './definition-actor.ts'
 import { DeploymentActor, tunedService } from './deployment-actor.ts'
 import { InstanceActor } from './instance-actor.ts'
@@ -13,6 +14,7 @@ import { LossActor } from './loss-actor.ts'
 import { NetworkActor } from './network-actor.ts'
 import { type Actor, Operator, type OperatorParts } from './operator.ts'
 import { ProtectionActor } from './protection-actor.ts'
+import { SecretActor } from './secret-actor.ts'
 import { ServiceActor, serviceNames } from './service-actor.ts'
 import { ServiceLabelActor } from './service-label-actor.ts'
 import { TaskActor } from './task-actor.ts'
@@ -30,12 +32,13 @@ export class Workload {
   readonly #taskSets: TaskSetActor
   readonly #protection: ProtectionActor
   readonly #losses: LossActor
+  readonly #secrets: SecretActor
   readonly #acts: ReadonlyMap<string, () => Promise<void>>
   readonly #weights: Readonly<Record<string, number>>
   #underway = 0
   #isOver = false
 
-  constructor(parts: OperatorParts) {
+  constructor(parts: OperatorParts & { readonly secrets: SimSecrets }) {
     this.#parts = parts
     const operator = new Operator(parts)
     const definitions = new DefinitionActor(operator)
@@ -48,6 +51,7 @@ export class Workload {
     this.#taskSets = new TaskSetActor(operator, definitions)
     this.#protection = new ProtectionActor(operator, all)
     this.#losses = new LossActor(operator)
+    this.#secrets = new SecretActor(operator, parts.secrets)
     const serviceLabels = new ServiceLabelActor(operator, all)
     const labels = new LabelActor(operator, this.#tasks, definitions)
     const look = new LookActor(operator, this.#tasks)
@@ -62,6 +66,7 @@ export class Workload {
       this.#taskSets,
       this.#protection,
       this.#losses,
+      this.#secrets,
       serviceLabels,
       new NetworkActor(operator),
     ]
@@ -88,6 +93,7 @@ export class Workload {
   mend(): Promise<void> {
     return this.#counted(async () => {
       await this.#losses.mend()
+      await this.#secrets.mend()
       await this.#instances.mend()
       await this.#protection.mend()
       await this.#tasks.stopEverything()
