@@ -19,19 +19,6 @@ export interface HostFacts {
   readonly kernel: string
   /** As the maker wrote it into the firmware; may be empty. */
   readonly productName: string
-  readonly disks: readonly {
-    readonly device: string
-    readonly mount: string
-    readonly type: string
-    readonly sizeMiB: number
-  }[]
-  readonly interfaces: readonly {
-    readonly name: string
-    readonly ipv4: string
-    readonly ipv6: string
-    readonly mac: string
-  }[]
-  readonly gpus: readonly { readonly vendor: string; readonly model: string; readonly memoryMiB: number }[]
 }
 
 /**

@@ -47,9 +47,6 @@ const aHost: HostFacts = {
   operatingSystem: 'Debian',
   kernel: '6',
   productName: 'Box',
-  disks: [],
-  interfaces: [],
-  gpus: [],
 }
 const engineInfo: EngineInfo = {
   engineVersion: '20.10.24',
@@ -71,9 +68,6 @@ await tap.test('the facts of the host are what /proc says', async (t) => {
   t.equal(host.cpus, cpus)
   t.equal(host.memoryMiB, Math.floor(memoryKiB / 1024))
   t.equal(host.kernel, readFileSync('/proc/sys/kernel/osrelease', 'utf8').trim())
-  t.ok(host.interfaces.some(({ name }) => name === 'lo'))
-  // None where `df` takes longer than an agent waits for it, as on a busy machine.
-  t.ok(host.disks.every(({ mount, sizeMiB }) => mount.startsWith('/') && sizeMiB >= 0))
   const range = kernelPortRange()
   t.equal(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').trim(), `${range.first}\t${range.last}`)
 

@@ -437,9 +437,6 @@ export function settingsOf({ name, cpus, memoryMiB }: Pick<HostParts, 'name' | '
     operatingSystem: 'Linux',
     kernel: '6.1',
     productName: '',
-    disks: [],
-    interfaces: [],
-    gpus: [],
   }
   return { config, host }
 }
