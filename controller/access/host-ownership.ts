@@ -49,8 +49,7 @@ const ownershipChecks: Readonly<Record<string, (asked: Asked) => void>> = {
   DeregisterContainerInstance: (asked) => requireOwnInstance(asked, asked.input['containerInstance']),
   DescribeContainerInstances: (asked) => requireOwnInstances(asked, asked.input['containerInstances']),
   UpdateContainerInstancesState: (asked) => requireOwnInstances(asked, asked.input['containerInstances']),
-  // An agent that has no instance yet may ask where it is to go.
-  DiscoverPollEndpoint: (asked) => requireOwnInstance(asked, asked.input['containerInstance']),
+  DiscoverPollEndpoint: requireOwnEndpoint,
   ListTagsForResource: (asked) => requireOwnResource(asked, asked.input['resourceArn']),
   TagResource: (asked) => requireOwnResource(asked, asked.input['resourceArn']),
   SubmitTaskStateChange: requireOwnReport,
@@ -181,6 +180,13 @@ function requireOwnInstances(asked: Asked, named: unknown): void {
 function requireOwnInstance({ reader, hostId }: Asked, named: unknown): void {
   const instance = typeof named === 'string' ? reader.get('instance', idOf(named)) : undefined
   if (instance !== undefined) requireInstanceOf(instance, hostId)
+}
+
+/** An agent that has no instance yet may ask where it is to go, and so may one that is about to take over its own. */
+function requireOwnEndpoint({ reader, hostId, input: { containerInstance: named } }: Asked): void {
+  const instance = typeof named === 'string' ? reader.get('instance', idOf(named)) : undefined
+  if (instance === undefined || mayTakeOver(reader.get('host', hostId), instance)) return
+  requireInstanceOf(instance, hostId)
 }
 
 /** Tags of its instance and of the tasks there; nothing else is a host's. */

@@ -331,6 +331,10 @@ await tap.test('a host has one live instance, and takes over another one where i
   inTransaction(state, (tx) => tx.put('instance', before.instanceId, before))
   const { hostId } = join(token()).host
   const adopter = join(token({ adoptsInstanceId: before.instanceId })).host.hostId
+  const asksWhere = (by: string) => () =>
+    requireOwn(state, by, 'DiscoverPollEndpoint', { containerInstance: before.containerInstanceArn })
+  t.doesNotThrow(asksWhere(adopter), 'it asks where to go before it registers, which is no foreign act')
+  t.ok(isForeign(asksWhere(join(token()).host.hostId)))
   t.ok(
     isForeign(() => register(hostId, before.containerInstanceArn)),
     'the ARN alone is no proof',
