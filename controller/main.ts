@@ -11,6 +11,8 @@ import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 
 const lightly = '--max-semi-space-size=1'
+/** The stripper is WebAssembly: compiled once and simply, it takes less (docs/decisions/0003-lighter-processes.md). */
+const simply = '--liftoff-only'
 /** node:ffi, which sd-notify.ts needs under systemd, is marked so; nobody who reads the journal can do anything about it. */
 const quietly = '--disable-warning=ExperimentalWarning'
 const program = new URL('./program.ts', import.meta.url).href
@@ -18,7 +20,7 @@ const program = new URL('./program.ts', import.meta.url).href
 const logThread = new URL('./state/sqlite-logs.ts', import.meta.url).href
 
 if (!process.execArgv.includes(lightly) && process.execve !== undefined) {
-  const args = [lightly, quietly, ...process.execArgv, ...process.argv.slice(1)]
+  const args = [lightly, simply, quietly, ...process.execArgv, ...process.argv.slice(1)]
   process.execve(process.execPath, [process.execPath, ...args], withCompileCache(process.env))
 }
 
@@ -43,7 +45,7 @@ function withCompileCache(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   }
   // The first start, of this source, fills the cache in a child, so that what the compiler takes goes with the child.
   const imports = [program, logThread].map((file) => `await import('${file}')`).join('; ')
-  spawnSync(process.execPath, [lightly, '--input-type=module', '-e', imports], { env: cached })
+  spawnSync(process.execPath, [lightly, simply, '--input-type=module', '-e', imports], { env: cached })
   return cached
 }
 

@@ -337,7 +337,7 @@ await test('the units keep their promises', async (t) => {
     t.same(value('LimitCORE'), ['0'], 'memory holds keys')
     t.same(value('StateDirectory'), [`gantry/${role}`])
     t.same(value('EnvironmentFile'), [`/etc/gantry/${role}.env`])
-    t.same(value('ExecStart'), [`/opt/gantry/current/bin/node /opt/gantry/current/${role}/main.ts`])
+    t.same(value('ExecStart'), [`/opt/gantry/current/bin/node --liftoff-only /opt/gantry/current/${role}/main.ts`])
     t.equal(value('MemoryDenyWriteExecute'), undefined, 'Node compiles at run time')
     t.match(value('MemoryMax'), [/./])
   }
