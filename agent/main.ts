@@ -47,7 +47,9 @@ function withCompileCache(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     return env
   }
   // The first start, of this source, fills the cache in a child, so that what the compiler takes goes with the child.
-  spawnSync(process.execPath, [lightly, simply, '--input-type=module', '-e', `await import('${program}')`], { env: cached })
+  spawnSync(process.execPath, [lightly, simply, '--input-type=module', '-e', `await import('${program}')`], {
+    env: cached,
+  })
   return cached
 }
 
